@@ -1,0 +1,168 @@
+//! The gateway's end of a device's stream: cuts, checks, and keeps the credit. It knows neither ids
+//! nor sockets. Floor 1.
+
+use std::fmt;
+
+use crate::proto::{Beat, HeartbeatCredit, Kind, Message, MessageError, SplitFault, Splitter};
+use crate::tick::Tick;
+
+/// What the bytes of a stream must keep to (protocol.md §2.1 and §2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// The longest object, in bytes.
+    pub object_bytes_max: u32,
+    /// The deepest nesting of braces and brackets, at most 127.
+    pub object_depth_max: u32,
+    /// How many ticks an object may stay unfinished.
+    pub object_timeout: u32,
+    /// How many objects in a row may be refused; the last of them ends the connection.
+    pub rejected_in_a_row_max: u8,
+    /// What refills the credit.
+    pub credit_from: CreditFrom,
+}
+
+/// What refills a device's heartbeat credit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CreditFrom {
+    /// Any accepted object: a device that is busy sending a picture is alive.
+    #[default]
+    Any,
+    /// Heartbeat answers alone: the strict reading of the older protocol.
+    Heartbeat,
+}
+
+/// What came out of a piece of the stream.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The device has answered a beat.
+    Heartbeat(Message<'a>),
+    /// An object for the application.
+    Message(Message<'a>),
+    /// An object that was dropped, and how long it was. The stream goes on behind it.
+    Rejected(MessageError, usize),
+}
+
+/// What ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no telling any more where objects begin; the offset is that of the fault.
+    Framing(FramingFault, u64),
+    /// Too many objects in a row were refused.
+    Faulty,
+}
+
+/// Why a stream can no longer be cut into objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FramingFault {
+    /// The cut failed at the bytes themselves.
+    Split(SplitFault),
+    /// The object that begins at the offset was not finished in time.
+    Timeout,
+}
+
+impl fmt::Display for FramingFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Split(fault) => fault.fmt(f),
+            Self::Timeout => f.write_str("object not finished in time"),
+        }
+    }
+}
+
+/// One device's stream. An idle one holds no buffer.
+#[derive(Debug)]
+pub struct ServerConnection {
+    splitter: Splitter,
+    /// When the unfinished object began; stale while there is none.
+    object_since: Tick,
+    credit: HeartbeatCredit,
+    rejected_in_a_row: u8,
+}
+
+impl ServerConnection {
+    /// A connection with full credit that has said nothing yet.
+    pub fn new(credit: u8) -> Self {
+        Self {
+            splitter: Splitter::new(),
+            object_since: Tick::default(),
+            credit: HeartbeatCredit::new(credit),
+            rejected_in_a_row: 0,
+        }
+    }
+
+    /// Feeds the rest of a read: how much of it was used, and what came of that. Call it again with
+    /// what is left until it gives no event, which means that all was used. After a [`Fault`] the
+    /// connection takes no more. `spare` is lent to gather cut objects in, see [`Splitter::push`].
+    pub fn handle_data<'a>(
+        &'a mut self,
+        input: &'a [u8],
+        rules: &Rules,
+        spare: &mut Vec<u8>,
+        now: Tick,
+    ) -> Result<(usize, Option<Event<'a>>), Fault> {
+        if self.rejected_in_a_row >= rules.rejected_in_a_row_max {
+            return Err(Fault::Faulty);
+        }
+        if self.splitter.unfinished().is_none() {
+            self.object_since = now;
+        }
+        let (used, object) = self
+            .splitter
+            .push(input, rules.object_bytes_max, spare)
+            .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
+        let Some(object) = object else { return Ok((used, None)) };
+        let event = match Message::check(&object, rules.object_depth_max) {
+            Ok(message) => {
+                self.rejected_in_a_row = 0;
+                let heartbeat = message.kind() == Kind::Heartbeat;
+                if heartbeat || rules.credit_from == CreditFrom::Any {
+                    self.credit.refill();
+                }
+                if heartbeat { Event::Heartbeat(message) } else { Event::Message(message) }
+            }
+            Err(error) => {
+                self.rejected_in_a_row += 1;
+                Event::Rejected(error, object.bytes.len())
+            }
+        };
+        Ok((used, Some(event)))
+    }
+
+    /// A beat is due: takes a credit for it, or finds the device dead. A beat that is `late`, because
+    /// the whole process was held up, costs nothing: the device may well have answered, unheard.
+    pub fn handle_beat(&mut self, late: bool) -> Beat {
+        if late { Beat::Send } else { self.credit.spend() }
+    }
+
+    /// When the unfinished object, if there is one, will have taken too long.
+    pub fn object_deadline(&self, rules: &Rules) -> Option<Tick> {
+        self.splitter.unfinished().map(|_| self.object_since.after(rules.object_timeout))
+    }
+
+    /// Where the unfinished object, if there is one, begins in the stream, and how many bytes of it
+    /// have come.
+    pub fn unfinished(&self) -> Option<(u64, usize)> {
+        self.splitter.unfinished()
+    }
+
+    /// Gives back the buffer of an unfinished object: the connection takes no more.
+    pub fn release(&mut self) {
+        self.splitter.release();
+    }
+
+    /// Bytes of the stream that were used so far.
+    pub fn offset(&self) -> u64 {
+        self.splitter.offset()
+    }
+
+    /// Beats that the device may still leave unanswered.
+    pub fn credit(&self) -> u8 {
+        self.credit.left()
+    }
+
+    /// Heap bytes held for the unfinished object.
+    pub fn buffered(&self) -> usize {
+        self.splitter.buffered()
+    }
+}

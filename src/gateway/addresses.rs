@@ -1,0 +1,127 @@
+//! Which slots belong to an IP address: chains through the slots, newest first, so that finding one
+//! of eighteen thousand devices, or counting those behind one address, is no search. Floor 2.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+/// A hash table whose chains run through the slots themselves: 8 bytes a slot, and 4 to 8 for the
+/// heads. The hash is keyed, so that no one can choose addresses that fall together.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    heads: Vec<u32>,
+    links: Vec<Link>,
+    len: usize,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    previous: u32,
+    next: u32,
+}
+
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
+const UNLINKED: Link = Link { previous: NONE, next: NONE };
+
+impl Addresses {
+    /// Puts slot `index` in front of those of its address. `ip_of` tells the address of any slot
+    /// that is in the table.
+    pub(super) fn insert(&mut self, index: u32, ip: IpAddr, ip_of: impl Fn(u32) -> IpAddr) {
+        if self.len == self.heads.len() {
+            self.grow(ip_of);
+        }
+        if self.links.len() <= index as usize {
+            self.links.resize(index as usize + 1, UNLINKED);
+        }
+        self.len += 1;
+        self.link(index, ip);
+    }
+
+    /// Takes slot `index` out.
+    pub(super) fn remove(&mut self, index: u32, ip: IpAddr) {
+        let Link { previous, next } = self.links[index as usize];
+        match previous {
+            NONE => {
+                let bucket = self.bucket(ip);
+                debug_assert_eq!(self.heads[bucket], index);
+                self.heads[bucket] = next;
+            }
+            _ => self.links[previous as usize].next = next,
+        }
+        if next != NONE {
+            self.links[next as usize].previous = previous;
+        }
+        self.len -= 1;
+        if self.len == 0 {
+            self.heads = Vec::new();
+            self.links = Vec::new();
+        }
+    }
+
+    /// Slots that may belong to `ip`, the newest first: the caller compares their addresses.
+    pub(super) fn candidates(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
+        let first = if self.heads.is_empty() { NONE } else { self.heads[self.bucket(ip)] };
+        let some = |index| (index != NONE).then_some(index);
+        std::iter::successors(some(first), move |&index| some(self.links[index as usize].next))
+    }
+
+    fn link(&mut self, index: u32, ip: IpAddr) {
+        let bucket = self.bucket(ip);
+        let next = std::mem::replace(&mut self.heads[bucket], index);
+        self.links[index as usize] = Link { previous: NONE, next };
+        if next != NONE {
+            self.links[next as usize].previous = index;
+        }
+    }
+
+    /// Doubles the heads and deals the slots out again, those of one address in the same order.
+    fn grow(&mut self, ip_of: impl Fn(u32) -> IpAddr) {
+        let heads = vec![NONE; (self.heads.len() * 2).max(16)];
+        let mut chain = Vec::new();
+        for head in std::mem::replace(&mut self.heads, heads) {
+            let mut index = head;
+            while index != NONE {
+                chain.push(index);
+                index = self.links[index as usize].next;
+            }
+            for index in chain.drain(..).rev() {
+                self.link(index, ip_of(index));
+            }
+        }
+    }
+
+    /// The number of heads is a power of two.
+    fn bucket(&self, ip: IpAddr) -> usize {
+        self.hasher.hash_one(ip) as usize & (self.heads.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_first_through_growth_and_removal() {
+        let ip_of = |index: u32| IpAddr::from([127, 0, 0, (index % 7) as u8]);
+        let mut addresses = Addresses::default();
+        let found =
+            |addresses: &Addresses, ip| addresses.candidates(ip).filter(|&i| ip_of(i) == ip).collect::<Vec<_>>();
+        for index in 0..700 {
+            addresses.insert(index, ip_of(index), ip_of);
+        }
+        let expected: Vec<u32> = (0..700).rev().filter(|i| i % 7 == 3).collect();
+        assert_eq!(found(&addresses, ip_of(3)), expected);
+        for index in (0..700).filter(|i| i % 2 == 0) {
+            addresses.remove(index, ip_of(index));
+        }
+        let expected: Vec<u32> = (0..700).rev().filter(|i| i % 7 == 3 && i % 2 == 1).collect();
+        assert_eq!(found(&addresses, ip_of(3)), expected);
+        for index in (0..700).filter(|i| i % 2 == 1) {
+            addresses.remove(index, ip_of(index));
+        }
+        assert!(addresses.heads.is_empty());
+        assert!(found(&addresses, ip_of(3)).is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! What an application may ask for. Floor 2.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use super::core::{Core, Ending};
+use super::handler::{CloseReason, Device};
+use super::settings::Settings;
+use super::stats::Stats;
+use crate::endpoint::ConnectionId;
+use crate::proto::discovery::canonical;
+use crate::tick::Tick;
+
+/// Lent to every callback. Nothing is written and no other callback runs before the present one has
+/// returned.
+pub struct Commands<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Commands<'a> {
+    pub(super) fn new(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    /// Sends a command, if it can be: a refusal is counted in [`Stats`], nothing more.
+    /// [`Self::try_send`] tells.
+    pub fn send(&mut self, to: impl Into<Target>, text: impl AsRef<[u8]>) {
+        // The counters have noted a refusal.
+        let _ = self.try_send(to, text);
+    }
+
+    /// Queues a command for one device, whole, with the terminator behind it. An IP address with
+    /// several connections means the newest of them.
+    ///
+    /// # Errors
+    /// If there is no such device, if too much already waits for it
+    /// ([`super::Limits::outbox_bytes_max`]), or if the text is empty.
+    pub fn try_send(&mut self, to: impl Into<Target>, text: impl AsRef<[u8]>) -> Result<Queued, SendError> {
+        self.core.send(to.into(), text.as_ref())
+    }
+
+    /// Closes every connection that `target` means, when what is queued for it has gone out, within
+    /// [`super::Limits::close_timeout`]. Tells how many there were.
+    pub fn remove(&mut self, target: impl Into<Target>) -> usize {
+        let found: Vec<_> = self.core.find(target.into()).collect();
+        for &id in &found {
+            self.core.begin_close(id, CloseReason::Removed, Ending::Flush);
+        }
+        found.len()
+    }
+
+    /// A device, if it is connected.
+    pub fn device(&self, id: ConnectionId) -> Option<Device> {
+        self.core.device(id)
+    }
+
+    /// All connected devices.
+    pub fn devices(&self) -> impl Iterator<Item = Device> {
+        self.core.slots.devices().filter_map(|(id, _)| self.core.device(id))
+    }
+
+    /// How many devices are connected.
+    pub fn connections(&self) -> usize {
+        self.core.slots.device_count()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.core.settings
+    }
+
+    /// Bytes of buffers held: for unfinished objects, and for what waits to be sent. Walks over all
+    /// devices.
+    pub fn buffered(&self) -> (usize, usize) {
+        self.core.buffered()
+    }
+
+    /// How long ago a tick was, by the time of this turn.
+    pub fn age(&self, tick: Tick) -> Duration {
+        crate::tick::TICK * self.core.now.since(tick)
+    }
+
+    /// Begins a stop of the gateway, see [`super::Gateway::stop`].
+    pub fn stop(&mut self) {
+        self.core.stop();
+    }
+
+    /// Has [`super::Handler::on_timer`] called once at that time, instead of at any asked for
+    /// before; `None` takes it back.
+    pub fn wake_at(&mut self, at: Option<Instant>) {
+        self.core.wake_at = at;
+    }
+
+    /// Queues bytes for a local stream, whole or not at all: whether they fitted.
+    #[must_use]
+    pub fn write(&mut self, stream: ConnectionId, bytes: &[u8]) -> bool {
+        self.core.write(stream, bytes)
+    }
+
+    /// Closes a local stream once what was written to it has been taken.
+    pub fn close(&mut self, stream: ConnectionId) {
+        self.core.close_local(stream);
+    }
+}
+
+/// Which device is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One connection.
+    Id(ConnectionId),
+    /// The connection from that address and port.
+    Address(SocketAddr),
+    /// Every connection from that address; for a command, the newest.
+    Ip(IpAddr),
+}
+
+impl From<ConnectionId> for Target {
+    fn from(id: ConnectionId) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(canonical(address))
+    }
+}
+
+impl From<IpAddr> for Target {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip.to_canonical())
+    }
+}
+
+/// `#ID`, `IP:PORT` or `IP`, as people write it.
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        if let Some(number) = text.strip_prefix('#') {
+            let id = number.parse().ok().and_then(ConnectionId::from_u64);
+            return id.map(Self::Id).ok_or(TargetError);
+        }
+        let address = text.parse::<SocketAddr>().map(Self::from);
+        address.or_else(|_| text.parse::<IpAddr>().map(Self::from)).map_err(|_| TargetError)
+    }
+}
+
+/// A text that means no device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetError;
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a device is #ID, IP:PORT or IP, for example #7, 192.0.2.7:40112 or 192.0.2.7")
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+/// A command that was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// The connection that it goes to.
+    pub id: ConnectionId,
+    /// How many connections were meant; it goes to the newest.
+    pub of: usize,
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No device of that name is connected.
+    NoSuchDevice,
+    /// It does not fit behind the bytes that already wait for the device.
+    Full {
+        /// Bytes that wait.
+        waiting: usize,
+        /// Bytes that may wait.
+        max: usize,
+    },
+    /// There is nothing to send.
+    Empty,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchDevice => f.write_str("no such device is connected"),
+            Self::Full { waiting, max } => {
+                write!(f, "the command does not fit: {waiting} bytes already wait for the device, {max} may")
+            }
+            Self::Empty => f.write_str("a command needs at least one byte"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_as_people_write_them() {
+        let check = |text: &str, expected: Result<Target, TargetError>| {
+            assert_eq!(text.parse::<Target>(), expected, "{text}");
+        };
+        check("#7", Ok(Target::Id(ConnectionId::new(7, 0))));
+        check("192.0.2.7", Ok(Target::Ip([192, 0, 2, 7].into())));
+        check("::ffff:192.0.2.7", Ok(Target::Ip([192, 0, 2, 7].into())));
+        check("192.0.2.7:80", Ok(Target::Address(([192, 0, 2, 7], 80).into())));
+        check("[::ffff:192.0.2.7]:80", Ok(Target::Address(([192, 0, 2, 7], 80).into())));
+        check("7", Err(TargetError));
+        check("#x", Err(TargetError));
+        check("#99999999999999999999", Err(TargetError));
+    }
+}

@@ -1,0 +1,438 @@
+//! Everything of the gateway but the application: slots, timers, and what is to be done next. It
+//! calls no callback, so that a callback may use all of it. Floor 2.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::handler::{CloseReason, Device, Disconnect};
+use super::settings::{Settings, timeout};
+use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots};
+use super::stats::Stats;
+use super::{Queued, SendError, Target};
+use crate::connection::{Fault, FramingFault, Rules};
+use crate::endpoint::{ConnectionId, ListenerId, Output, Via};
+use crate::proto::{Beat, RateLimit};
+use crate::tick::{Tick, TickClock};
+use crate::wheel::TimerWheel;
+
+pub(super) struct Core {
+    pub(super) clock: TickClock,
+    /// The time of the present `handle_*` call.
+    pub(super) now: Tick,
+    pub(super) settings: Settings,
+    pub(super) rules: Rules,
+    pub(super) slots: Slots,
+    pub(super) wheel: TimerWheel<u32>,
+    pub(super) stats: Stats,
+    /// The device whose bytes are being read: while its connection is lent out, its slot cannot
+    /// say how it stands.
+    pub(super) current: Option<Device>,
+    /// When the application wants to be called.
+    pub(super) wake_at: Option<Instant>,
+    /// Once a stop has been asked for: when it must be over.
+    pub(super) stop_deadline: Option<Tick>,
+    /// How the devices that are being closed ended.
+    ending: BTreeMap<u32, Disconnect>,
+    /// A buffer lent to connections that must gather a cut object.
+    pub(super) spare: Vec<u8>,
+    spare_pending: Option<Box<Pending>>,
+    ops: VecDeque<Op>,
+    in_flight: Option<InFlight>,
+    /// The answer to the datagram that is being handled.
+    answer: Option<(ListenerId, SocketAddr, Via)>,
+    pub(super) rate: RateLimit,
+    timing: Timing,
+    /// The payload of a beat with its terminator.
+    beat: Vec<u8>,
+    /// Connections so far: deals out the phases of the beats.
+    sequence: u32,
+}
+
+/// The settings' timings in ticks.
+struct Timing {
+    interval: u32,
+    write_timeout: u32,
+    close_timeout: u32,
+    /// No timer sleeps longer than the shortest of the timeouts, so that a deadline that comes into
+    /// being while a timer sleeps is seen in time.
+    check: u32,
+}
+
+/// What is to be done, in order.
+enum Op {
+    Flush(ConnectionId),
+    Beat(ConnectionId),
+    Close(ConnectionId, bool),
+}
+
+/// What was lent with the last [`Output::Send`].
+enum InFlight {
+    Outbox,
+    Beat,
+}
+
+/// Whether what waits for a stream is sent before it is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Sent, as far as it can be in the close timeout.
+    Flush,
+    /// Thrown away.
+    Drop,
+    /// Thrown away, with what the kernel holds.
+    Abort,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, now: Instant, seed: u64) -> Self {
+        let discovery = &settings.discovery;
+        let rate =
+            RateLimit::new(discovery.rate, discovery.burst, discovery.source_rate, discovery.source_burst, 0, seed);
+        Self {
+            clock: TickClock::new(now),
+            now: Tick::default(),
+            rules: settings.rules(),
+            slots: Slots::default(),
+            wheel: TimerWheel::new(),
+            stats: Stats::default(),
+            current: None,
+            wake_at: None,
+            stop_deadline: None,
+            ending: BTreeMap::new(),
+            spare: Vec::new(),
+            spare_pending: None,
+            ops: VecDeque::new(),
+            in_flight: None,
+            answer: None,
+            rate,
+            timing: Timing::new(&settings),
+            beat: [&settings.heartbeat.payload[..], &settings.terminator].concat(),
+            sequence: 0,
+            settings,
+        }
+    }
+
+    /// Gives a new device its slot, full credit, and its place in the interval; `None` where no id
+    /// is left.
+    pub(super) fn join(&mut self, address: SocketAddr) -> Option<ConnectionId> {
+        let index = self.slots.next_index()?;
+        let beat_due = self.now.after(self.phase());
+        let timer = self.wheel.insert(self.now.after(self.timing.check).min(beat_due), index);
+        let credit = self.settings.heartbeat.credit;
+        let slot = DeviceSlot::new(address, credit, self.now, beat_due, timer);
+        self.stats.accepted += 1;
+        Some(self.slots.insert(Slot::Device(slot)))
+    }
+
+    /// Ticks until a new device's first beat, from 1 to a whole interval. Steps of the golden ratio
+    /// spread any number of devices that come one after the other evenly.
+    fn phase(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(0x9e37_79b9);
+        ((u64::from(self.sequence) * u64::from(self.timing.interval)) >> 32) as u32 + 1
+    }
+
+    /// Gives a local stream its slot.
+    pub(super) fn attach(&mut self, outbox_bytes_max: usize) -> Option<ConnectionId> {
+        self.slots.next_index()?;
+        let slot = LocalSlot { pending: None, outbox_bytes_max, closing: false };
+        Some(self.slots.insert(Slot::Local(slot)))
+    }
+
+    /// The device of that id as the application sees it.
+    pub(super) fn device(&self, id: ConnectionId) -> Option<Device> {
+        match self.current {
+            Some(device) if device.id() == id => Some(device),
+            _ => self.slots.device(id).filter(|slot| !slot.closing).map(|slot| slot.device(id)),
+        }
+    }
+
+    /// The connections that `target` means, the newest first.
+    pub(super) fn find(&self, target: Target) -> impl Iterator<Item = ConnectionId> {
+        let (id, ip, port) = match target {
+            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.closing).map(|_| id), None, None),
+            Target::Address(address) => (None, Some(address.ip()), Some(address)),
+            Target::Ip(ip) => (None, Some(ip), None),
+        };
+        let by_ip = ip.into_iter().flat_map(|ip| self.slots.devices_of(ip));
+        let by_ip = by_ip.filter(move |(_, slot)| port.is_none_or(|address| slot.address() == address));
+        id.into_iter().chain(by_ip.map(|(id, _)| id))
+    }
+
+    /// Queues a command, whole or not at all.
+    pub(super) fn send(&mut self, target: Target, text: &[u8]) -> Result<Queued, SendError> {
+        if text.is_empty() {
+            return Err(SendError::Empty);
+        }
+        let mut found = self.find(target);
+        let (id, of) = (found.next(), found.count() + 1);
+        let Some(id) = id else {
+            self.stats.commands_refused_unknown += 1;
+            return Err(SendError::NoSuchDevice);
+        };
+        let max = self.settings.limits.outbox_bytes_max;
+        let terminator = &self.settings.terminator;
+        let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
+        let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        if waiting + text.len() + terminator.len() > max {
+            self.stats.commands_refused_full += 1;
+            return Err(SendError::Full { waiting, max });
+        }
+        let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
+        pending.outbox.push(text);
+        pending.outbox.push(terminator);
+        flush(&mut self.ops, id, pending);
+        self.stats.commands_queued += 1;
+        Ok(Queued { id, of })
+    }
+
+    /// Queues bytes for a local stream, whole or not at all: whether they fitted.
+    pub(super) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
+        let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        if waiting + bytes.len() > slot.outbox_bytes_max {
+            return false;
+        }
+        if !bytes.is_empty() {
+            let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
+            pending.outbox.push(bytes);
+            flush(&mut self.ops, id, pending);
+        }
+        true
+    }
+
+    /// Closes a local stream, when what waits for it has been taken.
+    pub(super) fn close_local(&mut self, id: ConnectionId) {
+        let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return };
+        slot.closing = true;
+        if slot.pending.is_none() {
+            self.ops.push_back(Op::Close(id, false));
+        }
+    }
+
+    /// Begins a device's end. Its buffers are free from here on but for what is to be flushed; the
+    /// slot itself is freed when the stream is.
+    pub(super) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: Ending) {
+        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return };
+        slot.closing = true;
+        let unfinished = slot.connection.unfinished();
+        slot.connection.release();
+        let mut unsent = 0;
+        if ending == Ending::Flush && slot.pending.is_some() {
+            let wait = match reason {
+                CloseReason::Closed => self.timing.write_timeout,
+                _ => self.timing.close_timeout,
+            };
+            self.wheel.reschedule(slot.timer, self.now.after(wait));
+        } else {
+            unsent = slot.pending.take().map_or(0, |pending| pending.outbox.len());
+            self.ops.push_back(Op::Close(id, ending == Ending::Abort));
+        }
+        self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
+        self.ending.insert(id.index() as u32, Disconnect { reason, unfinished, unsent });
+    }
+
+    /// A device's stream is gone: frees its slot and tells who it was and how it ended.
+    pub(super) fn end(&mut self, id: ConnectionId, slot: DeviceSlot, broke: CloseReason) -> (Device, Disconnect) {
+        self.wheel.cancel(slot.timer);
+        let unfinished = slot.connection.unfinished();
+        let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
+            self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
+            Disconnect { reason: broke, unfinished, unsent: 0 }
+        });
+        end.unsent += slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        self.stats.unsent_bytes += end.unsent as u64;
+        self.stats.closed[end.reason.number()] += 1;
+        (slot.device(id), end)
+    }
+
+    /// A device's timer has fired: looks after every deadline it may stand for.
+    pub(super) fn handle_timer(&mut self, index: u32) {
+        let id = self.slots.id_at(index);
+        let (now, interval) = (self.now, self.timing.interval);
+        let Some(slot) = self.slots.device_mut(id) else { return };
+        let stalled = slot.pending.as_ref().map(|pending| pending.progress.after(self.timing.write_timeout));
+        if slot.closing {
+            // A device that ended its own sending may take its time, as long as it takes something.
+            let closed = self.ending.get(&index).is_some_and(|end| end.reason == CloseReason::Closed);
+            let next = stalled.filter(|deadline| closed && *deadline > now);
+            slot.timer = self.wheel.insert(next.unwrap_or(now.after(interval)), index);
+            if next.is_none() {
+                self.ops.push_back(Op::Close(id, true));
+            }
+            return;
+        }
+        let object = slot.connection.object_deadline(&self.rules);
+        let mut end = None;
+        if object.is_some_and(|deadline| deadline <= now) {
+            let offset = slot.connection.unfinished().map_or(0, |(offset, _)| offset);
+            end = Some((CloseReason::Framing(FramingFault::Timeout, offset), Ending::Drop));
+        } else if stalled.is_some_and(|deadline| deadline <= now) {
+            end = Some((CloseReason::Stalled, Ending::Abort));
+        } else if slot.beat_due <= now {
+            // From the moment it was due, without drift; beats whose time has passed are not made up for.
+            let late = now.since(slot.beat_due);
+            slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
+            match slot.connection.handle_beat(late > interval) {
+                Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
+                Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
+                Beat::Send => self.ops.push_back(Op::Beat(id)),
+            }
+        }
+        let next = [Some(slot.beat_due), object, stalled].into_iter().flatten().min();
+        let next = next.unwrap_or(slot.beat_due).min(now.after(self.timing.check));
+        slot.timer = self.wheel.insert(next.max(now.after(1)), index);
+        if let Some((reason, ending)) = end {
+            self.begin_close(id, reason, ending);
+        }
+    }
+
+    /// A connection's bytes have shown a fault.
+    pub(super) fn handle_fault(&mut self, id: ConnectionId, fault: Fault) {
+        let reason = match fault {
+            Fault::Framing(fault, offset) => CloseReason::Framing(fault, offset),
+            Fault::Faulty => CloseReason::Faulty,
+        };
+        self.begin_close(id, reason, Ending::Drop);
+    }
+
+    /// The kernel takes bytes of `id` again.
+    pub(super) fn handle_writable(&mut self, id: ConnectionId) {
+        let Some(Some(pending)) = self.slots.pending_mut(id) else { return };
+        pending.blocked = false;
+        flush(&mut self.ops, id, pending);
+    }
+
+    /// The kernel has taken the first `taken` of the bytes lent last. True when with them everything
+    /// has gone of what had to wait.
+    pub(super) fn handle_sent(&mut self, id: ConnectionId, taken: usize) -> bool {
+        self.stats.sent_bytes += taken as u64;
+        let in_flight = self.in_flight.take();
+        let now = self.now;
+        let Some(slot) = self.slots.pending_mut(id) else { return false };
+        if let Some(InFlight::Beat) = in_flight {
+            self.stats.beats_sent += 1;
+            if taken < self.beat.len() {
+                let pending = open(slot, &mut self.spare_pending, now);
+                pending.outbox.push(&self.beat[taken..]);
+                pending.blocked = true;
+            }
+            return false;
+        }
+        let Some(pending) = slot else { return false };
+        pending.outbox.advance(taken);
+        if taken > 0 {
+            pending.progress = now;
+        }
+        if !pending.outbox.is_empty() {
+            pending.blocked = true;
+            return false;
+        }
+        self.spare_pending = slot.take().filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
+        let closing = match self.slots.get_mut(id) {
+            Some(Slot::Device(device)) => device.closing,
+            Some(Slot::Local(local)) => local.closing,
+            _ => false,
+        };
+        if closing {
+            self.ops.push_back(Op::Close(id, false));
+        }
+        true
+    }
+
+    pub(super) fn answer(&mut self, socket: ListenerId, to: SocketAddr, via: Via) {
+        self.answer = Some((socket, to, via));
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output<'_>> {
+        if let Some((socket, to, via)) = self.answer.take() {
+            return Some(Output::SendTo { socket, to, via, bytes: &self.settings.discovery.reply });
+        }
+        let id = loop {
+            let Some(op) = self.ops.pop_front() else {
+                self.ops.shrink_to(OPS_KEPT);
+                return None;
+            };
+            match op {
+                Op::Close(id, abort) => return Some(Output::Close { id, abort }),
+                Op::Beat(id) => {
+                    if let Some(None) = self.slots.pending_mut(id) {
+                        self.in_flight = Some(InFlight::Beat);
+                        return Some(Output::Send { id, bytes: &self.beat });
+                    }
+                    self.stats.beats_withheld += 1;
+                }
+                Op::Flush(id) => {
+                    if let Some(Some(pending)) = self.slots.pending_mut(id) {
+                        pending.queued = false;
+                        if !pending.blocked {
+                            break id;
+                        }
+                    }
+                }
+            }
+        };
+        self.in_flight = Some(InFlight::Outbox);
+        let pending = self.slots.pending_mut(id)?.as_ref()?;
+        Some(Output::Send { id, bytes: pending.outbox.waiting() })
+    }
+
+    /// Takes over new settings; they hold from now on, also for devices that are connected.
+    pub(super) fn configure(&mut self, settings: Settings) {
+        let discovery = &settings.discovery;
+        if *discovery != self.settings.discovery {
+            self.rate.configure(discovery.rate, discovery.burst, discovery.source_rate, discovery.source_burst);
+        }
+        self.rules = settings.rules();
+        self.timing = Timing::new(&settings);
+        self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
+        self.settings = settings;
+    }
+
+    /// Begins a stop: what is queued has the close timeout to go out.
+    pub(super) fn stop(&mut self) {
+        if self.stop_deadline.is_none() {
+            self.stop_deadline = Some(self.now.after(self.timing.close_timeout));
+        }
+    }
+
+    /// Bytes of buffers held, by what they are for: unfinished objects, and what waits to be sent.
+    pub(super) fn buffered(&self) -> (usize, usize) {
+        let held = |pending: &Option<Box<Pending>>| pending.as_ref().map_or(0, |p| p.outbox.capacity());
+        let devices = self.slots.devices().fold((0, 0), |(objects, out), (_, slot)| {
+            (objects + slot.connection.buffered(), out + held(&slot.pending))
+        });
+        let locals: usize = self.slots.locals().map(|slot| held(&slot.pending)).sum();
+        (devices.0, devices.1 + locals)
+    }
+}
+
+/// The largest buffer that is kept for the next use.
+const SPARE_BYTES_MAX: usize = 16 << 10;
+/// Operations whose room is kept between calls.
+const OPS_KEPT: usize = 1024;
+
+impl Timing {
+    fn new(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let interval = TickClock::ticks(settings.heartbeat.interval);
+        let write_timeout = timeout(limits.write_timeout);
+        let check = interval.min(write_timeout).min(timeout(limits.object_timeout));
+        Self { interval, write_timeout, close_timeout: timeout(limits.close_timeout), check }
+    }
+}
+
+/// The stream's [`Pending`], taken from the spare one where there is none yet.
+fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>, now: Tick) -> &'a mut Pending {
+    slot.get_or_insert_with(|| {
+        let mut pending = spare.take().unwrap_or_default();
+        pending.progress = now;
+        pending
+    })
+}
+
+/// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.
+fn flush(ops: &mut VecDeque<Op>, id: ConnectionId, pending: &mut Pending) {
+    if !pending.blocked && !std::mem::replace(&mut pending.queued, true) {
+        ops.push_back(Op::Flush(id));
+    }
+}

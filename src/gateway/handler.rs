@@ -1,0 +1,215 @@
+//! What an application implements, and what it is told. Floor 2.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::Commands;
+use crate::connection::FramingFault;
+use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
+use crate::proto::{Message, MessageError};
+use crate::tick::Tick;
+
+/// An application on the gateway. Every callback runs on the thread of the loop and should return
+/// soon: while it runs, no device is heard. What it asks of [`Commands`] is carried out after it has
+/// returned; no other callback runs inside it.
+pub trait Handler {
+    /// A device has sent an object that passed every check. Heartbeat answers are not shown.
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>);
+
+    /// A device has connected.
+    fn on_connect(&mut self, device: &Device, gateway: &mut Commands<'_>) {
+        let _ = (device, gateway);
+    }
+
+    /// A device is gone, and why. The last call for its id.
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Commands<'_>) {
+        let _ = (device, end, gateway);
+    }
+
+    /// An object of a device was dropped, and why; the stream goes on.
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Commands<'_>) {
+        let _ = (device, error, gateway);
+    }
+
+    /// A connection was turned away before it counted as a device.
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
+        let _ = (from, refusal, gateway);
+    }
+
+    /// Something happened on a local stream: one that the application gave to
+    /// [`crate::Server::attach`], or that came to a listener of [`crate::Server::listen_local`].
+    fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {
+        let _ = (stream, event, gateway);
+    }
+
+    /// The time given to [`Commands::wake_at`] has come.
+    fn on_timer(&mut self, now: Instant, gateway: &mut Commands<'_>) {
+        let _ = (now, gateway);
+    }
+}
+
+/// A connected device, as it stood when the callback began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    pub(super) id: ConnectionId,
+    pub(super) address: SocketAddr,
+    pub(super) since: Tick,
+    pub(super) seen: Tick,
+    pub(super) credit: u8,
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+}
+
+impl Device {
+    /// The id of the connection, never used again for another.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Where it connects from; an IPv4 address is never written as IPv6.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The IP part of [`Self::address`].
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// The port part of [`Self::address`].
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Beats that it may still leave unanswered.
+    pub fn credit(&self) -> u8 {
+        self.credit
+    }
+
+    /// Objects accepted from it, heartbeat answers included.
+    pub fn objects(&self) -> u64 {
+        self.objects
+    }
+
+    /// Bytes that came from it.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// When it connected.
+    pub fn since(&self) -> Tick {
+        self.since
+    }
+
+    /// When an object of it was last accepted; when it connected, if none was.
+    pub fn seen(&self) -> Tick {
+        self.seen
+    }
+}
+
+/// How a device's connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disconnect {
+    /// Why.
+    pub reason: CloseReason,
+    /// The object that had not come whole: where it began in the stream, and how many of its bytes
+    /// had come. They were not delivered.
+    pub unfinished: Option<(u64, usize)>,
+    /// Bytes of commands that the kernel had not taken.
+    pub unsent: usize,
+}
+
+/// Why a connection ended (protocol.md §2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The device ended it.
+    Closed,
+    /// It broke.
+    Reset(OsError),
+    /// The device left too many beats unanswered.
+    Silent,
+    /// The stream could no longer be cut into objects: what was wrong, and at which byte.
+    Framing(FramingFault, u64),
+    /// Too many objects in a row were refused.
+    Faulty,
+    /// The device took no byte for too long while something waited for it.
+    Stalled,
+    /// The application asked for it.
+    Removed,
+    /// The gateway is stopping.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// Every reason's word, in the order of [`Self::number`].
+    pub const WORDS: [&'static str; 8] =
+        ["closed", "reset", "silent", "framing", "faulty", "stalled", "removed", "shutdown"];
+
+    /// The one word used in events, counters and logs.
+    pub fn word(&self) -> &'static str {
+        Self::WORDS[self.number()]
+    }
+
+    /// The reason's place in a table of counters.
+    pub fn number(&self) -> usize {
+        match self {
+            Self::Closed => 0,
+            Self::Reset(_) => 1,
+            Self::Silent => 2,
+            Self::Framing(..) => 3,
+            Self::Faulty => 4,
+            Self::Stalled => 5,
+            Self::Removed => 6,
+            Self::Shutdown => 7,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Reset(error) => write!(f, ": {error}"),
+            Self::Framing(fault, offset) => write!(f, " at byte {offset}: {fault}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a connection was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// As many devices are connected as may be.
+    ConnectionsMax,
+    /// The gateway is stopping.
+    Shutdown,
+}
+
+impl Refusal {
+    /// Every refusal's word, in the order of the variants.
+    pub const WORDS: [&'static str; 2] = ["connections_max", "shutdown"];
+
+    /// The word used in events, counters and logs.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+/// What happened on a local stream.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Local<'a> {
+    /// A process has connected to a listener.
+    Opened(ListenerId, Credentials),
+    /// Bytes have come.
+    Data(&'a [u8]),
+    /// The other end sends no more.
+    End,
+    /// Everything written has been taken, after something had to wait.
+    Drained,
+    /// The stream is gone. The last call for its id.
+    Closed(StreamEnd),
+}

@@ -1,0 +1,268 @@
+//! The slab: one slot for every stream, device or local, and the ids that name them. Floor 2.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use slab::Slab;
+
+use super::addresses::Addresses;
+use super::handler::Device;
+use crate::connection::ServerConnection;
+use crate::endpoint::{ConnectionId, Outbox};
+use crate::proto::discovery::canonical;
+use crate::tick::Tick;
+use crate::wheel::TimerKey;
+
+/// Every stream of the gateway.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slab: Slab<Slot>,
+    /// Of each slot, how many tenants it has had before the present one.
+    generations: Vec<u32>,
+    addresses: Addresses,
+    devices: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Slot {
+    Device(DeviceSlot),
+    Local(LocalSlot),
+    /// A slot whose generations are used up: it stays taken, so that no id ever comes twice.
+    Retired,
+}
+
+/// A device. What it holds while idle is all here: there are thousands of these, and a few bytes
+/// more are felt.
+#[derive(Debug)]
+pub(super) struct DeviceSlot {
+    address: Address,
+    pub(super) since: Tick,
+    pub(super) seen: Tick,
+    pub(super) timer: TimerKey,
+    /// When the next beat is due.
+    pub(super) beat_due: Tick,
+    pub(super) connection: ServerConnection,
+    pub(super) objects: u64,
+    pub(super) pending: Option<Box<Pending>>,
+    /// Its end has begun: it is no longer heard or sent to.
+    pub(super) closing: bool,
+}
+
+/// A stream of the application's own: no heartbeat, no objects.
+#[derive(Debug)]
+pub(super) struct LocalSlot {
+    pub(super) pending: Option<Box<Pending>>,
+    /// The most bytes that may wait.
+    pub(super) outbox_bytes_max: usize,
+    /// To be closed as soon as nothing waits.
+    pub(super) closing: bool,
+}
+
+/// What a stream holds only while something waits to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) outbox: Outbox,
+    /// When the kernel last took something.
+    pub(super) progress: Tick,
+    /// The kernel took too little; it will tell when it takes more.
+    pub(super) blocked: bool,
+    /// A flush has been asked for and not been carried out.
+    pub(super) queued: bool,
+}
+
+/// A socket address in 24 bytes instead of 32: the flow label says nothing about who a device is.
+#[derive(Debug, Clone, Copy)]
+struct Address {
+    ip: Ipv6Addr,
+    scope: u32,
+    port: u16,
+}
+
+impl Address {
+    fn new(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Self { ip: v4.ip().to_ipv6_mapped(), scope: 0, port: v4.port() },
+            SocketAddr::V6(v6) => Self { ip: *v6.ip(), scope: v6.scope_id(), port: v6.port() },
+        }
+    }
+
+    fn get(self) -> SocketAddr {
+        canonical(SocketAddrV6::new(self.ip, self.port, 0, self.scope).into())
+    }
+}
+
+impl DeviceSlot {
+    /// A device that has just connected from the canonical `address`.
+    pub(super) fn new(address: SocketAddr, credit: u8, now: Tick, beat_due: Tick, timer: TimerKey) -> Self {
+        Self {
+            address: Address::new(address),
+            since: now,
+            seen: now,
+            timer,
+            beat_due,
+            connection: ServerConnection::new(credit),
+            objects: 0,
+            pending: None,
+            closing: false,
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address.get()
+    }
+
+    /// The slot as the application sees it.
+    pub(super) fn device(&self, id: ConnectionId) -> Device {
+        Device {
+            id,
+            address: self.address.get(),
+            since: self.since,
+            seen: self.seen,
+            credit: self.connection.credit(),
+            objects: self.objects,
+            bytes: self.connection.offset(),
+        }
+    }
+}
+
+impl Slots {
+    /// The index that the next [`Self::insert`] will use, if ids have room for one more.
+    pub(super) fn next_index(&mut self) -> Option<u32> {
+        loop {
+            let index = self.slab.vacant_key();
+            if index >= ConnectionId::SLOTS_MAX {
+                return None;
+            }
+            if index == self.generations.len() {
+                self.generations.push(0);
+            }
+            if self.generations[index] < u32::MAX {
+                return Some(index as u32);
+            }
+            self.slab.insert(Slot::Retired);
+        }
+    }
+
+    /// Takes the slot that [`Self::next_index`] has named.
+    pub(super) fn insert(&mut self, slot: Slot) -> ConnectionId {
+        let device = match &slot {
+            Slot::Device(device) => Some(device.address().ip()),
+            _ => None,
+        };
+        let index = self.slab.insert(slot) as u32;
+        if let Some(ip) = device {
+            self.devices += 1;
+            let slab = &self.slab;
+            self.addresses.insert(index, ip, |index| ip_of(slab, index));
+        }
+        ConnectionId::new(index, self.generations[index as usize])
+    }
+
+    /// Frees the slot of `id` and gives what lay in it.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Slot> {
+        if !self.lives(id) {
+            return None;
+        }
+        let slot = self.slab.remove(id.index());
+        self.generations[id.index()] += 1;
+        if let Slot::Device(device) = &slot {
+            self.addresses.remove(id.index() as u32, device.address().ip());
+            self.devices -= 1;
+        }
+        if self.slab.is_empty() {
+            self.slab.shrink_to_fit();
+        }
+        Some(slot)
+    }
+
+    /// The stream of `id`, if it is still that one.
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Slot> {
+        if self.lives(id) { self.slab.get_mut(id.index()) } else { None }
+    }
+
+    /// The device of `id`, if there is one.
+    pub(super) fn device(&self, id: ConnectionId) -> Option<&DeviceSlot> {
+        match self.slab.get(id.index()) {
+            Some(Slot::Device(device)) if self.lives(id) => Some(device),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::device`].
+    pub(super) fn device_mut(&mut self, id: ConnectionId) -> Option<&mut DeviceSlot> {
+        match self.get_mut(id) {
+            Some(Slot::Device(device)) => Some(device),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::device`], of a local stream.
+    pub(super) fn local_mut(&mut self, id: ConnectionId) -> Option<&mut LocalSlot> {
+        match self.get_mut(id) {
+            Some(Slot::Local(local)) => Some(local),
+            _ => None,
+        }
+    }
+
+    /// What waits to be sent on the stream of `id`.
+    pub(super) fn pending_mut(&mut self, id: ConnectionId) -> Option<&mut Option<Box<Pending>>> {
+        match self.get_mut(id)? {
+            Slot::Device(device) => Some(&mut device.pending),
+            Slot::Local(local) => Some(&mut local.pending),
+            Slot::Retired => None,
+        }
+    }
+
+    /// The present tenant of slot `index`.
+    pub(super) fn id_at(&self, index: u32) -> ConnectionId {
+        ConnectionId::new(index, self.generations[index as usize])
+    }
+
+    /// The devices that are not being closed.
+    pub(super) fn devices(&self) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
+        self.slab.iter().filter_map(|(index, slot)| match slot {
+            Slot::Device(device) if !device.closing => Some((self.id_at(index as u32), device)),
+            _ => None,
+        })
+    }
+
+    /// The local streams.
+    pub(super) fn locals(&self) -> impl Iterator<Item = &LocalSlot> {
+        self.slab.iter().filter_map(|(_, slot)| match slot {
+            Slot::Local(local) => Some(local),
+            _ => None,
+        })
+    }
+
+    /// Like [`Self::devices`], those of one canonical address, the newest first.
+    pub(super) fn devices_of(&self, ip: IpAddr) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
+        self.addresses.candidates(ip).filter_map(move |index| match &self.slab[index as usize] {
+            Slot::Device(device) if !device.closing && device.address().ip() == ip => Some((self.id_at(index), device)),
+            _ => None,
+        })
+    }
+
+    /// How many devices there are, with those that are being closed.
+    pub(super) fn device_count(&self) -> usize {
+        self.devices
+    }
+
+    /// How many slots there are to walk over, taken or free.
+    pub(super) fn capacity(&self) -> usize {
+        self.generations.len()
+    }
+
+    fn lives(&self, id: ConnectionId) -> bool {
+        self.generations.get(id.index()) == Some(&id.generation()) && self.slab.contains(id.index())
+    }
+}
+
+/// The address of a slot that is known to hold a device.
+fn ip_of(slab: &Slab<Slot>, index: u32) -> IpAddr {
+    match &slab[index as usize] {
+        Slot::Device(device) => device.address().ip(),
+        _ => unreachable!("only devices have addresses"),
+    }
+}
+
+/// Sizes are promises: the memory sum in ARCHITECTURE.md counts on them.
+const _: () = assert!(size_of::<Slot>() <= 88 || cfg!(not(target_pointer_width = "64")));

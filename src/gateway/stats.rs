@@ -1,0 +1,65 @@
+//! Counters: what came, what went, and under which reason every byte that was not delivered is
+//! booked. Floor 2.
+
+use super::handler::{CloseReason, Refusal};
+use crate::proto::{Kind, Reason, Suppressed};
+
+/// What has happened since the gateway was made. Counters never run backwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections that counted as devices.
+    pub accepted: u64,
+    /// Connections turned away, by [`Refusal`].
+    pub refused: [u64; Refusal::WORDS.len()],
+    /// Ended connections, by [`CloseReason::number`].
+    pub closed: [u64; CloseReason::WORDS.len()],
+    /// Bytes received from devices: the sum of all the `*_bytes` below.
+    pub received_bytes: u64,
+    /// Accepted objects and their bytes, by [`Kind`]; heartbeat answers are among them.
+    pub messages: [Count; Kind::ALL.len()],
+    /// Dropped objects and their bytes, by [`Reason`].
+    pub rejected: [Count; Reason::ALL.len()],
+    /// Bytes between objects: white space, NULs, a byte order mark.
+    pub padding_bytes: u64,
+    /// Bytes of objects that never came whole.
+    pub unfinished_bytes: u64,
+    /// Bytes from a framing fault on, and those that came on a connection that was being closed.
+    pub discarded_bytes: u64,
+    /// Beats that were due and sent.
+    pub beats_sent: u64,
+    /// Beats that were due and not sent, because commands still waited; credit was taken.
+    pub beats_withheld: u64,
+    /// Commands queued for sending.
+    pub commands_queued: u64,
+    /// Commands refused because too much already waited.
+    pub commands_refused_full: u64,
+    /// Commands refused because there was no such device.
+    pub commands_refused_unknown: u64,
+    /// Bytes of commands and beats that the kernel took.
+    pub sent_bytes: u64,
+    /// Bytes of commands that a device's end left unsent.
+    pub unsent_bytes: u64,
+    /// Probes that came.
+    pub probes: u64,
+    /// Probes that were answered.
+    pub probes_answered: u64,
+    /// Probes that were not answered, by [`Suppressed`].
+    pub probes_suppressed: [u64; Suppressed::ALL.len()],
+}
+
+/// How many, and how many bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub count: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// One more, of so many bytes.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes as u64;
+    }
+}

@@ -1,0 +1,49 @@
+//! pulsegate finds devices on a LAN, cuts the JSON objects they send back to back out of their
+//! streams, notices within seconds when one has died, and sends commands back.
+//!
+//! An application implements [`Handler`] and owns the thread:
+//!
+//! ```no_run
+//! use pulsegate::{Commands, Device, Handler, Kind, Message, Server};
+//!
+//! struct App;
+//!
+//! impl Handler for App {
+//!     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+//!         if message.kind() == Kind::Status {
+//!             gateway.send(device.id(), "ack");
+//!         }
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), pulsegate::Error> {
+//!     let (tcp, udp) = ("0.0.0.0:5556".parse().unwrap(), "0.0.0.0:5555".parse().unwrap());
+//!     Server::builder().listen(tcp).discovery(udp).build(App)?.run()
+//! }
+//! ```
+//!
+//! In scope: discovery, cutting and checking, heartbeats, commands, and bounds on all of them. Out
+//! of scope: what the messages mean, storing them, encryption.
+//!
+//! The library stands in floors, each of which knows only those below it: `proto`, [`wheel`],
+//! [`tick`] and [`endpoint`] (0), [`connection`] (1), `gateway` (2), [`reactor`] (3), `server` (4).
+//! ARCHITECTURE.md says why.
+
+pub mod connection;
+pub mod endpoint;
+mod gateway;
+pub mod proto;
+pub mod reactor;
+mod server;
+pub mod tick;
+pub mod wheel;
+
+pub use connection::{CreditFrom, FramingFault};
+pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
+pub use gateway::{
+    CloseReason, Commands, Count, Device, Disconnect, Discovery, Gateway, Handler, Heartbeat, Limits, Local, Queued,
+    Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, Target, TargetError,
+};
+pub use proto::{Kind, Message, MessageError, Reason, Suppressed};
+pub use reactor::{Budget, Io};
+pub use server::{Builder, Error, Server};

@@ -1,0 +1,189 @@
+//! Many bytes at a time: which of them matter to JSON, as bit masks. Floor 0.
+//!
+//! Everything here states plain facts about bytes and knows nothing of strings, depth or grammar. Blocks are written as
+//! loops over lanes, which compilers turn into vector instructions; short steps are `u64` arithmetic. Bytes are always
+//! read little-endian: bit 0 is the first byte on every target.
+
+/// Bytes in one block: one bit each in a `u64`.
+pub(super) const BLOCK: usize = 64;
+/// Bytes in one step through a string or a number.
+pub(super) const STEP: usize = 8;
+
+/// Where in a block the bytes stand that can move the splitter's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Masks {
+    /// `"`
+    pub(super) quotes: u64,
+    /// `\`
+    pub(super) backslashes: u64,
+    /// `{` `}` `[` `]`
+    pub(super) brackets: u64,
+}
+
+impl Masks {
+    /// The masks of one block.
+    #[inline(always)]
+    pub(super) fn of(block: &[u8; BLOCK]) -> Self {
+        Self {
+            quotes: mask(block, |byte| byte == b'"'),
+            // Few blocks have any.
+            backslashes: if any(block, b'\\') { mask(block, |byte| byte == b'\\') } else { 0 },
+            // Setting 0x20 makes braces of brackets, and of no other byte.
+            brackets: mask(block, |byte| (byte | 0x20 == b'{') | (byte | 0x20 == b'}')),
+        }
+    }
+
+    /// Forgets the first `bytes` (below 64) bytes of the block.
+    #[inline(always)]
+    pub(super) fn without_first(self, bytes: usize) -> Self {
+        Self { quotes: self.quotes >> bytes, backslashes: self.backslashes >> bytes, brackets: self.brackets >> bytes }
+    }
+}
+
+/// Bit k is set where `is` holds for byte k. The answer for byte `8 * row + column` is gathered in bit `row` of lane
+/// `column`, with two rows side by side in 16 lanes; that matrix of 8 by 8 bits is turned at the end.
+#[inline(always)]
+fn mask(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
+    let mut lanes = [0; 16];
+    for lane in 0..16 {
+        let mut bits = 0;
+        for pair in 0..4 {
+            bits |= if is(block[16 * pair + lane]) { ROW_BITS[pair][lane] } else { 0 };
+        }
+        lanes[lane] = bits;
+    }
+    let both = u128::from_le_bytes(lanes);
+    transposed((both >> 64) as u64 | both as u64)
+}
+
+/// The bit of its row for each byte of a block.
+const ROW_BITS: [[u8; 16]; 4] = {
+    let mut bits = [[0; 16]; 4];
+    let mut at = 0;
+    while at < BLOCK {
+        bits[at / 16][at % 16] = 1 << (at / 8);
+        at += 1;
+    }
+    bits
+};
+
+/// Turns a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4 (Hacker's Delight, 7-3).
+#[inline(always)]
+fn transposed(mut bits: u64) -> u64 {
+    for (shift, pick) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0x0000_CCCC_0000_CCCC), (28, 0x0000_0000_F0F0_F0F0)] {
+        let swap = (bits ^ (bits >> shift)) & pick;
+        bits ^= swap ^ (swap << shift);
+    }
+    bits
+}
+
+#[inline(always)]
+fn any(block: &[u8; BLOCK], wanted: u8) -> bool {
+    block.iter().fold(0, |found, &byte| found | u8::from(byte == wanted)) != 0
+}
+
+/// How many of the bytes, from the first on, may stand in a JSON string as they are: not `"`, `\` or below 0x20
+/// (RFC 8259, section 7).
+#[inline(always)]
+pub(super) fn leading_plain(step: &[u8; STEP]) -> usize {
+    let word = u64::from_le_bytes(*step);
+    let quotes = word ^ repeat(b'"');
+    let backslashes = word ^ repeat(b'\\');
+    // A byte below the one subtracted borrows and gets its highest bit set. The borrow can spoil only bytes behind it.
+    let stops = (quotes.wrapping_sub(repeat(1)) & !quotes)
+        | (backslashes.wrapping_sub(repeat(1)) & !backslashes)
+        | (word.wrapping_sub(repeat(0x20)) & !word);
+    (stops & repeat(0x80)).trailing_zeros() as usize / 8
+}
+
+/// How many of the bytes, from the first on, are decimal digits.
+#[inline(always)]
+pub(super) fn leading_digits(step: &[u8; STEP]) -> usize {
+    let word = u64::from_le_bytes(*step) ^ repeat(b'0');
+    // A digit is now 0 to 9, and only another byte gets its highest bit set or carries, to bytes behind it.
+    let others = (word.wrapping_add(repeat(0x76)) | word) & repeat(0x80);
+    others.trailing_zeros() as usize / 8
+}
+
+const fn repeat(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// A stretch without `"` and `\`.
+pub(super) struct Stretch {
+    /// Its length in bytes.
+    pub(super) bytes: usize,
+    /// No byte is below 0x20.
+    pub(super) printable: bool,
+    /// No byte is 0x80 or above.
+    pub(super) ascii: bool,
+}
+
+/// Goes to the first `"` or `\`, or to the end. For long strings: several times as fast as blocks.
+pub(super) fn stretch(input: &[u8]) -> Stretch {
+    let bytes = memchr::memchr2(b'"', b'\\', input).unwrap_or(input.len());
+    let (lowest, union) =
+        input[..bytes].iter().fold((u8::MAX, 0), |(lowest, union), &byte| (byte.min(lowest), byte | union));
+    Stretch { bytes, printable: lowest >= 0x20, ascii: union < 0x80 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::testing::Rng;
+
+    /// Bit k is set where `is` holds for byte k.
+    fn expected<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> u64 {
+        bytes.iter().enumerate().map(|(at, &byte)| u64::from(is(byte)) << at).sum()
+    }
+
+    fn check(block: &[u8; BLOCK]) {
+        let masks = Masks {
+            quotes: expected(block, |b| b == b'"'),
+            backslashes: expected(block, |b| b == b'\\'),
+            brackets: expected(block, |b| b"{}[]".contains(&b)),
+        };
+        assert_eq!(Masks::of(block), masks);
+        for step in block.as_chunks().0 {
+            let plain = |b: &&u8| **b >= 0x20 && **b != b'"' && **b != b'\\';
+            assert_eq!(leading_plain(step), step.iter().take_while(plain).count(), "{step:?}");
+            assert_eq!(leading_digits(step), step.iter().take_while(|b| b.is_ascii_digit()).count(), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn every_byte_at_every_place() {
+        for byte in 0..=255 {
+            for at in 0..BLOCK {
+                for around in [b'a', b'0', b'"', 0, 0xFF, byte ^ 1, byte.wrapping_add(1), byte.wrapping_sub(1)] {
+                    let mut block = [around; BLOCK];
+                    block[at] = byte;
+                    check(&block);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_blocks() {
+        let mut rng = Rng(0xb10c);
+        for _ in 0..20_000 {
+            check(&std::array::from_fn(|_| rng.pick(b"\"\\{}[]\x00\x1f\x20\x7f\x80\xff09/:;ZY|]^").to_owned()));
+            check(&std::array::from_fn(|_| rng.next() as u8));
+        }
+    }
+
+    #[test]
+    fn stretches() {
+        for (input, bytes, printable, ascii) in [
+            (&b""[..], 0, true, true),
+            (b"abc", 3, true, true),
+            (b"ab\"\x01\xFF", 2, true, true),
+            (b"a\x1Fb\\", 3, false, true),
+            (b"\xC3\xA9 \x7F\"", 4, true, false),
+        ] {
+            let found = stretch(input);
+            assert_eq!((found.bytes, found.printable, found.ascii), (bytes, printable, ascii), "{input:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Discovery: which UDP probes are answered, and how many. Floor 0; sends nothing, reads no clock.
+//!
+//! Whoever can forge a sender's address can aim the answers at another. Hence rules on addresses, and limits on rates.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+/// Where a gateway listens for probes, unless configured otherwise.
+pub const PORT: u16 = 5555;
+/// What a gateway answers, unless configured otherwise.
+pub const REPLY: &[u8] = b"udp responsed";
+
+/// Why a probe is not answered.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suppressed {
+    /// It came from port 0, to which nothing can be sent.
+    PortZero,
+    /// It came from the broadcast address.
+    Broadcast,
+    /// It came from a multicast address.
+    Multicast,
+    /// It came from `0.0.0.0` or `::`.
+    Unspecified,
+    /// It came from this gateway's own socket.
+    OwnSocket,
+    /// It is itself a gateway's answer: to answer would let one forged datagram start two gateways on an endless talk.
+    OwnReply,
+    /// All sources together ask too often.
+    Rate,
+    /// Its source asks too often.
+    SourceRate,
+}
+
+impl Suppressed {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::PortZero,
+        Self::Broadcast,
+        Self::Multicast,
+        Self::Unspecified,
+        Self::OwnSocket,
+        Self::OwnReply,
+        Self::Rate,
+        Self::SourceRate,
+    ];
+
+    /// Its one word in counters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PortZero => "port_zero",
+            Self::Broadcast => "broadcast",
+            Self::Multicast => "multicast",
+            Self::Unspecified => "unspecified",
+            Self::OwnSocket => "own_socket",
+            Self::OwnReply => "own_reply",
+            Self::Rate => "rate",
+            Self::SourceRate => "source_rate",
+        }
+    }
+}
+
+/// May a probe that came `from` there be answered with `reply`? `to` is the local address it came to, if that is known,
+/// and `local_port` the port. Call it before the rate is asked, so that what is never answered costs no token.
+pub fn answerable(
+    from: SocketAddr,
+    to: Option<IpAddr>,
+    local_port: u16,
+    probe: &[u8],
+    reply: &[u8],
+) -> Result<(), Suppressed> {
+    let source = from.ip().to_canonical();
+    let is_here = source.is_loopback() || to.is_some_and(|to| to.to_canonical() == source);
+    let rules = [
+        (from.port() == 0, Suppressed::PortZero),
+        (source == Ipv4Addr::BROADCAST, Suppressed::Broadcast),
+        (source.is_multicast(), Suppressed::Multicast),
+        (source.is_unspecified(), Suppressed::Unspecified),
+        (from.port() == local_port && is_here, Suppressed::OwnSocket),
+        (probe == reply || probe == REPLY, Suppressed::OwnReply),
+    ];
+    match rules.into_iter().find(|(applies, _)| *applies) {
+        Some((_, suppressed)) => Err(suppressed),
+        None => Ok(()),
+    }
+}
+
+/// The one way to write an address: `::ffff:192.0.2.7` is `192.0.2.7`; real IPv6 stays, its scope with it.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
+    }
+}
+
+/// Bounds answers per second: all of them, and those to one source.
+///
+/// Sources share 256 cells by a seeded hash of their address: nothing grows, nobody can choose his cell, and nobody gets
+/// a full bucket by coming from many addresses and returning. About 4 KiB.
+#[derive(Debug)]
+pub struct RateLimit {
+    all: Bucket,
+    all_rate: Rate,
+    cells: Box<[Bucket; CELLS]>,
+    source_rate: Rate,
+    seed: u64,
+}
+
+const CELLS: usize = 256;
+
+impl RateLimit {
+    /// Tokens per second and their most at once (a burst of 0 answers nothing), for all sources and for each cell. All
+    /// buckets begin full. `now_ms` is monotonic, in milliseconds from any start; `seed` should be unknown outside.
+    pub fn new(per_second: u32, burst: u32, source_per_second: u32, source_burst: u32, now_ms: u64, seed: u64) -> Self {
+        let all_rate = Rate { per_second, burst };
+        let source_rate = Rate { per_second: source_per_second, burst: source_burst };
+        Self {
+            all: Bucket::full(all_rate, now_ms),
+            all_rate,
+            cells: Box::new([Bucket::full(source_rate, now_ms); CELLS]),
+            source_rate,
+            seed,
+        }
+    }
+
+    /// Changes the rates; what is in the buckets stays, as far as they still hold it.
+    pub fn configure(&mut self, per_second: u32, burst: u32, source_per_second: u32, source_burst: u32) {
+        self.all_rate = Rate { per_second, burst };
+        self.source_rate = Rate { per_second: source_per_second, burst: source_burst };
+    }
+
+    /// Takes a token for one answer to `source`, or says whose are lacking; then none is taken from either.
+    pub fn take(&mut self, source: IpAddr, now_ms: u64) -> Result<(), Suppressed> {
+        let cell = &mut self.cells[cell_of(source, self.seed)];
+        if !cell.has_token(self.source_rate, now_ms) {
+            return Err(Suppressed::SourceRate);
+        }
+        if !self.all.has_token(self.all_rate, now_ms) {
+            return Err(Suppressed::Rate);
+        }
+        cell.take();
+        self.all.take();
+        Ok(())
+    }
+}
+
+fn cell_of(source: IpAddr, seed: u64) -> usize {
+    let mut hasher = DefaultHasher::new();
+    (seed, source.to_canonical()).hash(&mut hasher);
+    hasher.finish() as usize % CELLS
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+/// Counts thousandths of tokens, as `per_second` of them come each millisecond: exact, without a remainder to keep.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    thousandths: u64,
+    filled_ms: u64,
+}
+
+const TOKEN: u64 = 1000;
+
+impl Bucket {
+    fn full(rate: Rate, now_ms: u64) -> Self {
+        Self { thousandths: u64::from(rate.burst) * TOKEN, filled_ms: now_ms }
+    }
+
+    /// Fills it up to now; says whether a whole token is in it.
+    fn has_token(&mut self, rate: Rate, now_ms: u64) -> bool {
+        let come = now_ms.saturating_sub(self.filled_ms).saturating_mul(rate.per_second.into());
+        self.thousandths = self.thousandths.saturating_add(come).min(u64::from(rate.burst) * TOKEN);
+        self.filled_ms = self.filled_ms.max(now_ms);
+        self.thousandths >= TOKEN
+    }
+
+    fn take(&mut self) {
+        self.thousandths -= TOKEN;
+    }
+}

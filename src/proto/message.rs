@@ -1,0 +1,188 @@
+//! One object, checked: UTF-8, depth, JSON, and its `Type`. Floor 0; its content is never made into a tree of values.
+
+use std::{borrow::Cow, error, fmt, str};
+
+use serde::Deserialize;
+
+use super::{json, splitter::Object};
+
+/// An object that was accepted: the bytes as they were sent, and what its `Type` says.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    offset: u64,
+    type_name: Cow<'a, str>,
+    kind: Kind,
+}
+
+/// The kinds of message that the protocol names.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `"Project"`
+    Project,
+    /// `"Performance"`
+    Performance,
+    /// `"Status"`
+    Status,
+    /// `"Heartbeat"`, in upper or lower case: some devices write it in lower.
+    Heartbeat,
+    /// Any other word.
+    Other,
+}
+
+impl Kind {
+    /// Every kind, in the order of the variants.
+    pub const ALL: [Self; 5] = [Self::Project, Self::Performance, Self::Status, Self::Heartbeat, Self::Other];
+
+    fn of(type_name: &str) -> Self {
+        match type_name {
+            "Project" => Self::Project,
+            "Performance" => Self::Performance,
+            "Status" => Self::Status,
+            _ if type_name.eq_ignore_ascii_case("Heartbeat") => Self::Heartbeat,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Checks an object. Of several things wrong with it the first in the order of [`Reason::ALL`] is told, wherever it
+    /// stands. `object_depth_max` is 1 to 127; above that it means 127. Allocates only for a `Type` with escapes.
+    pub fn check(object: &Object<'a>, object_depth_max: u32) -> Result<Self, MessageError> {
+        let Object { bytes, offset, .. } = *object;
+        let error = |reason, at, detail| MessageError { reason, offset: offset + at as u64, detail };
+        if !object.ascii {
+            str::from_utf8(bytes).map_err(|fault| error(Reason::InvalidUtf8, fault.valid_up_to(), "not UTF-8"))?;
+        }
+        let depth_max = object_depth_max.min(json::DEPTH_MAX);
+        if object.depth > depth_max {
+            return Err(error(Reason::TooDeep, opener_beyond(bytes, depth_max), "nested too deep"));
+        }
+        let found =
+            json::check(bytes, &object.plain).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?;
+        let type_name = match found {
+            json::Type::String(name) => name,
+            json::Type::Twice(at) => return Err(error(Reason::DuplicateType, at, "Type for the second time")),
+            json::Type::Other(at) => return Err(error(Reason::TypeNotString, at, "Type is not a string")),
+            json::Type::Missing => return Err(error(Reason::NoType, 0, "no Type")),
+        };
+        // A part of what was found to be UTF-8, between two quotes: this cannot fail.
+        let type_name = match type_name {
+            Cow::Borrowed(name) => str::from_utf8(name).map(Cow::Borrowed).ok(),
+            Cow::Owned(name) => String::from_utf8(name).map(Cow::Owned).ok(),
+        };
+        let type_name = type_name.ok_or_else(|| error(Reason::InvalidUtf8, 0, "not UTF-8"))?;
+        Ok(Self { bytes, offset, kind: Kind::of(&type_name), type_name })
+    }
+
+    /// The object as it was sent, from `{` to `}`.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Where its first byte stands in the connection's stream.
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What its `Type` means.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What its `Type` says, unescaped.
+    pub fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    /// Reads it into a type of the application's.
+    pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(self.bytes)
+    }
+}
+
+/// Finds the brace or bracket that is the first to be open together with `depth_max` others; counts as the splitter does.
+#[cold]
+fn opener_beyond(bytes: &[u8], depth_max: u32) -> usize {
+    let (mut braces, mut brackets) = (0_u32, 0_u32);
+    let (mut quoted, mut escaped) = (false, false);
+    bytes
+        .iter()
+        .position(|&byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = quoted,
+                b'"' => quoted = !quoted,
+                _ if quoted => {}
+                b'{' => braces += 1,
+                b'[' => brackets += 1,
+                b'}' => braces = braces.saturating_sub(1),
+                b']' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            braces + brackets > depth_max
+        })
+        .unwrap_or(0)
+}
+
+/// An object that was refused. The stream goes on behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageError {
+    /// Why.
+    pub reason: Reason,
+    /// Where in the connection's stream: the first byte at fault, or of the value, key or object at fault.
+    pub offset: u64,
+    /// What was wrong, or was expected, at that place.
+    pub detail: &'static str,
+}
+
+/// Why an object is refused.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Not UTF-8. The offset is that of the first byte which is not.
+    InvalidUtf8,
+    /// Braces and brackets nested too deep. The offset is that of the first one too deep.
+    TooDeep,
+    /// Not JSON (RFC 8259). The offset is that of the first byte that cannot stand where it does.
+    InvalidJson,
+    /// `Type` twice at the top level. The offset is that of the second key.
+    DuplicateType,
+    /// The top-level `Type` is not a string. The offset is that of its value.
+    TypeNotString,
+    /// No `Type` at the top level. The offset is that of the object.
+    NoType,
+}
+
+impl Reason {
+    /// Every reason, in the order in which they are looked for.
+    pub const ALL: [Self; 6] =
+        [Self::InvalidUtf8, Self::TooDeep, Self::InvalidJson, Self::DuplicateType, Self::TypeNotString, Self::NoType];
+
+    /// Its one word in events, counters and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::TooDeep => "too_deep",
+            Self::InvalidJson => "invalid_json",
+            Self::DuplicateType => "duplicate_type",
+            Self::TypeNotString => "type_not_string",
+            Self::NoType => "no_type",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.reason, self.offset, self.detail)
+    }
+}
+
+impl error::Error for MessageError {}

@@ -1,0 +1,24 @@
+//! The wire protocol: what the bytes between a device and a gateway mean. Floor 0.
+//!
+//! Pure: bytes in, values out. No clock (time is a parameter), no sockets, no ids, no logging.
+//!
+//! * [`splitter`] cuts a byte stream into objects by brace depth;
+//! * [`message`] checks one object and names its `Type`;
+//! * [`heartbeat`] counts how much silence a device has left;
+//! * [`discovery`] says which UDP probes may be answered, and how many.
+//!
+//! Beneath them: `json`, the grammar of RFC 8259 in one pass, and `block`, bytes looked at many at a time.
+
+mod block;
+pub mod discovery;
+pub mod heartbeat;
+mod json;
+pub mod message;
+pub mod splitter;
+#[cfg(test)]
+mod testing;
+
+pub use discovery::*;
+pub use heartbeat::{Beat, HeartbeatCredit};
+pub use message::{Kind, Message, MessageError, Reason};
+pub use splitter::{Object, SplitError, SplitFault, Splitter};

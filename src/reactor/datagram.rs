@@ -1,0 +1,99 @@
+//! A UDP socket that knows which of its addresses a datagram came to. Floor 3.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
+
+use mio::net::UdpSocket;
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg, sendmsg,
+    setsockopt, sockopt,
+};
+
+use crate::endpoint::{ListenerId, Via};
+
+/// A datagram socket with `IP_PKTINFO` (ip(7)) or `IPV6_RECVPKTINFO` (RFC 3542 §6.1).
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) id: ListenerId,
+    pub(super) socket: UdpSocket,
+    /// Room for the control messages of one datagram.
+    control: Vec<u8>,
+    /// Has more to read than one turn allows.
+    pub(super) unfinished: bool,
+}
+
+impl Datagram {
+    pub(super) fn new(id: ListenerId, socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        if socket.local_addr()?.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        let control = nix::cmsg_space!(in6_pktinfo);
+        Ok(Self { id, socket: UdpSocket::from_std(socket), control, unfinished: false })
+    }
+
+    /// Takes one datagram into `buffer`; what does not fit is cut off.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(SocketAddr, Via, usize)> {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let received = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut self.control),
+            MsgFlags::empty(),
+        )?;
+        let via = received.cmsgs()?.find_map(via).unwrap_or_default();
+        let from = received.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((from, via, received.bytes))
+    }
+
+    /// Sends one datagram from the address that `via` names.
+    pub(super) fn send(&self, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()> {
+        let (v4, v6);
+        let control = match (via.local, to) {
+            (Some(IpAddr::V4(local)), SocketAddr::V4(_)) => {
+                v4 = in_pktinfo {
+                    ipi_ifindex: via.interface as _,
+                    ipi_spec_dst: in_addr { s_addr: u32::from_ne_bytes(local.octets()) },
+                    ipi_addr: in_addr { s_addr: 0 },
+                };
+                &[ControlMessage::Ipv4PacketInfo(&v4)][..]
+            }
+            (Some(IpAddr::V6(local)), SocketAddr::V6(_)) => {
+                v6 = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: local.octets() }, ipi6_ifindex: via.interface };
+                &[ControlMessage::Ipv6PacketInfo(&v6)][..]
+            }
+            _ => &[],
+        };
+        let to = SockaddrStorage::from(to);
+        sendmsg(self.socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::empty(), Some(&to))?;
+        Ok(())
+    }
+}
+
+/// The address to answer from. For a broadcast, `ipi_spec_dst` is the interface's own address.
+fn via(message: ControlMessageOwned) -> Option<Via> {
+    match message {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(Via {
+            local: Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into()),
+            interface: info.ipi_ifindex as u32,
+        }),
+        ControlMessageOwned::Ipv6PacketInfo(info) => {
+            let local = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+            let local = (!local.is_multicast()).then_some(local.into());
+            Some(Via { local, interface: info.ipi6_ifindex })
+        }
+        _ => None,
+    }
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    match storage.family()? {
+        AddressFamily::Inet => Some(SocketAddrV4::from(*storage.as_sockaddr_in()?).into()),
+        AddressFamily::Inet6 => Some(SocketAddrV6::from(*storage.as_sockaddr_in6()?).into()),
+        _ => None,
+    }
+}

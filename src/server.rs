@@ -1,0 +1,269 @@
+//! A gateway and the reactor that drives it, bound to addresses. Floor 4.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use crate::endpoint::{ConnectionId, ListenerId};
+use crate::gateway::{Commands, Gateway, Handler, Remote, Settings, SettingsError};
+use crate::reactor::{Budget, Io, Reactor, clock, open_tcp};
+
+/// The port that devices connect to.
+const TCP_PORT: u16 = 5556;
+
+/// A gateway with its sockets open. It works while [`Self::run`] or [`Self::turn`] does.
+pub struct Server<H> {
+    gateway: Gateway<H>,
+    reactor: Reactor,
+    listeners: Vec<(ListenerId, SocketAddr)>,
+    discovery: Vec<(ListenerId, SocketAddr)>,
+    local: Vec<ListenerId>,
+    next_listener: u32,
+}
+
+/// What a [`Server`] is to be like.
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    listen: Vec<SocketAddr>,
+    discovery: Vec<SocketAddr>,
+    settings: Settings,
+    budget: Budget,
+}
+
+impl Builder {
+    /// Listens for devices on one more TCP address. Without any, it is `[::]:5556` for IPv6 and IPv4
+    /// alike, or `0.0.0.0:5556` where IPv6 is off.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Answers probes on one more UDP address. Without any, devices must know the gateway's address.
+    #[must_use]
+    pub fn discovery(mut self, address: SocketAddr) -> Self {
+        self.discovery.push(address);
+        self
+    }
+
+    /// Every limit and timing.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// What one turn of the loop may do for one socket.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// If a setting is out of its bounds, or an address cannot be had.
+    pub fn build<H: Handler>(self, handler: H) -> Result<Server<H>, Error> {
+        self.settings.check().map_err(Error::Settings)?;
+        let reactor = Reactor::new(self.budget).map_err(Error::Loop)?;
+        let seed = RandomState::new().hash_one(0);
+        let mut server = Server {
+            gateway: Gateway::new(handler, self.settings, clock(), seed),
+            reactor,
+            listeners: Vec::new(),
+            discovery: Vec::new(),
+            local: Vec::new(),
+            next_listener: 0,
+        };
+        for &address in &self.listen {
+            server.listen(address)?;
+        }
+        if self.listen.is_empty() {
+            let dual = SocketAddr::from((Ipv6Addr::UNSPECIFIED, TCP_PORT));
+            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP_PORT));
+            match server.listen(dual) {
+                // Where IPv6 is compiled out or switched off.
+                Err(Error::Bind { error, .. }) if is_no_family(&error) => server.listen(v4)?,
+                other => other?,
+            };
+        }
+        for &address in &self.discovery {
+            server.listen_udp(address)?;
+        }
+        Ok(server)
+    }
+}
+
+fn is_no_family(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
+    matches!(error.raw_os_error(), Some(EAFNOSUPPORT | EADDRNOTAVAIL))
+}
+
+impl Server<()> {
+    /// A server to be described.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Turns the loop until a stop has been asked for and is over.
+    ///
+    /// # Errors
+    /// If the loop itself fails; no peer can bring that about.
+    pub fn run(&mut self) -> Result<(), Error> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn of the loop: waits until something happens and deals with it. False when a stop is
+    /// over. An application that has more to do on this thread does it between two turns.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn turn(&mut self) -> Result<bool, Error> {
+        self.reactor.turn(&mut self.gateway).map_err(Error::Loop)?;
+        Ok(!self.gateway.is_stopped())
+    }
+
+    /// The TCP addresses that are listened on, with the ports that the system has chosen.
+    pub fn listen_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|&(_, address)| address)
+    }
+
+    /// The UDP addresses that probes are answered on.
+    pub fn discovery_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.discovery.iter().map(|&(_, address)| address)
+    }
+
+    /// A handle for other threads.
+    pub fn remote(&self) -> Remote {
+        self.gateway.remote(self.reactor.waker())
+    }
+
+    /// The application.
+    pub fn handler(&self) -> &H {
+        self.gateway.handler()
+    }
+
+    /// The application, to be changed between two turns.
+    pub fn handler_mut(&mut self) -> &mut H {
+        self.gateway.handler_mut()
+    }
+
+    /// The application and what a callback could ask for, between two turns. What is asked for is
+    /// carried out in the next one.
+    pub fn parts(&mut self) -> (&mut H, Commands<'_>) {
+        self.gateway.parts(clock())
+    }
+
+    /// Listens on one more TCP address.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        let id = self.new_listener();
+        let mut bind = || -> io::Result<_> {
+            let listener = open_tcp(address)?;
+            let local = listener.local_addr()?;
+            self.reactor.listen(id, listener)?;
+            Ok(local)
+        };
+        let local = bind().map_err(|error| Error::Bind { address: format!("TCP {address}"), error })?;
+        self.listeners.push((id, local));
+        Ok(id)
+    }
+
+    /// Answers probes on one more UDP address.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub fn listen_udp(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        let id = self.new_listener();
+        let mut bind = || -> io::Result<_> {
+            let socket = UdpSocket::bind(address)?;
+            let local = socket.local_addr()?;
+            self.reactor.receive(id, socket)?;
+            Ok(local)
+        };
+        let local = bind().map_err(|error| Error::Bind { address: format!("UDP {address}"), error })?;
+        self.gateway.add_discovery(id, local);
+        self.discovery.push((id, local));
+        Ok(id)
+    }
+
+    /// Takes local processes from a Unix socket; they come to [`Handler::on_local`].
+    ///
+    /// # Errors
+    /// If it cannot be registered.
+    pub fn listen_local(&mut self, listener: std::os::unix::net::UnixListener) -> Result<ListenerId, Error> {
+        let id = self.new_listener();
+        self.reactor.listen_local(id, listener).map_err(Error::Loop)?;
+        self.local.push(id);
+        Ok(id)
+    }
+
+    /// Gives the loop a stream of the application's own, in non-blocking mode, for which at most
+    /// `outbox_bytes_max` bytes may wait; what happens on it comes to [`Handler::on_local`].
+    ///
+    /// # Errors
+    /// If it cannot be registered.
+    pub fn attach(&mut self, io: Io, outbox_bytes_max: usize) -> Result<ConnectionId, Error> {
+        let full = || Error::Loop(io::ErrorKind::OutOfMemory.into());
+        let id = self.gateway.attach(outbox_bytes_max).ok_or_else(full)?;
+        self.reactor.attach(id, io).map_err(Error::Loop)?;
+        Ok(id)
+    }
+
+    /// Begins a stop: closes the listeners, then lets [`Gateway::stop`] see the devices off.
+    pub fn stop(&mut self) {
+        let tcp = self.listeners.drain(..).chain(self.discovery.drain(..)).map(|(id, _)| id);
+        for id in tcp.chain(self.local.drain(..)) {
+            self.reactor.close_listener(id);
+        }
+        self.gateway.stop(clock());
+    }
+
+    fn new_listener(&mut self) -> ListenerId {
+        self.next_listener += 1;
+        ListenerId(self.next_listener)
+    }
+}
+
+/// Why a server did not start, or ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is out of its bounds.
+    Settings(SettingsError),
+    /// An address could not be had.
+    Bind {
+        /// The protocol and the address.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The loop failed.
+    Loop(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => error.fmt(f),
+            Self::Bind { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Loop(error) => write!(f, "the event loop failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Settings(error) => Some(error),
+            Self::Bind { error, .. } | Self::Loop(error) => Some(error),
+        }
+    }
+}
