@@ -125,6 +125,9 @@ impl<H: Handler> Server<H> {
     /// As [`Self::run`].
     pub fn turn(&mut self) -> Result<bool, Error> {
         self.reactor.turn(&mut self.gateway).map_err(Error::Loop)?;
+        if self.gateway.is_stopping() {
+            self.close_listeners();
+        }
         Ok(!self.gateway.is_stopped())
     }
 
@@ -217,13 +220,12 @@ impl<H: Handler> Server<H> {
         Ok(id)
     }
 
-    /// Begins a stop: closes the listeners, then lets [`Gateway::stop`] see the devices off.
-    pub fn stop(&mut self) {
-        let tcp = self.listeners.drain(..).chain(self.discovery.drain(..)).map(|(id, _)| id);
-        for id in tcp.chain(self.local.drain(..)) {
+    /// Nobody is accepted any more, and no probe is answered.
+    fn close_listeners(&mut self) {
+        let network = self.listeners.drain(..).chain(self.discovery.drain(..)).map(|(id, _)| id);
+        for id in network.chain(self.local.drain(..)) {
             self.reactor.close_listener(id);
         }
-        self.gateway.stop(clock());
     }
 
     fn new_listener(&mut self) -> ListenerId {

@@ -38,7 +38,21 @@ impl<'a> Commands<'a> {
     /// If there is no such device, if too much already waits for it
     /// ([`super::Limits::outbox_bytes_max`]), or if the text is empty.
     pub fn try_send(&mut self, to: impl Into<Target>, text: impl AsRef<[u8]>) -> Result<Queued, SendError> {
-        self.core.send(to.into(), text.as_ref())
+        self.core.send(to.into(), text.as_ref(), None)
+    }
+
+    /// As [`Self::try_send`], and when the kernel has all of the command, or never will,
+    /// [`super::Handler::on_sent`] tells so under `tag`.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`]; then nothing more is told.
+    pub fn send_tagged(
+        &mut self,
+        to: impl Into<Target>,
+        text: impl AsRef<[u8]>,
+        tag: u64,
+    ) -> Result<Queued, SendError> {
+        self.core.send(to.into(), text.as_ref(), Some(tag))
     }
 
     /// Closes every connection that `target` means, when what is queued for it has gone out, within
@@ -58,7 +72,14 @@ impl<'a> Commands<'a> {
 
     /// All connected devices.
     pub fn devices(&self) -> impl Iterator<Item = Device> {
-        self.core.slots.devices().filter_map(|(id, _)| self.core.device(id))
+        self.devices_after(None)
+    }
+
+    /// The connected devices behind the one of that id, in the order of their slots: a list that is
+    /// too long for one buffer is gone through piece by piece.
+    pub fn devices_after(&self, last: Option<ConnectionId>) -> impl Iterator<Item = Device> {
+        let from = last.map_or(0, |id| id.index() + 1);
+        self.core.slots.devices_from(from).filter_map(|(id, _)| self.core.device(id))
     }
 
     /// How many devices are connected.
@@ -87,7 +108,8 @@ impl<'a> Commands<'a> {
         crate::tick::TICK * self.core.now.since(tick)
     }
 
-    /// Begins a stop of the gateway, see [`super::Gateway::stop`].
+    /// Begins a stop: no one is accepted any more, and every device gets what is queued for it and is
+    /// closed, within [`super::Limits::close_timeout`].
     pub fn stop(&mut self) {
         self.core.stop();
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::handler::{CloseReason, Device, Disconnect};
+use super::handler::{CloseReason, Delivery, Device, Disconnect};
 use super::settings::{Settings, timeout};
-use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots};
+use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots, Ticket};
 use super::stats::Stats;
 use super::{Queued, SendError, Target};
 use crate::connection::{Fault, FramingFault, Rules};
@@ -37,6 +37,8 @@ pub(super) struct Core {
     /// A buffer lent to connections that must gather a cut object.
     pub(super) spare: Vec<u8>,
     spare_pending: Option<Box<Pending>>,
+    /// What became of commands that are waited for, and has not been told yet.
+    pub(super) reports: VecDeque<(u64, Delivery)>,
     ops: VecDeque<Op>,
     in_flight: Option<InFlight>,
     /// The answer to the datagram that is being handled.
@@ -101,6 +103,7 @@ impl Core {
             ending: BTreeMap::new(),
             spare: Vec::new(),
             spare_pending: None,
+            reports: VecDeque::new(),
             ops: VecDeque::new(),
             in_flight: None,
             answer: None,
@@ -158,8 +161,8 @@ impl Core {
         id.into_iter().chain(by_ip.map(|(id, _)| id))
     }
 
-    /// Queues a command, whole or not at all.
-    pub(super) fn send(&mut self, target: Target, text: &[u8]) -> Result<Queued, SendError> {
+    /// Queues a command, whole or not at all. With a tag, what becomes of it is reported.
+    pub(super) fn send(&mut self, target: Target, text: &[u8], tag: Option<u64>) -> Result<Queued, SendError> {
         if text.is_empty() {
             return Err(SendError::Empty);
         }
@@ -180,6 +183,9 @@ impl Core {
         let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
         pending.outbox.push(text);
         pending.outbox.push(terminator);
+        if let Some(tag) = tag {
+            pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
+        }
         flush(&mut self.ops, id, pending);
         self.stats.commands_queued += 1;
         Ok(Queued { id, of })
@@ -224,7 +230,7 @@ impl Core {
             };
             self.wheel.reschedule(slot.timer, self.now.after(wait));
         } else {
-            unsent = slot.pending.take().map_or(0, |pending| pending.outbox.len());
+            unsent = lose(&mut slot.pending, reason, &mut self.reports);
             self.ops.push_back(Op::Close(id, ending == Ending::Abort));
         }
         self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
@@ -232,14 +238,14 @@ impl Core {
     }
 
     /// A device's stream is gone: frees its slot and tells who it was and how it ended.
-    pub(super) fn end(&mut self, id: ConnectionId, slot: DeviceSlot, broke: CloseReason) -> (Device, Disconnect) {
+    pub(super) fn end(&mut self, id: ConnectionId, mut slot: DeviceSlot, broke: CloseReason) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);
         let unfinished = slot.connection.unfinished();
         let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
             self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
             Disconnect { reason: broke, unfinished, unsent: 0 }
         });
-        end.unsent += slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports);
         self.stats.unsent_bytes += end.unsent as u64;
         self.stats.closed[end.reason.number()] += 1;
         (slot.device(id), end)
@@ -320,6 +326,11 @@ impl Core {
         }
         let Some(pending) = slot else { return false };
         pending.outbox.advance(taken);
+        for ticket in &mut pending.tickets {
+            ticket.left = ticket.left.saturating_sub(taken);
+        }
+        let sent = pending.tickets.iter().take_while(|ticket| ticket.left == 0).count();
+        self.reports.extend(pending.tickets.drain(..sent).map(|ticket| (ticket.tag, Delivery::Sent)));
         if taken > 0 {
             pending.progress = now;
         }
@@ -428,6 +439,13 @@ fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>
         pending.progress = now;
         pending
     })
+}
+
+/// Throws away what waits, reports the commands that are lost with it, and tells how many bytes that was.
+fn lose(slot: &mut Option<Box<Pending>>, reason: CloseReason, reports: &mut VecDeque<(u64, Delivery)>) -> usize {
+    let Some(pending) = slot.take() else { return 0 };
+    reports.extend(pending.tickets.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
+    pending.outbox.len()
 }
 
 /// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.

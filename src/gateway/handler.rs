@@ -32,6 +32,11 @@ pub trait Handler {
         let _ = (device, error, gateway);
     }
 
+    /// What became of a command that was sent by [`Commands::send_tagged`] with this tag.
+    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
+        let _ = (tag, delivery, gateway);
+    }
+
     /// A connection was turned away before it counted as a device.
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
         let _ = (from, refusal, gateway);
@@ -176,6 +181,15 @@ impl fmt::Display for CloseReason {
             _ => Ok(()),
         }
     }
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The kernel has all of it. Whether the device reads it, nobody here can know.
+    Sent,
+    /// The connection ended before.
+    Lost(CloseReason),
 }
 
 /// Why a connection was turned away.

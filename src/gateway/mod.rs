@@ -26,7 +26,7 @@ use crate::proto::Kind;
 use crate::proto::discovery::{answerable, canonical};
 
 pub use commands::{Commands, Queued, SendError, Target, TargetError};
-pub use handler::{CloseReason, Device, Disconnect, Handler, Local, Refusal};
+pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Local, Refusal};
 pub use remote::{Receipt, Remote, RemoteError};
 pub use settings::{Discovery, Heartbeat, Limits, Settings, SettingsError};
 pub use stats::{Count, Stats};
@@ -93,11 +93,9 @@ impl<H: Handler> Gateway<H> {
         self.core.configure(settings);
     }
 
-    /// Begins a stop: no one is accepted any more, and every device gets what is queued for it and
-    /// is closed, within [`Limits::close_timeout`].
-    pub fn stop(&mut self, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
-        self.core.stop();
+    /// Whether a stop has been asked for, see [`Commands::stop`].
+    pub fn is_stopping(&self) -> bool {
+        self.core.stop_deadline.is_some()
     }
 
     /// Whether a stop is over: every device is gone, and what was written to local streams has been
@@ -116,6 +114,13 @@ impl<H: Handler> Gateway<H> {
     /// Calls the application. No slot is lent while it runs.
     fn tell(&mut self, call: impl FnOnce(&mut H, &mut Commands<'_>)) {
         call(&mut self.handler, &mut Commands::new(&mut self.core));
+    }
+
+    /// Tells what became of commands that are waited for.
+    fn report(&mut self) {
+        while let Some((tag, delivery)) = self.core.reports.pop_front() {
+            self.tell(|handler, gateway| handler.on_sent(tag, delivery, gateway));
+        }
     }
 
     /// While stopping: closes the next devices, as long as the application's own streams take what
@@ -270,7 +275,9 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn handle_sent(&mut self, id: ConnectionId, taken: usize, now: Instant) {
         self.core.now = self.core.clock.tick(now);
-        if self.core.handle_sent(id, taken) && self.core.slots.local_mut(id).is_some() {
+        let drained = self.core.handle_sent(id, taken);
+        self.report();
+        if drained && self.core.slots.local_mut(id).is_some() {
             self.tell(|handler, gateway| handler.on_local(id, Local::Drained, gateway));
         }
     }
@@ -290,6 +297,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             Some(Slot::Device(slot)) => {
                 let (device, end) = self.core.end(id, slot, broke);
                 info!("device {id} from {} gone: {}", device.address(), end.reason);
+                self.report();
                 self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
             }
             Some(Slot::Local(_)) => {

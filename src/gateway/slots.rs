@@ -67,6 +67,16 @@ pub(super) struct Pending {
     pub(super) blocked: bool,
     /// A flush has been asked for and not been carried out.
     pub(super) queued: bool,
+    /// Commands whose sender wants to know what becomes of them, in order.
+    pub(super) tickets: Vec<Ticket>,
+}
+
+/// A command that is waited for.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Bytes that the kernel must still take until it has all of the command.
+    pub(super) left: usize,
+    pub(super) tag: u64,
 }
 
 /// A socket address in 24 bytes instead of 32: the flow label says nothing about who a device is.
@@ -219,8 +229,13 @@ impl Slots {
 
     /// The devices that are not being closed.
     pub(super) fn devices(&self) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
-        self.slab.iter().filter_map(|(index, slot)| match slot {
-            Slot::Device(device) if !device.closing => Some((self.id_at(index as u32), device)),
+        self.devices_from(0)
+    }
+
+    /// As [`Self::devices`], from slot `from` on.
+    pub(super) fn devices_from(&self, from: usize) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
+        (from..self.capacity()).filter_map(|index| match self.slab.get(index) {
+            Some(Slot::Device(device)) if !device.closing => Some((self.id_at(index as u32), device)),
             _ => None,
         })
     }

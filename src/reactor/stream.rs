@@ -124,6 +124,13 @@ impl Stream {
     }
 }
 
+/// A stream that has been put in non-blocking mode.
+impl From<std::os::unix::net::UnixStream> for Io {
+    fn from(stream: std::os::unix::net::UnixStream) -> Self {
+        Self::Unix(UnixStream::from_std(stream))
+    }
+}
+
 impl AsFd for Io {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {

@@ -1,0 +1,132 @@
+//! The daemon as an application of the library: turns what happens into events for those who
+//! follow them.
+
+use std::net::SocketAddr;
+
+use log::{info, warn};
+use pulsegate::{
+    Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Local, Message, MessageError, Refusal, StreamEnd,
+};
+
+use crate::control::Control;
+use crate::events::{EventLine, Follower};
+
+/// Everything that the daemon keeps between two events.
+#[derive(Default)]
+pub(crate) struct App {
+    line: EventLine,
+    stdout: Option<Follower>,
+    signals: Option<Signals>,
+    pub(crate) control: Control,
+}
+
+/// The streams by which signals come.
+struct Signals {
+    stop: ConnectionId,
+    reload: ConnectionId,
+}
+
+impl App {
+    pub(crate) fn watch_signals(&mut self, stop: ConnectionId, reload: ConnectionId) {
+        self.signals = Some(Signals { stop, reload });
+    }
+
+    pub(crate) fn follow_stdout(&mut self, follower: Follower) {
+        self.stdout = Some(follower);
+    }
+
+    /// The `listening` event.
+    pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Commands<'_>) {
+        if let Some(stdout) = &mut self.stdout {
+            stdout.put(self.line.listening(tcp, udp), gateway);
+        }
+    }
+
+    /// Shows an event about a device to those who want it. It is not even made where nobody does.
+    fn publish(
+        &mut self,
+        (id, address): (Option<ConnectionId>, SocketAddr),
+        message_type: Option<&str>,
+        gateway: &mut Commands<'_>,
+        event: impl for<'a> FnOnce(&'a mut EventLine) -> &'a [u8],
+    ) {
+        let wants = |follower: &&mut Follower| follower.filter.wants(id, address, message_type);
+        let mut followers = self.stdout.iter_mut().chain(self.control.followers()).filter(wants).peekable();
+        if followers.peek().is_some() {
+            let line = event(&mut self.line);
+            for follower in followers {
+                follower.put(line, gateway);
+            }
+        }
+    }
+}
+
+fn who(device: &Device) -> (Option<ConnectionId>, SocketAddr) {
+    (Some(device.id()), device.address())
+}
+
+impl Handler for App {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+        self.publish(who(device), Some(message.type_name()), gateway, |line| line.message(device, message));
+    }
+
+    fn on_connect(&mut self, device: &Device, gateway: &mut Commands<'_>) {
+        self.publish(who(device), None, gateway, |line| line.connect(device));
+    }
+
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Commands<'_>) {
+        self.publish(who(device), None, gateway, |line| line.disconnect(device, end));
+    }
+
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Commands<'_>) {
+        self.publish(who(device), None, gateway, |line| line.rejected(device, error));
+    }
+
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
+        self.publish((None, from), None, gateway, |line| line.refused(from, refusal));
+    }
+
+    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
+        self.control.sent(tag, delivery, gateway);
+    }
+
+    fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {
+        match &self.signals {
+            Some(signals) if signals.stop == stream => {
+                if let Local::Data(_) = event {
+                    info!("stopping: asked by a signal");
+                    gateway.stop();
+                }
+            }
+            Some(signals) if signals.reload == stream => {
+                if let Local::Data(_) = event {
+                    self.control.ask_reload(None);
+                }
+            }
+            _ if self.stdout.as_ref().is_some_and(|stdout| stdout.stream == stream) => {
+                self.on_stdout(event, gateway);
+            }
+            _ => self.control.on_local(stream, event, gateway),
+        }
+    }
+}
+
+impl App {
+    fn on_stdout(&mut self, event: Local<'_>, gateway: &mut Commands<'_>) {
+        match (event, &mut self.stdout) {
+            (Local::Drained, Some(stdout)) => {
+                stdout.catch_up(gateway);
+            }
+            (Local::Closed(end), _) => {
+                let why = match end {
+                    StreamEnd::Failed(error) => error.to_string(),
+                    StreamEnd::Closed => "closed".into(),
+                };
+                warn!("no more events are written to standard output: {why}");
+                self.stdout = None;
+            }
+            // A service manager ends its half of the socket, and a terminal's input is not ours.
+            _ => {}
+        }
+    }
+}

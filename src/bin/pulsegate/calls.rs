@@ -1,0 +1,219 @@
+//! The command line as data: what can be called, with which options. Help, and the tests that hold
+//! manual and completions to it, are made from the same table.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+
+use lexopt::Arg;
+
+/// One call of the program.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) name: &'static str,
+    /// What stands behind the name, as shown in its usage line.
+    pub(crate) arguments: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) options: &'static [Opt],
+}
+
+/// An option; with a value, its name is shown in capitals.
+#[derive(Debug)]
+pub(crate) struct Opt {
+    pub(crate) name: &'static str,
+    pub(crate) value: Option<&'static str>,
+    pub(crate) about: &'static str,
+}
+
+const fn flag(name: &'static str, about: &'static str) -> Opt {
+    Opt { name, value: None, about }
+}
+
+const fn with(name: &'static str, value: &'static str, about: &'static str) -> Opt {
+    Opt { name, value: Some(value), about }
+}
+
+const CONTROL: Opt = with("control", "PATH", "the gateway's control socket");
+const JSON: Opt = flag("json", "print JSON for programs");
+
+/// Every call; the first is what is done without a name.
+pub(crate) const CALLS: &[Call] = &[
+    Call {
+        name: "serve",
+        arguments: "",
+        about: "run the gateway: events on standard output, log on standard error",
+        options: &[
+            with("config", "FILE", "read the configuration from FILE"),
+            with("listen", "ADDR:PORT", "listen for devices there (default [::]:5556)"),
+            with("discovery", "ADDR:PORT|off", "answer probes there (default 0.0.0.0:5555)"),
+            with("control", "PATH|off", "the control socket"),
+            with("events", "-|none", "write events to standard output, or nowhere"),
+            with("log-level", "LEVEL", "off, error, warn, info, debug or trace"),
+        ],
+    },
+    Call { name: "devices", arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
+    Call {
+        name: "send",
+        arguments: "DEVICE TEXT...",
+        about: "send a command to a device",
+        options: &[with("wait", "SECS", "print the next object of the device; fail if none comes in time"), CONTROL],
+    },
+    Call { name: "remove", arguments: "DEVICE", about: "close a device's connections", options: &[CONTROL] },
+    Call {
+        name: "watch",
+        arguments: "",
+        about: "follow events",
+        options: &[
+            with("type", "TYPE", "only messages of that Type; may be given several times"),
+            with("device", "DEVICE", "only events of that device"),
+            JSON,
+            CONTROL,
+        ],
+    },
+    Call { name: "stats", arguments: "", about: "show counters, memory and uptime", options: &[JSON, CONTROL] },
+    Call { name: "reload", arguments: "", about: "have the gateway read its configuration again", options: &[CONTROL] },
+    Call { name: "stop", arguments: "", about: "stop the gateway", options: &[CONTROL] },
+    Call {
+        name: "discover",
+        arguments: "",
+        about: "list the gateways that answer a probe on this machine's networks",
+        options: &[
+            with("timeout", "SECS", "how long to wait for answers (default 2)"),
+            with("port", "PORT", "the UDP port to ask (default 5555)"),
+        ],
+    },
+];
+
+/// What was given on the command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// A call, its options in order, and its arguments.
+    Call { name: &'static str, options: Vec<(&'static str, String)>, arguments: Vec<String> },
+    /// `--help`, of that call or of all.
+    Help(Option<&'static str>),
+    /// `--version`
+    Version,
+}
+
+/// Reads a command line without the program's name. The error is a sentence for people.
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, String> {
+    let mut parser = lexopt::Parser::from_args(line);
+    let mut call: Option<&Call> = None;
+    let mut options = Vec::new();
+    let mut arguments = Vec::new();
+    loop {
+        match parser.next().map_err(|e| e.to_string())? {
+            None => break,
+            Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Given::Help(call.map(|call| call.name))),
+            Some(Arg::Long("version") | Arg::Short('V')) => return Ok(Given::Version),
+            Some(Arg::Value(word)) if call.is_none() && options.is_empty() => {
+                let name = text(word)?;
+                let found = CALLS.iter().find(|call| call.name == name);
+                call = Some(found.ok_or_else(|| format!("there is no call {name:?}"))?);
+            }
+            Some(Arg::Value(word)) => {
+                let word = text(word)?;
+                if call.is_none_or(|call| call.arguments.is_empty()) {
+                    return Err(format!("{word:?} is one argument too many"));
+                }
+                arguments.push(word);
+            }
+            Some(Arg::Long(name)) => {
+                let this = call.unwrap_or(&CALLS[0]);
+                let found = this.options.iter().find(|option| option.name == name);
+                let option = found.ok_or_else(|| format!("there is no option --{name} for {}", this.name))?;
+                let value = match option.value {
+                    Some(_) => text(parser.value().map_err(|e| e.to_string())?)?,
+                    None => String::new(),
+                };
+                options.push((option.name, value));
+            }
+            Some(Arg::Short(letter)) => return Err(format!("there is no option -{letter}")),
+        }
+    }
+    Ok(Given::Call { name: call.unwrap_or(&CALLS[0]).name, options, arguments })
+}
+
+fn text(word: OsString) -> Result<String, String> {
+    word.into_string().map_err(|word| format!("{word:?} is not UTF-8"))
+}
+
+/// The text of `--help`.
+pub(crate) fn help(name: Option<&str>) -> String {
+    let mut text = String::new();
+    let Some(call) = CALLS.iter().find(|call| Some(call.name) == name) else {
+        text.push_str("pulsegate - a gateway for the devices of a LAN\n\n");
+        text.push_str("Usage: pulsegate [serve] [OPTIONS]    run the gateway\n");
+        text.push_str("       pulsegate CALL [OPTIONS]       ask the gateway that runs\n\nCalls:\n");
+        for call in CALLS {
+            entry(&mut text, &format!("{} {}", call.name, call.arguments), call.about);
+        }
+        text.push_str("\nOptions of serve:\n");
+        options(&mut text, CALLS[0].options);
+        entry(&mut text, "-h, --help", "this text; behind a call, more of that call");
+        entry(&mut text, "-V, --version", "the version");
+        text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
+        text.push_str(EXIT_CODES);
+        return text;
+    };
+    let arguments = if call.arguments.is_empty() { String::new() } else { format!(" {}", call.arguments) };
+    let _ = writeln!(text, "Usage: pulsegate {}{arguments} [OPTIONS]\n\n{}.\n\nOptions:", call.name, call.about);
+    options(&mut text, call.options);
+    if arguments.contains("DEVICE") {
+        text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
+    }
+    text.push_str(EXIT_CODES);
+    text
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 it failed, 2 wrong usage, 69 no gateway answers, 78 bad configuration.\n";
+
+fn options(text: &mut String, options: &[Opt]) {
+    for option in options {
+        entry(text, &format!("--{} {}", option.name, option.value.unwrap_or("")), option.about);
+    }
+}
+
+fn entry(text: &mut String, name: &str, about: &str) {
+    let _ = writeln!(text, "  {:<28} {about}", name.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Result<(&'static str, &[(&'static str, &str)], &[&str]), &str>) {
+        let given = parse(line.split_whitespace().map(OsString::from));
+        let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Given::Call {
+            name,
+            options: options.iter().map(|&(name, value)| (name, value.to_owned())).collect(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        });
+        assert_eq!(given, expected, "{line}");
+    }
+
+    #[test]
+    fn command_lines() {
+        check("", Ok(("serve", &[], &[])));
+        check("--events=none", Ok(("serve", &[("events", "none")], &[])));
+        check("serve --listen [::1]:0", Ok(("serve", &[("listen", "[::1]:0")], &[])));
+        check("send #7 echo --wait 3", Ok(("send", &[("wait", "3")], &["#7", "echo"])));
+        check("send #7 -- --wait 3", Ok(("send", &[], &["#7", "--wait", "3"])));
+        check("send --wait 3 #7 echo hi", Ok(("send", &[("wait", "3")], &["#7", "echo", "hi"])));
+        check("watch --json --type A --type B", Ok(("watch", &[("json", ""), ("type", "A"), ("type", "B")], &[])));
+        check("devces", Err("there is no call \"devces\""));
+        check("devices all", Err("\"all\" is one argument too many"));
+        check("stats --wait 1", Err("there is no option --wait for stats"));
+        check("-x", Err("there is no option -x"));
+        check("serve --listen", Err("missing argument for option '--listen'"));
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        for call in CALLS.iter().map(|call| Some(call.name)).chain([None]) {
+            for line in help(call).lines() {
+                assert!(line.len() <= 96, "{line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The calls that ask a running gateway, as a client of its control socket.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::control_socket::default_path;
+use crate::{Failure, say, show};
+
+/// What a running gateway can be asked for.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Devices { json: bool },
+    Send { device: String, text: String, wait: Option<Duration> },
+    Remove { device: String },
+    Watch { types: Vec<String>, device: Option<String>, json: bool },
+    Stats { json: bool },
+    Reload,
+    Stop,
+}
+
+/// Asks, and prints the answer.
+pub(crate) fn run(ask: &Ask, control: Option<&str>) -> Result<(), Failure> {
+    let mut gateway = Connection::open(control)?;
+    match ask {
+        Ask::Devices { json } => devices(&mut gateway, *json),
+        Ask::Send { device, text, wait } => send(&mut gateway, device, text, *wait),
+        Ask::Remove { device } => {
+            let answer = gateway.ask(&json!({ "op": "remove", "device": device }))?;
+            say(&format!("{} closed\n", show::number_of(answer["removed"].as_u64(), "connection")))
+        }
+        Ask::Watch { types, device, json } => watch(&mut gateway, types, device.as_deref(), *json),
+        Ask::Stats { json } => {
+            let answer = gateway.ask(&json!({ "op": "stats" }))?;
+            let stats = &answer["stats"];
+            say(&if *json { format!("{stats}\n") } else { show::stats(stats) })
+        }
+        Ask::Reload => {
+            let answer = gateway.ask(&json!({ "op": "reload" }))?;
+            say(&show::reloaded(&answer["changed"]))
+        }
+        Ask::Stop => gateway.ask(&json!({ "op": "stop" })).map(drop),
+    }
+}
+
+fn devices(gateway: &mut Connection, json: bool) -> Result<(), Failure> {
+    gateway.put(&json!({ "id": 1, "op": "devices" }))?;
+    let mut table = show::Table::devices();
+    loop {
+        let line = gateway.line()?;
+        let device = &line["device"];
+        if device.is_null() {
+            checked(line)?;
+            return if json { Ok(()) } else { say(&table.print()) };
+        }
+        if json { say(&format!("{device}\n"))? } else { table.device(device) }
+    }
+}
+
+fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duration>) -> Result<(), Failure> {
+    if wait.is_some() {
+        // Watching begins before the command goes: its answer cannot come too early to be seen.
+        gateway.ask(&json!({ "op": "watch", "device": device }))?;
+    }
+    let sent = gateway.ask(&json!({ "op": "send", "device": device, "text": text }))?;
+    if let Some(of) = sent["of"].as_u64().filter(|&of| of > 1) {
+        let note = format!("{of} connections from {device}: sent to the newest, #{}", sent["conn"]);
+        let _ = writeln!(io::stderr(), "pulsegate: {note}");
+    }
+    let Some(wait) = wait else { return Ok(()) };
+    let deadline = Deadline::after(wait);
+    loop {
+        let left = deadline.left().ok_or_else(|| {
+            Failure::Failed(format!(
+                "device #{} sent nothing within {}",
+                sent["conn"],
+                humantime::format_duration(wait)
+            ))
+        });
+        gateway.set_timeout(left?)?;
+        let Some(line) = gateway.line_in_time()? else { continue };
+        let event = gateway.parsed(&line)?;
+        if event["conn"] != sent["conn"] {
+            continue;
+        }
+        match event["event"].as_str() {
+            Some("message") => return say(&format!("{}\n", sent_object(&line)?)),
+            Some("disconnect") => {
+                let why = event["reason"].as_str().unwrap_or("gone");
+                return Err(Failure::Failed(format!("device #{} is gone: {why}", sent["conn"])));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The object in a `message` event, as the device sent it.
+fn sent_object(event: &str) -> Result<&str, Failure> {
+    #[derive(Deserialize)]
+    struct Sent<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    let sent = serde_json::from_str::<Sent<'_>>(event);
+    sent.map(|sent| sent.data.get()).map_err(|e| Failure::Failed(format!("the event was not understood: {e}")))
+}
+
+/// A point of time by which something must have happened.
+struct Deadline(std::time::Instant);
+
+impl Deadline {
+    #[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
+    fn after(wait: Duration) -> Self {
+        Self(std::time::Instant::now() + wait)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
+    fn left(&self) -> Option<Duration> {
+        let left = self.0.saturating_duration_since(std::time::Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+fn watch(gateway: &mut Connection, types: &[String], device: Option<&str>, json: bool) -> Result<(), Failure> {
+    gateway.ask(&json!({ "op": "watch", "types": types, "device": device }))?;
+    loop {
+        let ended = || Failure::Failed("the gateway has ended".into());
+        let line = gateway.line_in_time()?.ok_or_else(ended)?;
+        if json {
+            say(&line)?;
+        } else if let Ok(event) = serde_json::from_str(&line) {
+            say(&show::event(&event))?;
+        }
+    }
+}
+
+/// A connection to a gateway's control socket.
+struct Connection {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+impl Connection {
+    fn open(path: Option<&str>) -> Result<Self, Failure> {
+        let path = path.map(PathBuf::from).or_else(default_path).ok_or_else(|| {
+            Failure::Usage("XDG_RUNTIME_DIR is not set: tell where the control socket is by --control PATH".into())
+        })?;
+        let stream = UnixStream::connect(&path).map_err(|error| {
+            Failure::NoGateway(format!("no gateway answers on the control socket {}: {error}", path.display()))
+        })?;
+        Ok(Self { stream: BufReader::new(stream), path })
+    }
+
+    /// Sends a request and gives the answer to it. Events that come before it are passed over.
+    fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
+        self.put(request)?;
+        loop {
+            let answer = self.line()?;
+            if answer.get("ok").is_some() {
+                return checked(answer);
+            }
+        }
+    }
+
+    fn put(&mut self, request: &Value) -> Result<(), Failure> {
+        let lost = |error| self.lost(error);
+        self.stream.get_ref().write_all(format!("{request}\n").as_bytes()).map_err(lost)
+    }
+
+    fn line(&mut self) -> Result<Value, Failure> {
+        let line = self.line_in_time()?.ok_or_else(|| self.lost(io::ErrorKind::TimedOut.into()))?;
+        self.parsed(&line)
+    }
+
+    fn parsed(&self, line: &str) -> Result<Value, Failure> {
+        serde_json::from_str(line).map_err(|error| self.lost(error.into()))
+    }
+
+    /// The next line, or nothing if none has come in the time that was set.
+    fn line_in_time(&mut self) -> Result<Option<String>, Failure> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Ok(Some(line)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    fn set_timeout(&self, timeout: Duration) -> Result<(), Failure> {
+        self.stream.get_ref().set_read_timeout(Some(timeout)).map_err(|error| self.lost(error))
+    }
+
+    fn lost(&self, error: io::Error) -> Failure {
+        Failure::NoGateway(format!("the gateway on {} does not answer: {error}", self.path.display()))
+    }
+}
+
+/// The answer, or what it says was wrong.
+fn checked(answer: Value) -> Result<Value, Failure> {
+    if answer["ok"] == true {
+        return Ok(answer);
+    }
+    let detail = answer["detail"].as_str().unwrap_or("the gateway refused").to_owned();
+    Err(match answer["error"].as_str() {
+        Some("bad_configuration") => Failure::Config(detail),
+        _ => Failure::Failed(detail),
+    })
+}

@@ -1,0 +1,295 @@
+//! The control socket: requests and answers as JSON Lines, for the calls of this program and for any
+//! other. What a client may cost is bounded: a line, and a buffer of answers that it does not read.
+
+use std::borrow::Cow;
+
+use log::{debug, info};
+use pulsegate::{Commands, ConnectionId, Credentials, Delivery, Local, SendError, Target};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::events::{Filter, Follower};
+use crate::stats;
+
+/// All clients of the control socket.
+#[derive(Default)]
+pub(crate) struct Control {
+    clients: Vec<Client>,
+    /// Commands on their way, whose senders wait.
+    sending: Vec<Sending>,
+    last_tag: u64,
+    reloads: Vec<Option<Asker>>,
+}
+
+/// Clients at one time.
+const CLIENTS_MAX: usize = 64;
+/// Commands of one client on their way at one time.
+const SENDING_MAX: usize = 256;
+/// Length of a request in bytes.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+struct Client {
+    stream: ConnectionId,
+    credentials: Credentials,
+    /// The beginning of a request that has not come whole.
+    input: Vec<u8>,
+    follower: Option<Follower>,
+    listing: Option<Listing>,
+}
+
+/// A list of devices that is being told, as far as the client reads it.
+struct Listing {
+    id: Option<u64>,
+    last: Option<ConnectionId>,
+    told: usize,
+}
+
+struct Sending {
+    tag: u64,
+    asker: Asker,
+    to: ConnectionId,
+    of: usize,
+}
+
+/// Who is to be answered, and under which id.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker {
+    stream: ConnectionId,
+    id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request<'a> {
+    id: Option<u64>,
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    #[serde(borrow, default)]
+    device: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+    #[serde(default)]
+    types: Vec<String>,
+}
+
+/// A refusal: its word for programs, and a sentence for people.
+type Refused = (&'static str, String);
+
+impl Control {
+    /// Those who watch.
+    pub(crate) fn followers(&mut self) -> impl Iterator<Item = &mut Follower> {
+        self.clients.iter_mut().filter_map(|client| client.follower.as_mut())
+    }
+
+    /// Has the configuration read again; `None` asks by signal and wants no answer.
+    pub(crate) fn ask_reload(&mut self, asker: Option<Asker>) {
+        self.reloads.push(asker);
+    }
+
+    /// Those who asked for a reload since this was last called.
+    pub(crate) fn take_reloads(&mut self) -> Vec<Option<Asker>> {
+        std::mem::take(&mut self.reloads)
+    }
+
+    /// Tells an asker how a reload has come out.
+    pub(crate) fn reloaded(&mut self, asker: Asker, result: &Result<Value, String>, gateway: &mut Commands<'_>) {
+        match result {
+            Ok(changed) => accept(gateway, asker, json!({ "changed": changed })),
+            Err(error) => refuse(gateway, asker, ("bad_configuration", error.clone())),
+        }
+    }
+
+    /// Something happened on a control stream.
+    pub(crate) fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {
+        match event {
+            Local::Opened(_, credentials) => self.open(stream, credentials, gateway),
+            Local::Data(bytes) => self.read(stream, bytes, gateway),
+            Local::Drained => {
+                if let Some(client) = self.client(stream) {
+                    client.go_on(gateway);
+                }
+            }
+            Local::End => gateway.close(stream),
+            _ => self.clients.retain(|client| client.stream != stream),
+        }
+    }
+
+    /// What became of a command.
+    pub(crate) fn sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
+        let Some(at) = self.sending.iter().position(|sending| sending.tag == tag) else { return };
+        let Sending { asker, to, of, .. } = self.sending.remove(at);
+        match delivery {
+            Delivery::Sent => accept(gateway, asker, json!({ "conn": to.get(), "of": of })),
+            Delivery::Lost(reason) => {
+                refuse(gateway, asker, ("lost", format!("the device was gone before it took the command: {reason}")));
+            }
+        }
+    }
+
+    fn client(&mut self, stream: ConnectionId) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.stream == stream)
+    }
+
+    fn open(&mut self, stream: ConnectionId, credentials: Credentials, gateway: &mut Commands<'_>) {
+        if self.clients.len() >= CLIENTS_MAX {
+            let why = format!("{CLIENTS_MAX} control clients are connected already");
+            refuse(gateway, Asker { stream, id: None }, ("too_many_clients", why));
+            gateway.close(stream);
+            return;
+        }
+        debug!("control client: uid {}, pid {}", credentials.uid, credentials.pid);
+        self.clients.push(Client { stream, credentials, input: Vec::new(), follower: None, listing: None });
+    }
+
+    fn read(&mut self, stream: ConnectionId, bytes: &[u8], gateway: &mut Commands<'_>) {
+        let Some(client) = self.client(stream) else { return };
+        let mut input = std::mem::take(&mut client.input);
+        input.extend_from_slice(bytes);
+        let mut rest = &input[..];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.request(stream, &rest[..end], gateway);
+            rest = &rest[end + 1..];
+        }
+        if rest.len() > REQUEST_BYTES_MAX {
+            let why = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+            refuse(gateway, Asker { stream, id: None }, ("bad_request", why));
+            self.clients.retain(|client| client.stream != stream);
+            gateway.close(stream);
+        } else if let Some(client) = self.client(stream) {
+            client.input = rest.to_vec();
+        }
+    }
+
+    fn request(&mut self, stream: ConnectionId, line: &[u8], gateway: &mut Commands<'_>) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        match serde_json::from_slice::<Request<'_>>(line) {
+            Ok(request) => {
+                let asker = Asker { stream, id: request.id };
+                if let Err(refused) = self.carry_out(asker, &request, gateway) {
+                    refuse(gateway, asker, refused);
+                }
+            }
+            Err(error) => {
+                let why = format!("the request was not understood: {error}");
+                refuse(gateway, Asker { stream, id: None }, ("bad_request", why));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, asker: Asker, request: &Request<'_>, gateway: &mut Commands<'_>) -> Result<(), Refused> {
+        let Some(client) = self.clients.iter_mut().find(|client| client.stream == asker.stream) else {
+            return Ok(());
+        };
+        let Credentials { pid, uid, .. } = client.credentials;
+        match &*request.op {
+            "ping" => accept(gateway, asker, json!({ "version": env!("CARGO_PKG_VERSION") })),
+            "devices" => {
+                if client.listing.is_some() {
+                    return Err(("busy", "a list of devices is being told already".into()));
+                }
+                client.listing = Some(Listing { id: asker.id, last: None, told: 0 });
+                client.go_on(gateway);
+            }
+            "watch" => {
+                let device = request.device.as_deref().map(target).transpose()?;
+                let filter = Filter { types: request.types.clone(), device };
+                client.follower = Some(Follower::new(asker.stream, filter));
+                accept(gateway, asker, json!({}));
+            }
+            "stats" => accept(gateway, asker, json!({ "stats": stats::collect(gateway) })),
+            "send" => {
+                let to = target(needed(request.device.as_deref(), "device")?)?;
+                let text = needed(request.text.as_deref(), "text")?;
+                let waiting = self.sending.iter().filter(|sending| sending.asker.stream == asker.stream);
+                if waiting.count() >= SENDING_MAX {
+                    return Err(("busy", format!("{SENDING_MAX} commands are on their way already")));
+                }
+                self.last_tag += 1;
+                let tag = self.last_tag;
+                let queued = gateway.send_tagged(to, text, tag).map_err(send_refused)?;
+                info!("command of {} bytes to device {}: asked by uid {uid}, pid {pid}", text.len(), queued.id);
+                self.sending.push(Sending { tag, asker, to: queued.id, of: queued.of });
+            }
+            "remove" => {
+                let name = needed(request.device.as_deref(), "device")?;
+                let removed = gateway.remove(target(name)?);
+                info!("{removed} connections of {name} removed: asked by uid {uid}, pid {pid}");
+                if removed == 0 {
+                    return Err(send_refused(SendError::NoSuchDevice));
+                }
+                accept(gateway, asker, json!({ "removed": removed }));
+            }
+            "reload" => {
+                info!("reload: asked by uid {uid}, pid {pid}");
+                self.ask_reload(Some(asker));
+            }
+            "stop" => {
+                info!("stopping: asked by uid {uid}, pid {pid}");
+                accept(gateway, asker, json!({}));
+                gateway.stop();
+            }
+            other => return Err(("unknown_op", format!("there is no operation {other:?}"))),
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Goes on telling what did not fit the client's buffer before.
+    fn go_on(&mut self, gateway: &mut Commands<'_>) {
+        if let Some(follower) = &mut self.follower {
+            follower.catch_up(gateway);
+        }
+        while let Some(listing) = &mut self.listing {
+            let next = gateway.devices_after(listing.last).next();
+            let Some(device) = next else {
+                let (asker, told) = (Asker { stream: self.stream, id: listing.id }, listing.told);
+                self.listing = None;
+                return accept(gateway, asker, json!({ "devices": told }));
+            };
+            let line = json!({ "id": listing.id, "device": stats::device(&device, gateway) });
+            if !gateway.write(self.stream, format!("{line}\n").as_bytes()) {
+                return;
+            }
+            listing.last = Some(device.id());
+            listing.told += 1;
+        }
+    }
+}
+
+fn needed<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Refused> {
+    value.ok_or_else(|| ("bad_request", format!("the request needs {name:?}")))
+}
+
+fn target(text: &str) -> Result<Target, Refused> {
+    text.parse().map_err(|e: pulsegate::TargetError| ("bad_device", e.to_string()))
+}
+
+fn send_refused(error: SendError) -> Refused {
+    let word = match error {
+        SendError::NoSuchDevice => "no_such_device",
+        SendError::Full { .. } => "outbox_full",
+        _ => "bad_request",
+    };
+    (word, error.to_string())
+}
+
+/// Answers that a request was carried out, with what is to be told of it.
+fn accept(gateway: &mut Commands<'_>, asker: Asker, mut answer: Value) {
+    answer["id"] = json!(asker.id);
+    answer["ok"] = json!(true);
+    reply(gateway, asker, &answer);
+}
+
+fn refuse(gateway: &mut Commands<'_>, asker: Asker, (error, detail): Refused) {
+    reply(gateway, asker, &json!({ "id": asker.id, "ok": false, "error": error, "detail": detail }));
+}
+
+/// A client that lets a whole buffer of answers wait unread is not waited for.
+fn reply(gateway: &mut Commands<'_>, asker: Asker, answer: &Value) {
+    if !gateway.write(asker.stream, format!("{answer}\n").as_bytes()) {
+        gateway.close(asker.stream);
+    }
+}

@@ -1,0 +1,63 @@
+//! `pulsegate discover`: asks for gateways as a device does.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+use crate::{Failure, say};
+
+/// Broadcasts a probe on every interface and prints who answers, until the time is over.
+pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {error}"));
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| failed("no socket can be had", &e))?;
+    socket.set_broadcast(true).map_err(|e| failed("broadcasts are not allowed", &e))?;
+    let targets = targets().map_err(|e| failed("the interfaces cannot be listed", &e))?;
+    let sent = targets.iter().filter(|&&ip| socket.send_to(PROBE, (ip, port)).is_ok()).count();
+    if sent == 0 {
+        return Err(Failure::Failed("no interface of this machine can send a broadcast".into()));
+    }
+    let start = now();
+    let mut found: BTreeMap<SocketAddr, (String, Duration)> = BTreeMap::new();
+    let mut buffer = [0; 512];
+    while let Some(left) = timeout.checked_sub(now() - start).filter(|left| !left.is_zero()) {
+        socket.set_read_timeout(Some(left)).map_err(|e| failed("no answer can be waited for", &e))?;
+        match socket.recv_from(&mut buffer) {
+            Ok((bytes, from)) => {
+                let reply = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
+                found.entry(from).or_insert((reply, now() - start));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            // A refusal of one of the probes.
+            Err(_) => {}
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::Failed(format!("no gateway answered on UDP port {port}")));
+    }
+    for (from, (reply, after)) in found {
+        say(&format!("{:<15}  {:?}  after {:.1} ms\n", from.ip(), reply, after.as_secs_f64() * 1e3))?;
+    }
+    Ok(())
+}
+
+/// What a gateway answers to is any datagram.
+const PROBE: &[u8] = b"pulsegate discover";
+
+/// The broadcast address of every interface that is up, and this machine itself.
+fn targets() -> nix::Result<Vec<Ipv4Addr>> {
+    let up = getifaddrs()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
+    let broadcast = up.filter_map(|interface| Some(interface.broadcast?.as_sockaddr_in()?.ip()));
+    let mut targets: Vec<Ipv4Addr> = broadcast.chain([Ipv4Addr::LOCALHOST]).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    Ok(targets)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,190 @@
+//! Events as JSON Lines, and those who follow them.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use pulsegate::{CloseReason, Commands, ConnectionId, Device, Disconnect, Message, MessageError, Refusal, Target};
+
+/// Writes one event after the other into one buffer that is kept.
+#[derive(Default)]
+pub(crate) struct EventLine {
+    line: Vec<u8>,
+}
+
+impl EventLine {
+    /// `{"event":"listening"…}`, with what is listened on.
+    pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> &[u8] {
+        self.begin("listening");
+        for (name, address) in [("tcp", tcp), ("udp", udp)] {
+            if let Some(address) = address {
+                self.text(name, &address.to_string());
+            }
+        }
+        self.end()
+    }
+
+    /// `{"event":"connect"…}`
+    pub(crate) fn connect(&mut self, device: &Device) -> &[u8] {
+        self.begin("connect");
+        self.device(device);
+        self.end()
+    }
+
+    /// `{"event":"message"…}` with the object as it was sent, but for line ends.
+    pub(crate) fn message(&mut self, device: &Device, message: &Message<'_>) -> &[u8] {
+        self.begin("message");
+        self.device(device);
+        self.text("type", message.type_name());
+        self.line.extend_from_slice(br#","data":"#);
+        let start = self.line.len();
+        self.line.extend_from_slice(message.bytes());
+        // JSON has line ends only outside strings (RFC 8259 §7), where any white space will do.
+        let mut rest = &mut self.line[start..];
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+            rest[at] = b' ';
+            rest = &mut rest[at + 1..];
+        }
+        self.end()
+    }
+
+    /// `{"event":"rejected"…}`
+    pub(crate) fn rejected(&mut self, device: &Device, error: &MessageError) -> &[u8] {
+        self.begin("rejected");
+        self.device(device);
+        self.text("reason", error.reason.as_str());
+        self.number("offset", error.offset);
+        self.text("detail", error.detail);
+        self.end()
+    }
+
+    /// `{"event":"disconnect"…}`
+    pub(crate) fn disconnect(&mut self, device: &Device, end: &Disconnect) -> &[u8] {
+        self.begin("disconnect");
+        self.device(device);
+        self.text("reason", end.reason.word());
+        match end.reason {
+            CloseReason::Framing(fault, offset) => {
+                self.text("detail", &fault.to_string());
+                self.number("offset", offset);
+            }
+            CloseReason::Reset(error) => self.text("detail", &error.to_string()),
+            _ => {}
+        }
+        if let Some((offset, bytes)) = end.unfinished {
+            self.number("truncated_offset", offset);
+            self.number("truncated_bytes", bytes as u64);
+        }
+        if end.unsent > 0 {
+            self.number("unsent_bytes", end.unsent as u64);
+        }
+        self.end()
+    }
+
+    /// `{"event":"disconnect"…,"reason":"refused"…}` of one that never counted as connected.
+    pub(crate) fn refused(&mut self, from: SocketAddr, refusal: Refusal) -> &[u8] {
+        self.begin("disconnect");
+        self.text("ip", &from.ip().to_string());
+        self.number("port", from.port().into());
+        self.text("reason", "refused");
+        self.text("detail", refusal.word());
+        self.end()
+    }
+
+    /// `{"event":"missed"…}`
+    pub(crate) fn missed(&mut self, events: u64) -> &[u8] {
+        self.begin("missed");
+        self.number("events", events);
+        self.end()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "events are stamped with the time of day")]
+    fn begin(&mut self, event: &str) {
+        self.line.clear();
+        self.line.shrink_to(LINE_KEPT);
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        self.put(format_args!(r#"{{"event":"{event}","time":"{time}""#));
+    }
+
+    fn device(&mut self, device: &Device) {
+        let (id, ip, port) = (device.id(), device.ip(), device.port());
+        self.put(format_args!(r#","conn":{id},"ip":"{ip}","port":{port}"#));
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.put(format_args!(r#","{name}":{number}"#));
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.put(format_args!(r#","{name}":"#));
+        // Writing into a `Vec` cannot fail, nor can a string fail to be JSON.
+        let _ = serde_json::to_writer(&mut self.line, text);
+    }
+
+    fn end(&mut self) -> &[u8] {
+        self.line.extend_from_slice(b"}\n");
+        &self.line
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing into a `Vec` cannot fail.
+        let _ = self.line.write_fmt(text);
+    }
+}
+
+/// Bytes of the line that are kept between events: pictures come and go.
+const LINE_KEPT: usize = 4 << 10;
+
+/// Which events someone wants to see. Nothing given means all.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) types: Vec<String>,
+    pub(crate) device: Option<Target>,
+}
+
+impl Filter {
+    /// Whether an event of that device, with that type if it is a message, is wanted.
+    pub(crate) fn wants(&self, id: Option<ConnectionId>, address: SocketAddr, message_type: Option<&str>) -> bool {
+        let this_type = match message_type {
+            Some(word) => self.types.is_empty() || self.types.iter().any(|wanted| wanted == word),
+            None => self.types.is_empty(),
+        };
+        this_type && self.device.is_none_or(|target| means(target, id, address))
+    }
+}
+
+fn means(target: Target, id: Option<ConnectionId>, address: SocketAddr) -> bool {
+    match target {
+        Target::Id(wanted) => id == Some(wanted),
+        Target::Address(wanted) => wanted == address,
+        Target::Ip(wanted) => wanted == address.ip(),
+    }
+}
+
+/// Someone who follows events by a stream of the loop's. What the stream does not take is counted.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) stream: ConnectionId,
+    pub(crate) filter: Filter,
+    missed: u64,
+}
+
+impl Follower {
+    pub(crate) fn new(stream: ConnectionId, filter: Filter) -> Self {
+        Self { stream, filter, missed: 0 }
+    }
+
+    /// Writes a line, whole or not at all; how many were left out comes before it.
+    pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Commands<'_>) {
+        let written = self.catch_up(gateway) && gateway.write(self.stream, line);
+        self.missed += u64::from(!written);
+    }
+
+    /// Tells how many lines were left out, if there were any and there is room.
+    pub(crate) fn catch_up(&mut self, gateway: &mut Commands<'_>) -> bool {
+        if self.missed > 0 && gateway.write(self.stream, EventLine::default().missed(self.missed)) {
+            self.missed = 0;
+        }
+        self.missed == 0
+    }
+}

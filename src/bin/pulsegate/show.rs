@@ -1,0 +1,168 @@
+//! What people see: aligned tables and short lines, pictures and long strings cut.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// Columns that are as wide as their widest cell.
+pub(crate) struct Table {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// The table of `pulsegate devices`.
+    pub(crate) fn devices() -> Self {
+        let head = vec!["ID", "ADDRESS", "CONNECTED", "LAST SEEN", "CREDIT", "OBJECTS", "BYTES"];
+        Self { head, rows: Vec::new() }
+    }
+
+    /// Adds a device as the control socket describes it.
+    pub(crate) fn device(&mut self, device: &Value) {
+        let ip = device["ip"].as_str().unwrap_or("?");
+        let address =
+            if ip.contains(':') { format!("[{ip}]:{}", device["port"]) } else { format!("{ip}:{}", device["port"]) };
+        self.rows.push(vec![
+            format!("#{}", device["conn"]),
+            address,
+            age(&device["connected_s"]),
+            age(&device["seen_s"]),
+            device["credit"].to_string(),
+            device["objects"].to_string(),
+            bytes(device["bytes"].as_u64().unwrap_or(0)),
+        ]);
+    }
+
+    /// The table as text, with how many rows it has below it.
+    pub(crate) fn print(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].len());
+            cells.chain([self.head[column].len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
+        let mut text = String::new();
+        let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
+        for row in [&head].into_iter().chain(&self.rows) {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+        }
+        let _ = writeln!(text, "{}", number_of(Some(self.rows.len() as u64), "device"));
+        text
+    }
+}
+
+/// One short line for an event.
+pub(crate) fn event(event: &Value) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or("");
+    let time = text("time").get(11..23).unwrap_or("");
+    let device = match event.get("conn") {
+        Some(conn) => format!("#{conn} {}:{}", text("ip"), event["port"]),
+        None => format!("{}:{}", text("ip"), event["port"]),
+    };
+    match text("event") {
+        "message" => format!("{time} {device} {} {}\n", text("type"), shorten(&event["data"])),
+        "missed" => format!("{time} {} missed\n", number_of(event["events"].as_u64(), "event")),
+        "listening" => format!("{time} listening on {} {}\n", text("tcp"), text("udp")),
+        other => {
+            let mut line = format!("{time} {device} {other}");
+            for (name, value) in event.as_object().into_iter().flatten() {
+                if !matches!(name.as_str(), "event" | "time" | "conn" | "ip" | "port") {
+                    let _ = write!(line, " {name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                }
+            }
+            line + "\n"
+        }
+    }
+}
+
+/// The object with long strings cut, and cut as a whole where it is still long.
+fn shorten(object: &Value) -> String {
+    let mut object = object.clone();
+    cut_strings(&mut object);
+    let text = object.to_string();
+    match text.char_indices().nth(LINE_CHARS) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+const LINE_CHARS: usize = 200;
+const STRING_CHARS: usize = 40;
+
+fn cut_strings(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((at, _)) = text.char_indices().nth(STRING_CHARS) {
+                *text = format!("{}... ({})", &text[..at], bytes(text.len() as u64));
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(cut_strings),
+        Value::Object(members) => members.values_mut().for_each(cut_strings),
+        _ => {}
+    }
+}
+
+/// The counters, a group a paragraph; zeros are left out where there is one counter for each of many reasons.
+pub(crate) fn stats(stats: &Value) -> String {
+    let mut text = String::new();
+    for (group, value) in stats.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(_) => {
+                let mut shown = String::new();
+                lines(&mut shown, "", value);
+                if !shown.is_empty() {
+                    let _ = writeln!(text, "{group}\n{}", shown.trim_end());
+                }
+            }
+            _ => drop(writeln!(text, "{group} {}", plain(value))),
+        }
+    }
+    text
+}
+
+fn lines(text: &mut String, path: &str, value: &Value) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
+        match value {
+            Value::Object(_) => lines(text, &path, value),
+            Value::Number(number) if number.as_u64() == Some(0) && path.contains(' ') => {}
+            Value::Number(number) if path.contains("bytes") => {
+                let _ = writeln!(text, "  {path:<34} {}", bytes(number.as_u64().unwrap_or(0)));
+            }
+            _ => drop(writeln!(text, "  {path:<34} {}", plain(value))),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What a reload has changed.
+pub(crate) fn reloaded(changed: &Value) -> String {
+    let names: Vec<&str> = changed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if names.is_empty() { "nothing has changed\n".into() } else { format!("changed: {}\n", names.join(", ")) }
+}
+
+/// `1 device`, `2 devices`.
+pub(crate) fn number_of(number: Option<u64>, thing: &str) -> String {
+    let number = number.unwrap_or(0);
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+fn age(seconds: &Value) -> String {
+    let seconds = seconds.as_f64().unwrap_or(0.0);
+    if seconds < 10.0 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = std::time::Duration::from_secs(seconds as u64);
+    humantime::format_duration(whole).to_string()
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes}"),
+        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}

@@ -1,0 +1,81 @@
+//! Counters and devices as JSON, for `pulsegate stats` and `pulsegate devices`.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+use pulsegate::{CloseReason, Commands, Count, Device, Kind, Reason, Refusal, Suppressed};
+use serde_json::{Map, Value, json};
+
+/// A device as `pulsegate devices --json` shows it; ages are in seconds.
+pub(crate) fn device(device: &Device, gateway: &Commands<'_>) -> Value {
+    let seconds = |age: Duration| (age.as_millis() / 100) as f64 / 10.0;
+    json!({
+        "conn": device.id().get(),
+        "ip": device.ip().to_string(),
+        "port": device.port(),
+        "connected_s": seconds(gateway.age(device.since())),
+        "seen_s": seconds(gateway.age(device.seen())),
+        "credit": device.credit(),
+        "objects": device.objects(),
+        "bytes": device.bytes(),
+    })
+}
+
+/// Every counter and figure of the gateway and of its process.
+pub(crate) fn collect(gateway: &Commands<'_>) -> Value {
+    let stats = gateway.stats();
+    let (objects, outboxes) = gateway.buffered();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "connections": {
+            "now": gateway.connections(),
+            "accepted": stats.accepted,
+            "refused": by_word(Refusal::WORDS, stats.refused),
+            "closed": by_word(CloseReason::WORDS, stats.closed),
+        },
+        "messages": counts(Kind::ALL.map(|kind| format!("{kind:?}")), stats.messages),
+        "rejected": counts(Reason::ALL.map(|reason| reason.as_str().to_owned()), stats.rejected),
+        "bytes": {
+            "received": stats.received_bytes,
+            "padding": stats.padding_bytes,
+            "unfinished": stats.unfinished_bytes,
+            "discarded": stats.discarded_bytes,
+            "sent": stats.sent_bytes,
+            "unsent": stats.unsent_bytes,
+        },
+        "beats": { "sent": stats.beats_sent, "withheld": stats.beats_withheld },
+        "commands": {
+            "queued": stats.commands_queued,
+            "refused": { "outbox_full": stats.commands_refused_full, "no_such_device": stats.commands_refused_unknown },
+        },
+        "discovery": {
+            "asked": stats.probes,
+            "answered": stats.probes_answered,
+            "suppressed": by_word(Suppressed::ALL.map(Suppressed::as_str), stats.probes_suppressed),
+        },
+        "buffered_bytes": { "objects": objects, "outboxes": outboxes },
+        "process": process(),
+    })
+}
+
+fn by_word<const N: usize>(words: [&str; N], numbers: [u64; N]) -> Value {
+    words.into_iter().zip(numbers).map(|(word, number)| (word.to_owned(), json!(number))).collect::<Map<_, _>>().into()
+}
+
+fn counts<const N: usize>(words: [String; N], counts: [Count; N]) -> Value {
+    let shown = counts.map(|count| json!({ "count": count.count, "bytes": count.bytes }));
+    words.into_iter().zip(shown).collect::<Map<_, _>>().into()
+}
+
+/// What the system says of this process; what it does not say is null.
+fn process() -> Value {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident = resident.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    json!({
+        "resident_bytes": resident.map(|kilobytes| kilobytes << 10),
+        "descriptors": fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
+        "descriptors_max": getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
+    })
+}
