@@ -354,6 +354,11 @@ impl Core {
         self.answer = Some((socket, to, via));
     }
 
+    /// Whether [`Self::poll_output`] has something to give.
+    pub(super) fn has_output(&self) -> bool {
+        self.answer.is_some() || !self.ops.is_empty()
+    }
+
     pub(super) fn poll_output(&mut self) -> Option<Output<'_>> {
         if let Some((socket, to, via)) = self.answer.take() {
             return Some(Output::SendTo { socket, to, via, bytes: &self.settings.discovery.reply });

@@ -353,6 +353,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let core = &self.core;
+        if core.has_output() {
+            // Asked for between two turns: the next one must not wait.
+            return Some(core.clock.instant(core.now));
+        }
         let timer = core.wheel.next_deadline();
         let stop = core.stop_deadline.map(|deadline| {
             // The next devices are told in the next turn, the last word is at the deadline.

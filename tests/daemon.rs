@@ -1,0 +1,270 @@
+//! The real executable, from outside: its events, its calls, its signals, and what becomes of it when
+//! whoever reads its output does not.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// How long anything may take that should happen at once: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway on ports of its own, ended when the test is.
+struct Daemon {
+    process: Child,
+    events: Receiver<Value>,
+    log: Receiver<String>,
+    tcp: SocketAddr,
+    udp: SocketAddr,
+    control: PathBuf,
+}
+
+fn pulsegate() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pulsegate"))
+}
+
+/// The lines of a stream, read by a thread so that a test can wait for one with a limit.
+#[expect(clippy::disallowed_methods, reason = "a test reads what the process under test writes")]
+fn lines<T: Send + 'static>(
+    stream: impl Read + Send + 'static,
+    parse: impl Fn(String) -> T + Send + 'static,
+) -> Receiver<T> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(parse(line)).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn event(line: String) -> Value {
+    serde_json::from_str(&line).unwrap_or_else(|e| panic!("no event: {line}: {e}"))
+}
+
+impl Daemon {
+    fn start(name: &str) -> Self {
+        let control = std::env::temp_dir().join(format!("pulsegate-{}-{name}.sock", std::process::id()));
+        let mut process = pulsegate()
+            .args(["--listen", "127.0.0.1:0", "--discovery", "127.0.0.1:0", "--control"])
+            .arg(&control)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway starts");
+        let events = lines(process.stdout.take().unwrap(), event);
+        let log = lines(process.stderr.take().unwrap(), |line| line);
+        let listening = events.recv_timeout(PATIENCE).expect("a listening event");
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Self { tcp: address("tcp"), udp: address("udp"), process, events, log, control }
+    }
+
+    /// The next event of that kind.
+    fn event(&self, kind: &str) -> Value {
+        loop {
+            let event = self.events.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no {kind} event: {e}"));
+            if event["event"] == kind {
+                return event;
+            }
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.tcp).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn call(&self, line: &[&str]) -> Output {
+        pulsegate().args(line).arg("--control").arg(&self.control).output().expect("the call runs")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id() as i32), signal).expect("the gateway is there");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        self.process.wait().expect("the gateway ends")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn text(output: &Output) -> (i32, String, String) {
+    let read = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), read(&output.stdout), read(&output.stderr))
+}
+
+#[test]
+fn a_device_is_found_reports_and_obeys() {
+    let gateway = Daemon::start("device");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/device.py");
+    let (tcp, udp) = (gateway.tcp.port().to_string(), gateway.udp.port().to_string());
+    let mut device = Command::new("python3")
+        .args([script, "--port", &tcp, "--udp-port", &udp, "--picture", "100000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is needed for this test");
+    let commands = lines(device.stdout.take().unwrap(), |line| line);
+
+    let connect = gateway.event("connect");
+    let mut types: Vec<Value> = (0..3).map(|_| gateway.event("message")["type"].clone()).collect();
+    types.sort_by_key(ToString::to_string);
+    assert_eq!(types, ["Performance", "Project", "Status"]);
+
+    let id = format!("#{}", connect["conn"]);
+    let (code, answer, _) = text(&gateway.call(&["send", &id, "open", "the door", "--wait", "10"]));
+    assert_eq!(code, 0);
+    let answer: Value = serde_json::from_str(&answer).expect("the answer is an object");
+    assert_eq!(answer["State"], "did open the door");
+    assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), "open the door");
+
+    let (code, devices, _) = text(&gateway.call(&["devices", "--json"]));
+    let shown: Value = serde_json::from_str(&devices).unwrap();
+    assert_eq!((code, &shown["conn"], &shown["ip"]), (0, &connect["conn"], &"127.0.0.1".into()));
+    device.kill().unwrap();
+    device.wait().unwrap();
+    assert!(["closed", "reset"].contains(&gateway.event("disconnect")["reason"].as_str().unwrap()));
+}
+
+#[test]
+fn events_carry_the_object_as_it_was_sent() {
+    let gateway = Daemon::start("events");
+    let mut device = gateway.connect();
+    let sent = "{ \"Type\" : \"Status\",\r\n\t\"S\":\"a\\\"}{\\u007b\",\"N\":1.50e+01}";
+    write!(device, "{sent}{{\"Type\":\"heartbeat\"}} {{\"Type\":7}}{{\"Type\":\"Odd\\n\"}}").unwrap();
+    let port = u64::from(device.local_addr().unwrap().port());
+    let message = gateway.event("message");
+    assert_eq!((&message["type"], &message["port"]), (&"Status".into(), &port.into()));
+    assert_eq!(message["data"]["S"], "a\"}{{");
+    let rejected = gateway.event("rejected");
+    assert_eq!(rejected["reason"], "type_not_string");
+    assert_eq!(rejected["offset"], (sent.len() + 20 + 1 + 8) as u64);
+    assert_eq!(gateway.event("message")["type"], "Odd\n");
+    device.write_all(b"x").unwrap();
+    let disconnect = gateway.event("disconnect");
+    assert_eq!((&disconnect["reason"], &disconnect["conn"]), (&"framing".into(), &message["conn"]));
+    assert!(disconnect["offset"].is_u64() && disconnect["detail"].is_string(), "{disconnect}");
+    assert_eq!(device.read(&mut [0; 100]).unwrap_or(0), 0, "the connection is closed");
+}
+
+#[test]
+fn a_signal_stops_it_and_every_device_is_told_of() {
+    let mut gateway = Daemon::start("stop");
+    let devices: Vec<TcpStream> = (0..5).map(|_| gateway.connect()).collect();
+    devices.iter().for_each(|_| drop(gateway.event("connect")));
+    gateway.signal(Signal::SIGTERM);
+    for _ in &devices {
+        assert_eq!(gateway.event("disconnect")["reason"], "shutdown");
+    }
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(!gateway.control.exists());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut gateway = Daemon::start("twice");
+    // A device that takes nothing keeps a stop waiting for its whole time.
+    let mut device = gateway.connect();
+    device.write_all(br#"{"Type":"Status"}"#).unwrap();
+    gateway.event("message");
+    let big = "x".repeat(60_000);
+    while text(&gateway.call(&["send", "127.0.0.1", &big, "--wait", "0.1"])).2.contains("sent nothing") {}
+    gateway.signal(Signal::SIGTERM);
+    while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("stopping") {}
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code(), Some(1));
+}
+
+#[test]
+fn a_reader_that_stands_still_costs_events_and_nothing_else() {
+    let mut process = pulsegate()
+        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--control", "off"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut events = BufReader::new(process.stdout.take().unwrap()).lines();
+    let listening = event(events.next().unwrap().unwrap());
+    let mut device = TcpStream::connect(listening["tcp"].as_str().unwrap()).unwrap();
+    device.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Far more than pipe and buffer hold, and nobody reads.
+    let sent = 400;
+    let object = format!(r#"{{"Type":"Performance","Fill":"{}"}}"#, "x".repeat(20_000));
+    for _ in 0..sent {
+        device.write_all(object.as_bytes()).unwrap();
+    }
+    // Yet it goes on: beats come, and the device's end of the stream is seen.
+    let mut beat = [0; 9];
+    device.read_exact(&mut beat).expect("a beat");
+    assert_eq!(&beat, b"heartbeat");
+    // Every event is either written or counted as missed: connect, messages, disconnect.
+    drop(device);
+    let (mut written, mut messages, mut missed) = (0, 0, 0);
+    while written + missed < sent + 2 {
+        let event = event(events.next().expect("more events").unwrap());
+        match event["event"].as_str() {
+            Some("missed") => missed += event["events"].as_u64().unwrap(),
+            kind => {
+                written += 1;
+                messages += u64::from(kind == Some("message"));
+            }
+        }
+    }
+    assert!(missed > 0 && messages > 0, "{messages} messages, {missed} missed");
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
+fn a_closed_output_ends_events_and_not_the_gateway() {
+    let mut gateway = Daemon::start("closed");
+    // The thread that reads events ends with its receiver, and the pipe with it.
+    let (_, nothing) = channel();
+    gateway.events = nothing;
+    let mut first = gateway.connect();
+    let mut told = 0;
+    while told == 0 {
+        first.write_all(br#"{"Type":"Status"}"#).unwrap();
+        told = gateway.log.try_iter().filter(|line| line.contains("no more events")).count();
+    }
+    let second = gateway.connect();
+    let (code, devices, _) = text(&gateway.call(&["devices"]));
+    assert_eq!((code, devices.lines().last()), (0, Some("2 devices")));
+    drop((first, second));
+}
+
+#[test]
+fn wrong_calls_get_one_sentence_and_their_code() {
+    let check = |line: &[&str], code: i32, sentence: &str| {
+        let (found, out, err) = text(&pulsegate().args(line).output().unwrap());
+        assert_eq!((found, out.as_str()), (code, ""), "{line:?}: {err}");
+        assert!(err.contains(sentence) && err.lines().count() == 1, "{line:?}: {err}");
+    };
+    check(&["--lisen", "x"], 2, "there is no option --lisen for serve");
+    check(&["send", "#7"], 2, "send takes a DEVICE and the TEXT");
+    check(&["remove", "seven"], 2, "#ID, IP:PORT or IP");
+    check(&["frobnicate"], 2, "there is no call \"frobnicate\"");
+    check(&["stats", "--control", "/nonexistent/sock"], 69, "/nonexistent/sock");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    check(
+        &["--listen", &address, "--discovery", "off", "--control", "off", "--log-level", "error"],
+        1,
+        &format!("cannot listen on TCP {address}"),
+    );
+}
