@@ -184,3 +184,106 @@ impl Bucket {
         self.thousandths -= TOKEN;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(from: &str, to: &str, probe: &[u8], expected: Result<(), Suppressed>) {
+        let from = from.parse().expect("an address and port");
+        let to = (!to.is_empty()).then(|| to.parse().expect("an address"));
+        assert_eq!(answerable(from, to, 5555, probe, b"here"), expected, "{from} {to:?}");
+    }
+
+    #[test]
+    fn answers() {
+        use Suppressed::*;
+        check("192.0.2.7:4000", "192.0.2.1", b"hello", Ok(()));
+        check("192.0.2.7:5555", "192.0.2.1", b"", Ok(()));
+        check("192.0.2.1:4000", "192.0.2.1", b"hello", Ok(()));
+        check("127.0.0.1:4000", "127.0.0.1", b"hello", Ok(()));
+        check("[fe80::1%3]:4000", "", b"hello", Ok(()));
+        check("192.0.2.7:0", "192.0.2.1", b"hello", Err(PortZero));
+        check("255.255.255.255:4000", "", b"hello", Err(Broadcast));
+        check("[::ffff:255.255.255.255]:4000", "", b"hello", Err(Broadcast));
+        check("224.0.0.1:4000", "", b"hello", Err(Multicast));
+        check("[ff02::1]:4000", "", b"hello", Err(Multicast));
+        check("0.0.0.0:4000", "", b"hello", Err(Unspecified));
+        check("[::]:4000", "", b"hello", Err(Unspecified));
+        check("192.0.2.1:5555", "192.0.2.1", b"hello", Err(OwnSocket));
+        check("[::ffff:192.0.2.1]:5555", "192.0.2.1", b"hello", Err(OwnSocket));
+        check("127.0.0.2:5555", "127.0.0.1", b"hello", Err(OwnSocket));
+        check("[::1]:5555", "", b"hello", Err(OwnSocket));
+        check("192.0.2.7:4000", "192.0.2.1", b"here", Err(OwnReply));
+        check("192.0.2.7:4000", "192.0.2.1", REPLY, Err(OwnReply));
+        assert!(
+            Suppressed::ALL
+                .iter()
+                .all(|reason| reason.as_str().replace('_', "") == format!("{reason:?}").to_lowercase())
+        );
+    }
+
+    #[test]
+    fn canonical_addresses() {
+        for (addr, expected) in [
+            ("192.0.2.7:1", "192.0.2.7:1"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7:1"),
+            ("[2001:db8::1]:1", "[2001:db8::1]:1"),
+            ("[fe80::1%7]:1", "[fe80::1%7]:1"),
+            ("[::192.0.2.7]:1", "[::192.0.2.7]:1"),
+        ] {
+            let parsed = |addr: &str| addr.parse::<SocketAddr>().expect("an address");
+            assert_eq!(canonical(parsed(addr)), parsed(expected));
+        }
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
+    /// How many of `tries` at one moment are answered.
+    fn answered(limit: &mut RateLimit, source: IpAddr, now_ms: u64, tries: u32) -> usize {
+        (0..tries).filter(|_| limit.take(source, now_ms).is_ok()).count()
+    }
+
+    #[test]
+    fn bursts_and_rates() {
+        let mut limit = RateLimit::new(1000, 1000, 3, 2, 5000, 1);
+        assert_eq!(answered(&mut limit, ip(1), 5000, 10), 2);
+        assert_eq!(answered(&mut limit, ip(1), 5333, 10), 0);
+        // Three a second are exactly three: 1/3 s is not a whole number of milliseconds.
+        assert_eq!(answered(&mut limit, ip(1), 5334, 10), 1);
+        assert_eq!((5335..=1_005_000).map(|now| answered(&mut limit, ip(1), now, 2)).sum::<usize>(), 2999);
+        // Time that goes back gives nothing, and takes nothing away.
+        assert_eq!(answered(&mut limit, ip(1), 0, 10), 0);
+        assert_eq!(answered(&mut limit, ip(1), u64::MAX, 10), 2);
+    }
+
+    #[test]
+    fn all_sources_together() {
+        let mut limit = RateLimit::new(10, 3, 1000, 1, 0, 7);
+        let refused: Vec<_> = (0..=255).filter_map(|last| limit.take(ip(last), 0).err()).collect();
+        assert_eq!(refused.iter().filter(|why| **why == Suppressed::Rate).count() + 3, {
+            256 - refused.iter().filter(|why| **why == Suppressed::SourceRate).count()
+        });
+        // A refused source takes nothing from the others, and the others' lack nothing from it.
+        let mut limit = RateLimit::new(0, 2, 0, 1, 0, 7);
+        assert_eq!(limit.take(ip(1), 0), Ok(()));
+        assert_eq!(answered(&mut limit, ip(1), 0, 100), 0);
+        let other = (2..=255).map(ip).find(|other| cell_of(*other, 7) != cell_of(ip(1), 7)).expect("another cell");
+        assert_eq!(limit.take(other, 0), Ok(()));
+        assert_eq!(limit.take(ip(1), 1 << 40), Err(Suppressed::SourceRate));
+        let mut none = RateLimit::new(1000, 0, 1000, 1000, 0, 7);
+        assert_eq!(none.take(ip(1), 1 << 40), Err(Suppressed::Rate));
+    }
+
+    #[test]
+    fn cells() {
+        let mapped = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
+        assert_eq!(cell_of(mapped.into(), 1), cell_of(ip(1), 1));
+        let used: std::collections::HashSet<_> = (0..=255).map(|last| cell_of(ip(last), 1)).collect();
+        assert!(used.len() > 128, "{}", used.len());
+        assert!((0..=255).any(|last| cell_of(ip(last), 1) != cell_of(ip(last), 2)));
+        assert!(size_of::<Bucket>() * CELLS == 4096);
+    }
+}

@@ -53,14 +53,23 @@ impl<'a> Message<'a> {
         let Object { bytes, offset, .. } = *object;
         let error = |reason, at, detail| MessageError { reason, offset: offset + at as u64, detail };
         if !object.ascii {
-            str::from_utf8(bytes).map_err(|fault| error(Reason::InvalidUtf8, fault.valid_up_to(), "not UTF-8"))?;
+            // The plain range is ASCII, so the parts before and behind it can be judged each alone.
+            let (start, end) = (object.plain.start as usize, object.plain.end as usize);
+            for (from, part) in [(0, &bytes[..start]), (end, &bytes[end..])] {
+                str::from_utf8(part)
+                    .map_err(|fault| error(Reason::InvalidUtf8, from + fault.valid_up_to(), "not UTF-8"))?;
+            }
         }
         let depth_max = object_depth_max.min(json::DEPTH_MAX);
         if object.depth > depth_max {
             return Err(error(Reason::TooDeep, opener_beyond(bytes, depth_max), "nested too deep"));
         }
-        let found =
-            json::check(bytes, &object.plain).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?;
+        let found = match &object.valid {
+            Some(found) => found.clone(),
+            None => {
+                json::check(bytes, &object.plain).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?
+            }
+        };
         let type_name = match found {
             json::Type::String(name) => name,
             json::Type::Twice(at) => return Err(error(Reason::DuplicateType, at, "Type for the second time")),
@@ -186,3 +195,95 @@ impl fmt::Display for MessageError {
 }
 
 impl error::Error for MessageError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::splitter::Splitter;
+
+    /// Puts `input` 10 bytes into a stream, whole and cut everywhere, and gives kind and type, or reason and offset.
+    fn check_with(input: &[u8], depth_max: u32, expected: Result<(Kind, &str), (Reason, u64)>) {
+        let stream = [b"          ", input].concat();
+        for cut in 10..=stream.len() {
+            let (mut splitter, mut spare) = (Splitter::new(), Vec::new());
+            let mut answers = Vec::new();
+            for mut rest in [&stream[..cut], &stream[cut..]] {
+                loop {
+                    let (used, object) = splitter.push(rest, 1 << 20, &mut spare).expect("no fault in framing");
+                    rest = &rest[used..];
+                    let Some(object) = object else { break };
+                    let message = Message::check(&object, depth_max);
+                    if let Ok(message) = &message {
+                        assert_eq!((message.bytes(), message.offset()), (input, 10));
+                    }
+                    let answer = message.map(|message| (message.kind(), message.type_name().to_owned()));
+                    answers.push(answer.map_err(|error| (error.reason, error.offset - 10)));
+                }
+            }
+            let expected = expected.map(|(kind, name)| (kind, name.to_owned()));
+            assert_eq!(answers, [expected], "cut at {cut}: {}", String::from_utf8_lossy(input));
+        }
+    }
+
+    fn check(input: &str, expected: Result<(Kind, &str), (Reason, u64)>) {
+        check_with(input.as_bytes(), 127, expected);
+    }
+
+    #[test]
+    fn kinds() {
+        check(r#"{"Type":"Project"}"#, Ok((Kind::Project, "Project")));
+        check(r#"{"Cpu":1,"Type":"Performance"}"#, Ok((Kind::Performance, "Performance")));
+        check(r#"{"Type":"\u0053tatus"}"#, Ok((Kind::Status, "Status")));
+        check(r#"{"Type":"Heartbeat"}"#, Ok((Kind::Heartbeat, "Heartbeat")));
+        check(r#"{"Type":"heartBEAT"}"#, Ok((Kind::Heartbeat, "heartBEAT")));
+        check(r#"{"Type":"status"}"#, Ok((Kind::Other, "status")));
+        check(r#"{"Type":"温度"}"#, Ok((Kind::Other, "温度")));
+        check(r#"{"Type":""}"#, Ok((Kind::Other, "")));
+        let picture = format!(r#"{{"Name":"é","Data":"{}","Note":"é","Type":"Project"}}"#, "/9j/".repeat(1500));
+        check(&picture, Ok((Kind::Project, "Project")));
+    }
+
+    #[test]
+    fn reasons_in_their_order() {
+        check("{}", Err((Reason::NoType, 0)));
+        check(r#"{"a":{"Type":"Status"}}"#, Err((Reason::NoType, 0)));
+        check(r#"{"a":1,"Type":[]}"#, Err((Reason::TypeNotString, 14)));
+        check(r#"{"Type":1,"Type":"a"}"#, Err((Reason::DuplicateType, 10)));
+        check(r#"{"Type":1,"Type":"a",}"#, Err((Reason::InvalidJson, 21)));
+        check(r#"{"Type":"\udc00"}"#, Err((Reason::InvalidJson, 9)));
+        check(r#"{"x":[}"#, Err((Reason::InvalidJson, 6)));
+        check_with(br#"{"a":[[0,]]}"#, 2, Err((Reason::TooDeep, 6)));
+        check_with(br#"{"Type":"a","b":[]}"#, 1, Err((Reason::TooDeep, 16)));
+        check_with(br#"{"Type":"[\"[","b":[]}"#, 2, Ok((Kind::Other, "[\"[")));
+        check_with(b"{\"a\":[[,\"\xFF\"}", 2, Err((Reason::InvalidUtf8, 9)));
+        check_with(b"{\"a\":\"\xC3\xA9\xE6\xB8\"}", 2, Err((Reason::InvalidUtf8, 8)));
+        let picture = format!("{{\"Data\":\"{}\"}}", "/9j/".repeat(50));
+        check_with(&[&picture.as_bytes()[..150], b"\xE6\xB8", &picture.as_bytes()[150..]].concat(), 9, {
+            Err((Reason::InvalidUtf8, 150))
+        });
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(127), "]".repeat(127));
+        check_with(deep.as_bytes(), 1000, Err((Reason::TooDeep, 5 + 126)));
+    }
+
+    #[test]
+    fn deserialize() {
+        #[derive(Deserialize)]
+        struct Status<'a> {
+            #[serde(rename = "Door")]
+            door: &'a str,
+        }
+        let (mut splitter, mut spare) = (Splitter::new(), Vec::new());
+        let (_, object) = splitter.push(br#"{"Type":"Status","Door":"open"}"#, 100, &mut spare).expect("no fault");
+        let message = Message::check(&object.expect("an object"), 127).expect("a message");
+        assert_eq!(message.deserialize::<Status<'_>>().expect("a status").door, "open");
+        assert!(message.deserialize::<u32>().is_err());
+    }
+
+    #[test]
+    fn sentences() {
+        let error = MessageError { reason: Reason::InvalidJson, offset: 8123, detail: "expected a digit" };
+        assert_eq!(error.to_string(), "invalid_json at byte 8123: expected a digit");
+        let words = ["invalid_utf8", "too_deep", "invalid_json", "duplicate_type", "type_not_string", "no_type"];
+        assert_eq!(Reason::ALL.map(Reason::as_str), words);
+    }
+}

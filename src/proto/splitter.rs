@@ -8,7 +8,10 @@
 
 use std::{error, fmt, mem, ops::Range};
 
-use super::block::{self, BLOCK, Masks};
+use super::{
+    block::{self, BLOCK, Masks},
+    json,
+};
 
 /// The splitter of one connection. Between objects it holds no heap; after an error it must not be used again.
 #[derive(Debug, Default)]
@@ -32,8 +35,10 @@ pub struct Object<'a> {
     pub depth: u32,
     /// No byte is 0x80 or above.
     pub ascii: bool,
-    /// Some range of `bytes` without `"`, `\` and control characters, often the picture: the check need not look again.
+    /// Some range of `bytes` that is printable ASCII without `"` and `\`, often the picture: no need to look there again.
     pub(super) plain: Range<u32>,
+    /// What the walk has found, if it has been over the object already, and the object is JSON.
+    pub(super) valid: Option<json::Type<'a>>,
 }
 
 impl Splitter {
@@ -69,6 +74,10 @@ impl Splitter {
             return Err(SplitError { fault: SplitFault::Garbage(first), offset: self.offset });
         }
         let (object, next) = input.split_at(input.len().min(max));
+        if let Some(object) = self.valid_object(object) {
+            self.offset += object.bytes.len() as u64;
+            return Ok((padding + object.bytes.len(), Some(object)));
+        }
         let mut scan = Scan::default();
         let end = scan.run(object, 0);
         if end.is_none() && !next.is_empty() {
@@ -103,6 +112,14 @@ impl Splitter {
     /// Heap bytes held.
     pub fn buffered(&self) -> usize {
         self.unfinished.as_ref().map_or(0, |unfinished| size_of::<Unfinished>() + unfinished.tail.capacity())
+    }
+
+    /// The object at the start of `input`, if it lies there whole, is not long, and is JSON.
+    fn valid_object<'a>(&self, input: &'a [u8]) -> Option<Object<'a>> {
+        let walked = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0)).ok()?;
+        let bytes = &input[..walked.bytes];
+        let (depth, ascii) = (walked.depth, bytes.is_ascii());
+        Some(Object { bytes, offset: self.offset, depth, ascii, plain: 0..0, valid: Some(walked.found) })
     }
 
     /// Gives back what is held of an unfinished object; the splitter must not be used again.
@@ -174,6 +191,8 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 const SPARE_BYTES_MAX: usize = 256 * 1024;
 /// The spare allocation serves a tail of at least one part in this of its size, so that few bytes never hold many.
 const SPARE_PER_TAIL_MAX: usize = 8;
+/// The walk is tried on no more than this, so that a cut or faulty object costs little more for it.
+const WALK_BYTES_MAX: usize = 4096;
 const TAIL_BYTES_MIN: usize = 64;
 
 /// An object that is still coming or, `lent`, has come in several inputs.
@@ -230,7 +249,7 @@ struct Scan {
 
 impl Scan {
     fn object<'a>(&self, bytes: &'a [u8], offset: u64) -> Object<'a> {
-        Object { bytes, offset, depth: self.depth, ascii: !self.high, plain: self.plain.clone() }
+        Object { bytes, offset, depth: self.depth, ascii: !self.high, plain: self.plain.clone(), valid: None }
     }
 
     /// Reads on, `before` bytes into the object; gives where behind its last brace the object has ended, if it has.
@@ -260,7 +279,7 @@ impl Scan {
     fn leap(&mut self, input: &[u8], at: usize) -> usize {
         let stretch = block::stretch(input);
         self.high |= !stretch.ascii;
-        if stretch.printable {
+        if stretch.printable && stretch.ascii {
             let (start, end) = (at as u32, (at + stretch.bytes) as u32);
             if start == self.plain.end {
                 self.plain.end = end;
@@ -394,3 +413,288 @@ impl fmt::Display for SplitFault {
 }
 
 impl error::Error for SplitError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::testing::{self, Rng};
+
+    /// Offset, depth, ascii and bytes.
+    type Seen = (u64, u32, bool, Vec<u8>);
+
+    /// All objects of a stream, then its fault or, if there is none, its end and what is unfinished there.
+    #[derive(Debug, PartialEq)]
+    struct Outcome {
+        objects: Vec<Seen>,
+        end: Result<(u64, Option<(u64, usize)>), SplitError>,
+    }
+
+    fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: u32) -> Outcome {
+        let mut splitter = Splitter::new();
+        let mut spare = Vec::new();
+        let mut objects = Vec::new();
+        let mut sent = 0;
+        for read in reads {
+            let mut rest = read;
+            loop {
+                let (used, object) = match splitter.push(rest, max, &mut spare) {
+                    Ok(pushed) => pushed,
+                    Err(error) => return Outcome { objects, end: Err(error) },
+                };
+                rest = &rest[used..];
+                let Some(object) = object else { break };
+                assert!(object.plain.is_empty() || is_plain(&object), "{object:?}");
+                objects.push((object.offset, object.depth, object.ascii, object.bytes.to_vec()));
+            }
+            sent += read.len() as u64;
+            assert_eq!((rest.len(), splitter.offset()), (0, sent));
+            assert!(splitter.buffered() <= size_of::<Unfinished>() + (max as usize).max(TAIL_BYTES_MIN));
+            assert!(splitter.unfinished().is_some() || splitter.buffered() == 0);
+        }
+        Outcome { objects, end: Ok((splitter.offset(), splitter.unfinished())) }
+    }
+
+    fn is_plain(object: &Object<'_>) -> bool {
+        let range = object.plain.start as usize..object.plain.end as usize;
+        object.bytes[range].iter().all(|byte| matches!(byte, b' '..0x80) && *byte != b'"' && *byte != b'\\')
+    }
+
+    /// The rules of the protocol, one byte after the other.
+    fn naive(stream: &[u8], max: u32) -> Outcome {
+        let mut objects = Vec::new();
+        let garbage = |byte, at| Err(SplitError { fault: SplitFault::Garbage(byte), offset: at as u64 });
+        let mut at = 0;
+        if stream.first() == Some(&0xEF) {
+            for (index, mark) in BYTE_ORDER_MARK.iter().enumerate() {
+                match stream.get(index) {
+                    None => return Outcome { objects, end: Ok((index as u64, Some((0, index)))) },
+                    Some(byte) if byte != mark => return Outcome { objects, end: garbage(0xEF, 0) },
+                    Some(_) => at = index + 1,
+                }
+            }
+        }
+        loop {
+            while at < stream.len() && b" \t\n\r\0".contains(&stream[at]) {
+                at += 1;
+            }
+            let Some(&first) = stream.get(at) else { return Outcome { objects, end: Ok((at as u64, None)) } };
+            if first != b'{' {
+                return Outcome { objects, end: garbage(first, at) };
+            }
+            let start = at;
+            let (mut braces, mut brackets, mut depth, mut quoted, mut escaped) = (0, 0_u32, 0, false, false);
+            while at == start || braces > 0 {
+                if at - start == max as usize && at < stream.len() {
+                    let end = Err(SplitError { fault: SplitFault::TooLarge, offset: start as u64 });
+                    return Outcome { objects, end };
+                }
+                let Some(&byte) = stream.get(at) else {
+                    return Outcome { objects, end: Ok((at as u64, Some((start as u64, at - start)))) };
+                };
+                at += 1;
+                if quoted {
+                    if escaped {
+                        escaped = false;
+                    } else if byte == b'\\' {
+                        escaped = true;
+                    } else if byte == b'"' {
+                        quoted = false;
+                    }
+                    continue;
+                }
+                match byte {
+                    b'"' => quoted = true,
+                    b'{' => braces += 1,
+                    b'}' => braces -= 1,
+                    b'[' => brackets += 1,
+                    b']' => brackets = brackets.saturating_sub(1),
+                    _ => {}
+                }
+                depth = depth.max(braces + brackets);
+            }
+            let object = &stream[start..at];
+            objects.push((start as u64, depth, object.is_ascii(), object.to_vec()));
+        }
+    }
+
+    /// At every pair of cuts, and byte by byte.
+    fn check_cuts(stream: &[u8], max: u32) {
+        let expected = naive(stream, max);
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let reads = [&stream[..first], &stream[first..second], &stream[second..]];
+                assert_eq!(
+                    split(reads, max),
+                    expected,
+                    "cut at {first}, {second} of {:?}",
+                    String::from_utf8_lossy(stream)
+                );
+            }
+        }
+        assert_eq!(split(stream.chunks(1), max), expected);
+    }
+
+    /// What comes out whole: objects as text, then the fault and its offset.
+    fn check(stream: &[u8], objects: &[&str], fault: Option<(SplitFault, u64)>) {
+        check_cuts(stream, 1000);
+        let outcome = split([stream], 1000);
+        let seen: Vec<_> = outcome.objects.iter().map(|object| String::from_utf8_lossy(&object.3)).collect();
+        assert_eq!(seen, objects);
+        assert_eq!(outcome.end.err(), fault.map(|(fault, offset)| SplitError { fault, offset }));
+    }
+
+    #[test]
+    fn rules() {
+        use SplitFault::Garbage;
+        check(b"", &[], None);
+        check(b" \t\r\n\0", &[], None);
+        check(
+            br#"{}{"Type":"Heartbeat"}{"a":{"b":{}}}"#,
+            &["{}", r#"{"Type":"Heartbeat"}"#, r#"{"a":{"b":{}}}"#],
+            None,
+        );
+        check(b"\0{}\n\0 {}\r\n", &["{}", "{}"], None);
+        check(b"\xEF\xBB\xBF \n{}", &["{}"], None);
+        check(b"{}\xEF\xBB\xBF{}", &["{}"], Some((Garbage(0xEF), 2)));
+        check(b" \xEF\xBB\xBF{}", &[], Some((Garbage(0xEF), 1)));
+        check(b"\xEF\xBB{}", &[], Some((Garbage(0xEF), 0)));
+        check(b"\xEF\xBB\xBF\xEF\xBB\xBF{}", &[], Some((Garbage(0xEF), 3)));
+        check(b"\xEF\xBB", &[], None);
+        check(b"{}GET / HTTP/1.1\r\n{}", &["{}"], Some((Garbage(b'G'), 2)));
+        check(b"{},{}", &["{}"], Some((Garbage(b','), 2)));
+        check(b"{}}", &["{}"], Some((Garbage(b'}'), 2)));
+        check(b"[{}]", &[], Some((Garbage(b'['), 0)));
+        // Strings hide braces; escapes hide quotes; an escape may itself be escaped.
+        check(br#"{"a":"}{"}{"\"}":"\\"}{"\\\"}":1}"#, &[r#"{"a":"}{"}"#, r#"{"\"}":"\\"}"#, r#"{"\\\"}":1}"#], None);
+        // Outside strings a backslash is an ordinary byte.
+        check(br#"{\"a}"}{\\"}"}{\}{}"#, &[r#"{\"a}"}"#, r#"{\\"}"}"#, r"{\}", "{}"], None);
+        // Brackets never end an object, nor keep it open.
+        check(br#"{"x":[}{]]]}{[[]}{}"#, &[r#"{"x":[}"#, "{]]]}", "{[[]}", "{}"], None);
+        check("{\"é\":\"温度\"}{\"a\u{1}\":\n1}".as_bytes(), &["{\"é\":\"温度\"}", "{\"a\u{1}\":\n1}"], None);
+    }
+
+    #[test]
+    fn long_strings_are_leapt_over() {
+        for (before, after) in [("", ""), ("é", ""), ("", "é"), (r"\\", r#"\""#), ("\u{1}", ""), ("", "\u{1}")] {
+            let text = format!("{before}{}{after}", "0123456789".repeat(7));
+            check_cuts(format!(r#"{{"{text}":"{text}{{"}}{{}}"#).as_bytes(), 2000);
+        }
+    }
+
+    #[test]
+    fn depth() {
+        for (stream, depth) in [
+            ("{}", 1),
+            (r#"{"a":[[{}]]}"#, 4),
+            (r#"{"a":[],"b":[]}"#, 2),
+            (r#"{"a":"[[["}"#, 1),
+            ("{[[[}", 4),
+            ("{]]]]][[}", 3),
+        ] {
+            assert_eq!(split([stream.as_bytes()], 1000).objects[0].1, depth, "{stream}");
+        }
+        let deep = "{\"a\":[".repeat(500) + &"]}".repeat(500);
+        assert_eq!(split([deep.as_bytes()], 10_000).objects[0].1, 1000);
+    }
+
+    #[test]
+    fn size_limit() {
+        for bytes in 2..150 {
+            let object = format!("{{{}}}", " ".repeat(bytes - 2));
+            for max in bytes.saturating_sub(2)..=bytes + 1 {
+                let stream = format!("{{}}{object}{{}}");
+                let outcome = split([stream.as_bytes()], max as u32);
+                assert_eq!(outcome, naive(stream.as_bytes(), max as u32), "{bytes} {max}");
+                assert_eq!(outcome.end.is_ok(), bytes <= max && max >= 2, "{bytes} {max}");
+            }
+        }
+        let stream = br#" {"a":1}{"ab":2}{"abc":3}"#;
+        for max in 0..12 {
+            check_cuts(stream, max);
+        }
+        // A limit that was lowered meanwhile.
+        let mut splitter = Splitter::new();
+        assert_eq!(splitter.push(b"{        ", 100, &mut Vec::new()), Ok((9, None)));
+        assert_eq!(splitter.push(b"", 4, &mut Vec::new()), Ok((0, None)));
+        let error = SplitError { fault: SplitFault::TooLarge, offset: 0 };
+        assert_eq!(splitter.push(b"}", 4, &mut Vec::new()), Err(error));
+    }
+
+    #[test]
+    fn random_streams() {
+        for seed in 1..1500 {
+            let mut rng = Rng(seed);
+            let mut stream = Vec::new();
+            if rng.below(8) == 0 {
+                stream.extend_from_slice(&BYTE_ORDER_MARK[..rng.below(4)]);
+            }
+            for _ in 0..rng.below(8) {
+                match rng.below(4) {
+                    0 => {
+                        stream.push(b'{');
+                        let nasty = b"{{}}[]\"\"\"\\\\ \n\0a,:1\xEF\xBB\xBF\x80";
+                        let bytes = rng.below(200);
+                        stream.extend((0..bytes).map(|_| rng.pick(nasty)));
+                    }
+                    1 => stream.extend((0..rng.below(3)).map(|_| rng.pick(b" \n\0"))),
+                    _ => stream.extend_from_slice(testing::object(&mut rng, 3, None).as_bytes()),
+                }
+            }
+            if rng.below(3) == 0 && !stream.is_empty() {
+                let at = rng.below(stream.len());
+                stream[at] = rng.pick(b"{}[]\"\\x");
+            }
+            let max = rng.pick(&[40, 200, 1000, 100_000]);
+            let expected = naive(&stream, max);
+            assert_eq!(split([&stream[..]], max), expected, "seed {seed}");
+            for _ in 0..8 {
+                let mut cuts: Vec<_> = (0..rng.below(6)).map(|_| rng.below(stream.len() + 1)).collect();
+                cuts.extend([0, stream.len()]);
+                cuts.sort_unstable();
+                let reads = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]);
+                assert_eq!(split(reads, max), expected, "seed {seed}, cuts {cuts:?}");
+            }
+            assert_eq!(split(stream.chunks(1), max), expected, "seed {seed}, byte by byte");
+        }
+    }
+
+    #[test]
+    fn heap() {
+        let mut spare = Vec::new();
+        let mut splitter = Splitter::new();
+        assert_eq!(splitter.push(b"{", 1 << 20, &mut spare), Ok((1, None)));
+        assert!(splitter.buffered() < 200);
+        assert_eq!(splitter.unfinished(), Some((0, 1)));
+
+        // A big tail gives its allocation to the next big one, but not to a small one.
+        let long = format!(r#""a":"{}"}}"#, "x".repeat(100_000));
+        let (used, object) = splitter.push(long.as_bytes(), 1 << 20, &mut spare).expect("an object");
+        assert_eq!((used, object.map(|object| object.bytes.len())), (long.len(), Some(long.len() + 1)));
+        assert_eq!((splitter.unfinished(), spare.capacity()), (None, 0));
+        assert_eq!(splitter.push(b"", 1 << 20, &mut spare), Ok((0, None)));
+        assert_eq!(splitter.buffered(), 0);
+        let kept = spare.capacity();
+        assert!(kept >= 100_000);
+        assert_eq!(splitter.push(b"{", 1 << 20, &mut spare), Ok((1, None)));
+        assert_eq!(spare.capacity(), kept);
+        assert_eq!(splitter.push(&long.as_bytes()[..50_000], 1 << 20, &mut spare), Ok((50_000, None)));
+        assert!(splitter.buffered() >= kept && spare.capacity() < 100);
+
+        // One that is too big is freed.
+        let mut splitter = Splitter::new();
+        let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(SPARE_BYTES_MAX));
+        for half in huge.as_bytes().chunks(SPARE_BYTES_MAX / 2 + 10) {
+            splitter.push(half, 1 << 20, &mut spare).expect("half an object");
+        }
+        splitter.push(b"", 1 << 20, &mut spare).expect("nothing");
+        assert!(spare.capacity() < 100);
+    }
+
+    #[test]
+    fn sentences() {
+        let sentence = |fault| SplitError { fault, offset: 7 }.to_string();
+        assert_eq!(sentence(SplitFault::Garbage(b'G')), "expected an object, found 'G' at byte 7");
+        assert_eq!(sentence(SplitFault::Garbage(0xEF)), "expected an object, found byte 0xEF at byte 7");
+        assert_eq!(sentence(SplitFault::TooLarge), "object too large at byte 7");
+    }
+}

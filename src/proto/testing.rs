@@ -17,8 +17,8 @@ impl Rng {
         (self.next() >> 33) as usize % bound
     }
 
-    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 }
 
@@ -26,8 +26,8 @@ impl Rng {
 pub(super) fn value(rng: &mut Rng, depth: u32) -> String {
     let kinds = if depth == 0 { 6 } else { 9 };
     match rng.below(kinds) {
-        0 => (*rng.pick(&["0", "-0", "7", "-12", "1234567890123", "0.5", "-3.25e-1", "1E+400", "9e9", "10.00"])).into(),
-        1 => (*rng.pick(&["true", "false", "null"])).into(),
+        0 => rng.pick(&["0", "-0", "7", "-12", "1234567890123", "0.5", "-3.25e-1", "1E+400", "9e9", "10.00"]).into(),
+        1 => rng.pick(&["true", "false", "null"]).into(),
         2..6 => string(rng),
         6 => object(rng, depth - 1, None),
         _ => {
@@ -73,7 +73,7 @@ fn string(rng: &mut Rng) -> String {
         "/9j/4AAQSkZJRgABAQAAAQABAAD+ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv",
     ];
     let long = if rng.below(8) == 0 { 40 } else { 4 };
-    let text: String = (0..rng.below(long)).map(|_| *rng.pick(&parts)).collect();
+    let text: String = (0..rng.below(long)).map(|_| rng.pick(&parts)).collect();
     format!("\"{text}\"")
 }
 

@@ -182,7 +182,10 @@ fn entry(text: &mut String, name: &str, about: &str) {
 mod tests {
     use super::*;
 
-    fn check(line: &str, expected: Result<(&'static str, &[(&'static str, &str)], &[&str]), &str>) {
+    /// A call's name, its options, its arguments.
+    type Parts<'a> = (&'static str, &'a [(&'static str, &'a str)], &'a [&'a str]);
+
+    fn check(line: &str, expected: Result<Parts<'_>, &str>) {
         let given = parse(line.split_whitespace().map(OsString::from));
         let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Given::Call {
             name,
