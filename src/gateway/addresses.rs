@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
-/// A hash table whose chains run through the slots themselves: 8 bytes a slot, and 4 to 8 for the
+/// A hash table whose chains run through the slots themselves: 8 bytes a slot, and 2 to 4 for the
 /// heads. The hash is keyed, so that no one can choose addresses that fall together.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
@@ -21,6 +21,8 @@ struct Link {
     next: u32,
 }
 
+/// Slots in a chain on average, before there are more heads.
+const CHAIN: usize = 2;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 const UNLINKED: Link = Link { previous: NONE, next: NONE };
@@ -29,7 +31,7 @@ impl Addresses {
     /// Puts slot `index` in front of those of its address. `ip_of` tells the address of any slot
     /// that is in the table.
     pub(super) fn insert(&mut self, index: u32, ip: IpAddr, ip_of: impl Fn(u32) -> IpAddr) {
-        if self.len == self.heads.len() {
+        if self.len == self.heads.len() * CHAIN {
             self.grow(ip_of);
         }
         if self.links.len() <= index as usize {

@@ -34,7 +34,10 @@ pub(super) enum Slot {
 /// more are felt.
 #[derive(Debug)]
 pub(super) struct DeviceSlot {
-    address: Address,
+    // The address in 22 bytes instead of 32: the flow label says nothing about who a device is.
+    ip: Ipv6Addr,
+    scope: u32,
+    port: u16,
     pub(super) since: Tick,
     pub(super) seen: Tick,
     pub(super) timer: TimerKey,
@@ -79,32 +82,17 @@ pub(super) struct Ticket {
     pub(super) tag: u64,
 }
 
-/// A socket address in 24 bytes instead of 32: the flow label says nothing about who a device is.
-#[derive(Debug, Clone, Copy)]
-struct Address {
-    ip: Ipv6Addr,
-    scope: u32,
-    port: u16,
-}
-
-impl Address {
-    fn new(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(v4) => Self { ip: v4.ip().to_ipv6_mapped(), scope: 0, port: v4.port() },
-            SocketAddr::V6(v6) => Self { ip: *v6.ip(), scope: v6.scope_id(), port: v6.port() },
-        }
-    }
-
-    fn get(self) -> SocketAddr {
-        canonical(SocketAddrV6::new(self.ip, self.port, 0, self.scope).into())
-    }
-}
-
 impl DeviceSlot {
     /// A device that has just connected from the canonical `address`.
     pub(super) fn new(address: SocketAddr, credit: u8, now: Tick, beat_due: Tick, timer: TimerKey) -> Self {
+        let (ip, scope) = match address {
+            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+            SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+        };
         Self {
-            address: Address::new(address),
+            ip,
+            scope,
+            port: address.port(),
             since: now,
             seen: now,
             timer,
@@ -117,14 +105,14 @@ impl DeviceSlot {
     }
 
     pub(super) fn address(&self) -> SocketAddr {
-        self.address.get()
+        canonical(SocketAddrV6::new(self.ip, self.port, 0, self.scope).into())
     }
 
     /// The slot as the application sees it.
     pub(super) fn device(&self, id: ConnectionId) -> Device {
         Device {
             id,
-            address: self.address.get(),
+            address: self.address(),
             since: self.since,
             seen: self.seen,
             credit: self.connection.credit(),
@@ -280,4 +268,4 @@ fn ip_of(slab: &Slab<Slot>, index: u32) -> IpAddr {
 }
 
 /// Sizes are promises: the memory sum in ARCHITECTURE.md counts on them.
-const _: () = assert!(size_of::<Slot>() <= 88 || cfg!(not(target_pointer_width = "64")));
+const _: () = assert!(size_of::<Slot>() <= 80 || cfg!(not(target_pointer_width = "64")));
