@@ -24,7 +24,8 @@ pub struct Rules {
 /// What refills a device's heartbeat credit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CreditFrom {
-    /// Any accepted object: a device that is busy sending a picture is alive.
+    /// Any accepted object, and each further part of one that has begun: a device that is busy
+    /// sending a picture is alive.
     #[default]
     Any,
     /// Heartbeat answers alone: the strict reading of the older protocol.
@@ -104,14 +105,22 @@ impl ServerConnection {
         if self.rejected_in_a_row >= rules.rejected_in_a_row_max {
             return Err(Fault::Faulty);
         }
-        if self.splitter.unfinished().is_none() {
+        let begun = self.splitter.unfinished().is_some();
+        if !begun {
             self.object_since = now;
         }
         let (used, object) = self
             .splitter
             .push(input, rules.object_bytes_max, spare)
             .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
-        let Some(object) = object else { return Ok((used, None)) };
+        let Some(object) = object else {
+            // In the middle of an object no beat can be answered. Death can hide behind one that
+            // never ends only for the object timeout.
+            if begun && !input.is_empty() && rules.credit_from == CreditFrom::Any {
+                self.credit.refill();
+            }
+            return Ok((used, None));
+        };
         let event = match Message::check(&object, rules.object_depth_max) {
             Ok(message) => {
                 self.rejected_in_a_row = 0;
