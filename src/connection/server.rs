@@ -144,6 +144,12 @@ impl ServerConnection {
         if late { Beat::Send } else { self.credit.spend() }
     }
 
+    /// The whole process was held up for so many ticks: an unfinished object has so much more time,
+    /// as its rest could not be heard.
+    pub fn excuse(&mut self, ticks: u32) {
+        self.object_since = self.object_since.after(ticks);
+    }
+
     /// When the unfinished object, if there is one, will have taken too long.
     pub fn object_deadline(&self, rules: &Rules) -> Option<Tick> {
         self.splitter.unfinished().map(|_| self.object_since.after(rules.object_timeout))

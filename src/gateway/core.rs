@@ -258,14 +258,21 @@ impl Core {
         let Some(slot) = self.slots.device_mut(id) else { return };
         let stalled = slot.pending.as_ref().map(|pending| pending.progress.after(self.timing.write_timeout));
         if slot.closing {
-            // A device that ended its own sending may take its time, as long as it takes something.
+            // A device that ended its own sending may take its time, as long as it takes something
+            // and the gateway stays.
             let closed = self.ending.get(&index).is_some_and(|end| end.reason == CloseReason::Closed);
-            let next = stalled.filter(|deadline| closed && *deadline > now);
+            let patient = closed && self.stop_deadline.is_none();
+            let next = stalled.filter(|deadline| patient && *deadline > now);
             slot.timer = self.wheel.insert(next.unwrap_or(now.after(interval)), index);
             if next.is_none() {
                 self.ops.push_back(Op::Close(id, true));
             }
             return;
+        }
+        let late = now.since(slot.beat_due);
+        let held_up = late > interval;
+        if held_up {
+            slot.connection.excuse(late);
         }
         let object = slot.connection.object_deadline(&self.rules);
         let mut end = None;
@@ -276,9 +283,8 @@ impl Core {
             end = Some((CloseReason::Stalled, Ending::Abort));
         } else if slot.beat_due <= now {
             // From the moment it was due, without drift; beats whose time has passed are not made up for.
-            let late = now.since(slot.beat_due);
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
-            match slot.connection.handle_beat(late > interval) {
+            match slot.connection.handle_beat(held_up) {
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
                 Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
                 Beat::Send => self.ops.push_back(Op::Beat(id)),
