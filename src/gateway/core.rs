@@ -237,6 +237,14 @@ impl Core {
         self.ending.insert(id.index() as u32, Disconnect { reason, unfinished, unsent });
     }
 
+    /// Lets what waits for a device on its way out be sent until `deadline` at the latest.
+    pub(super) fn close_by(&mut self, id: ConnectionId, deadline: Tick) {
+        let Some(slot) = self.slots.device(id) else { return };
+        if slot.closing && slot.pending.is_some() {
+            self.wheel.reschedule(slot.timer, deadline);
+        }
+    }
+
     /// A device's stream is gone: frees its slot and tells who it was and how it ended.
     pub(super) fn end(&mut self, id: ConnectionId, mut slot: DeviceSlot, broke: CloseReason) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);

@@ -127,9 +127,7 @@ impl<H: Handler> Gateway<H> {
     /// it has to say about them.
     fn stop_some(&mut self, deadline: crate::tick::Tick) {
         let over = self.core.now >= deadline;
-        let full =
-            |slot: &slots::LocalSlot| slot.pending.as_ref().is_some_and(|p| p.outbox.len() > slot.outbox_bytes_max / 2);
-        if !over && self.core.slots.locals().any(full) {
+        if !over && self.locals_are_full() {
             return;
         }
         let ending = if over { Ending::Drop } else { Ending::Flush };
@@ -137,8 +135,16 @@ impl<H: Handler> Gateway<H> {
         for index in self.stop_cursor..end {
             let id = self.core.slots.id_at(index);
             self.core.begin_close(id, CloseReason::Shutdown, ending);
+            self.core.close_by(id, deadline);
         }
         self.stop_cursor = end;
+    }
+
+    /// Whether a local stream has so much to take that no more should be said for now.
+    fn locals_are_full(&self) -> bool {
+        let full =
+            |slot: &slots::LocalSlot| slot.pending.as_ref().is_some_and(|p| p.outbox.len() > slot.outbox_bytes_max / 2);
+        self.core.slots.locals().any(full)
     }
 }
 
@@ -358,10 +364,15 @@ impl<H: Handler> Endpoint for Gateway<H> {
             return Some(core.clock.instant(core.now));
         }
         let timer = core.wheel.next_deadline();
-        let stop = core.stop_deadline.map(|deadline| {
-            // The next devices are told in the next turn, the last word is at the deadline.
+        let stop = core.stop_deadline.and_then(|deadline| {
+            // The next devices are told in the next turn, or a tick later if the application's own
+            // streams have enough to take; the last word is at the deadline.
             let more = (self.stop_cursor as usize) < core.slots.capacity();
-            if more { core.now.after(1).min(deadline) } else { deadline }
+            match more {
+                true if self.locals_are_full() => Some(core.now.after(1).min(deadline)),
+                true => Some(core.now),
+                false => (core.now < deadline).then_some(deadline),
+            }
         });
         let tick = [timer, stop].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
         [tick, core.wake_at].into_iter().flatten().min()
