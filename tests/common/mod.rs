@@ -1,0 +1,14 @@
+//! What the tests share: a seeded source of chance, a handler that writes down what it is told, and a network without
+//! sockets in which time passes only as the test says.
+
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
+
+mod network;
+mod objects;
+mod recorder;
+mod rng;
+
+pub(crate) use network::{Cut, Link, LinkId, Network, TICK, brief};
+pub(crate) use objects::{device_address, object, object_of, rejected_samples, v4};
+pub(crate) use recorder::{Recorder, Seen};
+pub(crate) use rng::{Rng, base_seed, fixed_seed};

@@ -1,0 +1,94 @@
+//! An application that writes down what it is told.
+
+use std::net::SocketAddr;
+
+use pulsegate::{Commands, ConnectionId, Device, Disconnect, Handler, Message, MessageError, Refusal};
+
+/// What a handler was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Connect(ConnectionId, SocketAddr),
+    Message(ConnectionId, Vec<u8>),
+    Rejected(ConnectionId, MessageError),
+    Disconnect(ConnectionId, SocketAddr, Disconnect),
+    Refused(SocketAddr, Refusal),
+}
+
+impl Seen {
+    /// The connection that it is about.
+    pub(crate) fn id(&self) -> Option<ConnectionId> {
+        match *self {
+            Self::Connect(id, _) | Self::Message(id, _) | Self::Rejected(id, _) | Self::Disconnect(id, _, _) => {
+                Some(id)
+            }
+            Self::Refused(..) => None,
+        }
+    }
+}
+
+/// What a test wants done inside `on_message`.
+pub(crate) type Reaction = Box<dyn FnMut(&Device, &Message<'_>, &mut Commands<'_>)>;
+
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) reaction: Option<Reaction>,
+}
+
+impl Recorder {
+    /// The objects that came from one connection.
+    pub(crate) fn messages_of(&self, id: ConnectionId) -> Vec<&[u8]> {
+        let of = |seen: &Seen| seen.id() == Some(id);
+        self.seen.iter().filter(|seen| of(seen)).filter_map(message).collect()
+    }
+
+    /// How connections ended, in order.
+    pub(crate) fn ends(&self) -> Vec<(ConnectionId, Disconnect)> {
+        let end = |seen: &Seen| match *seen {
+            Seen::Disconnect(id, _, end) => Some((id, end)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(end).collect()
+    }
+
+    /// Who connected, in order.
+    pub(crate) fn connects(&self) -> Vec<(ConnectionId, SocketAddr)> {
+        let connect = |seen: &Seen| match *seen {
+            Seen::Connect(id, address) => Some((id, address)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(connect).collect()
+    }
+}
+
+fn message(seen: &Seen) -> Option<&[u8]> {
+    match seen {
+        Seen::Message(_, bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+impl Handler for Recorder {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+        self.seen.push(Seen::Message(device.id(), message.bytes().to_vec()));
+        if let Some(reaction) = &mut self.reaction {
+            reaction(device, message, gateway);
+        }
+    }
+
+    fn on_connect(&mut self, device: &Device, _: &mut Commands<'_>) {
+        self.seen.push(Seen::Connect(device.id(), device.address()));
+    }
+
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Commands<'_>) {
+        self.seen.push(Seen::Disconnect(device.id(), device.address(), *end));
+    }
+
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, _: &mut Commands<'_>) {
+        self.seen.push(Seen::Rejected(device.id(), *error));
+    }
+
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Commands<'_>) {
+        self.seen.push(Seen::Refused(from, refusal));
+    }
+}

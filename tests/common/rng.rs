@@ -1,0 +1,51 @@
+//! Chance that can be replayed.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// Marsaglia's xorshift: no dependency, and the same numbers everywhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    /// Any seed will do, 0 and small ones as well.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d | 1);
+        for _ in 0..8 {
+            rng.next();
+        }
+        rng
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number from 0 to one less than `bound`, which is not 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        // The low bits are the weak ones.
+        ((self.next() >> 16) % bound as u64) as usize
+    }
+
+    /// True so many times of a hundred.
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// The seed to replay, from `PULSEGATE_SEED`.
+pub(crate) fn fixed_seed() -> Option<u64> {
+    let text = std::env::var("PULSEGATE_SEED").ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("PULSEGATE_SEED must be a number, not {text:?}")))
+}
+
+/// The first seed of a run that explores: a new one each time, short enough to be read out loud.
+pub(crate) fn base_seed() -> u64 {
+    fixed_seed().unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000)
+}

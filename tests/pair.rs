@@ -1,0 +1,545 @@
+//! One gateway and one device, sometimes a few, in virtual time: what the protocol promises about life and death.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Cut, Network, Seen, TICK, device_address, object, object_of, rejected_samples, v4};
+use pulsegate::proto::SplitFault;
+use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::{CloseReason, CreditFrom, FramingFault, Refusal, SendError, Settings};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Default settings with something changed.
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
+}
+
+/// How and after what time a device ended that connected at the start.
+fn end(network: &Network, link: usize) -> (CloseReason, Duration) {
+    let (at, end) = network.end_of(link).expect("the device should have ended");
+    (end.reason, at - network.start)
+}
+
+#[test]
+fn a_device_that_answers_its_beats_lives_for_an_hour() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.run_for(SECOND * 3600);
+    assert!(network.end_of(link).is_none());
+    let beats = &network.links[link].beats;
+    assert_eq!(beats.len(), 1800);
+    // Every interval from the first one on: no drift, and each one late by less than a tick.
+    for (number, beat) in beats.iter().enumerate() {
+        let late = *beat - beats[0];
+        assert_eq!(late, SECOND * 2 * number as u32, "beat {number}");
+    }
+    assert!(network.messages_of(link).is_empty(), "heartbeats are not shown to the application");
+}
+
+#[test]
+fn a_silent_device_is_reported_10_to_12_seconds_after_its_last_answer() {
+    for late_ms in (0..4000).step_by(90) {
+        let mut network = Network::new(Settings::default());
+        network.run_for(Duration::from_millis(late_ms % 370));
+        let link = network.connect(device_address(1));
+        network.links[link].answers = false;
+        network.run_for(Duration::from_millis(3000 + late_ms));
+        network.links[link].latency = Duration::ZERO;
+        network.send(link, ANSWER);
+        let last = network.now;
+        network.run_for(SECOND * 20);
+        let (at, end) = network.end_of(link).expect("a silent device ends");
+        assert_eq!(end.reason, CloseReason::Silent);
+        let silence = at - last;
+        assert!(silence >= SECOND * 10 && silence <= SECOND * 12 + TICK, "{silence:?} when {late_ms} ms late");
+        assert_eq!(network.links[link].ended, Some(true), "no close waits for a peer that is gone");
+    }
+}
+
+#[test]
+fn a_device_that_never_answers_is_gone_within_its_credit_and_one_interval() {
+    for (credit, interval_ms) in [(5, 2000), (1, 100), (255, 300), (2, 7_500)] {
+        let interval = Duration::from_millis(interval_ms);
+        let mut network =
+            Network::new(settings(|s| (s.heartbeat.credit, s.heartbeat.interval) = (credit, interval)));
+        let links: Vec<_> = (0..20).map(|number| network.connect(device_address(number))).collect();
+        for &link in &links {
+            network.links[link].answers = false;
+        }
+        network.run_for(interval * 300);
+        for link in links {
+            let (reason, after) = end(&network, link);
+            assert_eq!(reason, CloseReason::Silent);
+            let full = interval * u32::from(credit);
+            assert!(after > full && after <= full + interval + TICK, "{after:?} for {credit} times {interval:?}");
+            assert_eq!(network.links[link].beats.len(), usize::from(credit));
+        }
+    }
+}
+
+#[test]
+fn any_object_counts_as_a_sign_of_life_unless_only_heartbeats_are_to() {
+    for (credit_from, lives) in [(CreditFrom::Any, true), (CreditFrom::Heartbeat, false)] {
+        let mut network = Network::new(settings(|s| s.heartbeat.credit_from = credit_from));
+        let link = network.connect(device_address(1));
+        network.links[link].answers = false;
+        for number in 0..10 {
+            network.send(link, object(number));
+            network.run_for(SECOND * 5);
+        }
+        assert_eq!(network.end_of(link).is_none(), lives, "{credit_from:?}");
+    }
+}
+
+/// The picture is one object: while it comes there is no place for an answer.
+#[test]
+fn a_device_busy_with_a_slow_picture_is_not_cut_but_one_that_dies_in_it_is() {
+    let mut network = Network::new(Settings::default());
+    let [busy, dying] = [1, 2].map(|number| network.connect(device_address(number)));
+    let picture = object_of(64_000, 1);
+    for link in [busy, dying] {
+        network.links[link].answers = false;
+    }
+    for (second, piece) in picture.chunks(2_300).enumerate() {
+        network.send(busy, piece);
+        if second < 5 {
+            network.send(dying, piece);
+        }
+        network.run_for(SECOND);
+    }
+    network.expect_messages(busy, std::slice::from_ref(&picture));
+    let (reason, after) = end(&network, dying);
+    assert_eq!(reason, CloseReason::Silent);
+    assert!(after >= SECOND * 14 && after <= SECOND * 16 + TICK, "{after:?}, when the last byte came after 4 s");
+}
+
+#[test]
+fn refused_objects_are_no_sign_of_life() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].answers = false;
+    for _ in 0..12 {
+        network.send(link, br#"{"no":"type"}"#);
+        network.run_for(SECOND);
+    }
+    network.run_for(TICK);
+    assert_eq!(end(&network, link).0, CloseReason::Silent);
+}
+
+#[test]
+fn an_object_that_takes_too_long_is_a_framing_fault() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].answers = false;
+    network.send(link, [object(1), b"  {\"Type\":".to_vec()].concat());
+    // More of it keeps the device alive, but does not extend the object's time.
+    for _ in 0..40 {
+        network.send(link, b"  ");
+        network.run_for(SECOND);
+    }
+    let offset = object(1).len() as u64 + 2;
+    let (reason, after) = end(&network, link);
+    assert_eq!(reason, CloseReason::Framing(FramingFault::Timeout, offset));
+    assert!(after >= SECOND * 30 && after <= SECOND * 30 + TICK * 2, "{after:?}");
+    let (_, end) = network.end_of(link).unwrap();
+    assert_eq!(end.unfinished.map(|(offset, _)| offset), Some(offset));
+    network.expect_messages(link, &[object(1)]);
+}
+
+#[test]
+fn a_device_that_takes_no_byte_is_stalled() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].window = 1000;
+    network.set_reading(link, false);
+    network.command(network.id(link), &[b'x'; 5000]).unwrap();
+    for number in 0..32 {
+        network.send(link, object(number));
+        network.run_for(SECOND);
+    }
+    let (reason, after) = end(&network, link);
+    assert_eq!(reason, CloseReason::Stalled);
+    assert!(after >= SECOND * 30 && after <= SECOND * 30 + TICK * 2, "{after:?}");
+    assert_eq!(network.end_of(link).unwrap().1.unsent, 4000);
+    assert_eq!(network.links[link].ended, Some(true), "no resource waits for it");
+    assert_eq!(network.stats().unsent_bytes, 4000);
+}
+
+#[test]
+fn a_device_that_takes_a_byte_now_and_then_is_not_stalled() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    (network.links[link].window, network.links[link].answers) = (1, false);
+    let text: Vec<u8> = (0..20).map(|n| b'A' + n).collect();
+    network.set_reading(link, false);
+    network.command(network.id(link), &text).unwrap();
+    for second in 0..220 {
+        if second % 10 == 9 {
+            network.set_reading(link, true);
+            network.set_reading(link, false);
+        }
+        network.send(link, ANSWER);
+        network.run_for(SECOND);
+    }
+    assert!(network.end_of(link).is_none());
+    assert_eq!(network.links[link].text, text);
+    assert!(network.stats().beats_withheld > 50, "a beat does not queue behind what waits");
+}
+
+#[test]
+fn a_beat_that_is_due_while_bytes_wait_is_not_sent_but_costs_credit() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].window = 10;
+    network.set_reading(link, false);
+    network.command(network.id(link), &[b'x'; 20]).unwrap();
+    network.run_for(SECOND * 13);
+    let (reason, after) = end(&network, link);
+    assert_eq!(reason, CloseReason::Silent);
+    assert!(after <= SECOND * 12 + TICK, "{after:?}");
+    assert_eq!((network.stats().beats_sent, network.stats().beats_withheld), (0, 5));
+}
+
+/// A stopped process, or a machine that was busy with something else.
+#[test]
+fn nobody_dies_unheard_when_the_loop_comes_late() {
+    for jump in [3, 11, 15, 25, 600] {
+        let mut network = Network::new(Settings::default());
+        let links: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();
+        network.run_for(SECOND * 7);
+        network.jump(SECOND * jump);
+        network.run_for(SECOND * 60);
+        for link in links {
+            assert!(network.end_of(link).is_none(), "device {link} after {jump} s: {:?}", network.end_of(link));
+        }
+    }
+}
+
+/// What had come of the object was heard in time; the rest could not be.
+#[test]
+fn an_object_is_not_timed_out_unheard_when_the_loop_comes_late() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    let whole = object_of(100_000, 1);
+    let (head, rest) = whole.split_at(1000);
+    network.links[link].answers = false;
+    network.send(link, head);
+    network.run_for(SECOND);
+    network.jump(SECOND * 40);
+    network.step();
+    // A device sends on as soon as the gateway's kernel has room again.
+    network.send(link, rest);
+    network.run_for(SECOND);
+    network.expect_messages(link, &[whole]);
+}
+
+#[test]
+fn a_late_turn_takes_no_more_than_one_credit() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.run_for(SECOND * 10);
+    network.links[link].answers = false;
+    for _ in 0..3 {
+        network.jump(SECOND * 15);
+        network.step();
+    }
+    assert!(network.end_of(link).is_none());
+    network.run_for(SECOND * 14);
+    assert_eq!(end(&network, link).0, CloseReason::Silent, "and yet the dead are found");
+}
+
+#[test]
+fn beats_of_devices_that_join_together_are_spread_evenly() {
+    let mut network = Network::new(Settings::default());
+    let links: Vec<_> = (0..1000).map(|number| network.connect(device_address(number))).collect();
+    network.run_for(SECOND * 60);
+    let mut by_tick = [0; 20];
+    for &link in &links {
+        let beats = &network.links[link].beats;
+        assert!((29..=30).contains(&beats.len()), "{} beats in a minute", beats.len());
+        let phase = (beats[0] - network.start).as_millis() / 100 % 20;
+        by_tick[phase as usize] += 1;
+        assert!(beats.windows(2).all(|pair| pair[1] - pair[0] == SECOND * 2));
+    }
+    assert!(by_tick.iter().all(|n| (40..=60).contains(n)), "{by_tick:?}: each should be about 50");
+}
+
+#[test]
+fn removal_sends_what_was_queued_and_closes_the_connection() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(v4(7, 1000));
+    let text = vec![b'x'; 200_000];
+    network.links[link].window = 50_000;
+    network.command(network.id(link), &text).unwrap();
+    assert_eq!(network.remove(v4(7, 1000).ip()), 1);
+    assert_eq!(network.remove(v4(7, 1000).ip()), 0, "it is on its way out");
+    assert_eq!(network.command(network.id(link), b"late"), Err(SendError::NoSuchDevice));
+    // What it says now is no longer heard, and not lost from the books.
+    network.send(link, object(1));
+    network.run_for(SECOND);
+    let (_, end) = network.end_of(link).expect("a removed device ends");
+    assert_eq!((end.reason, end.unsent), (CloseReason::Removed, 0));
+    assert_eq!(network.links[link].text, text);
+    assert_eq!(network.links[link].ended, Some(false), "closed in good order");
+    assert!(network.messages_of(link).is_empty());
+    let stats = network.stats();
+    assert_eq!(stats.received_bytes, stats.discarded_bytes);
+}
+
+#[test]
+fn removal_waits_for_a_device_that_takes_nothing_only_so_long() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].window = 100;
+    network.set_reading(link, false);
+    network.command(network.id(link), &[b'x'; 1000]).unwrap();
+    network.remove(network.id(link));
+    network.run_for(SECOND * 2);
+    let (reason, after) = end(&network, link);
+    assert_eq!(reason, CloseReason::Removed);
+    assert!(after >= SECOND && after <= SECOND + TICK * 2, "{after:?}");
+    assert_eq!(network.end_of(link).unwrap().1.unsent, 900);
+}
+
+#[test]
+fn a_device_removed_while_it_speaks_is_not_heard_to_the_end() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.gateway.handler_mut().reaction = Some(Box::new(|device, message, gateway| {
+        gateway.send(device.id(), "bye");
+        if message.bytes() == object(2) {
+            assert_eq!(gateway.remove(device.id()), 1);
+            assert_eq!(gateway.connections(), 1, "no slot is freed inside a callback");
+        }
+    }));
+    network.send(link, [object(1), object(2), object(3), b"garbage".to_vec()].concat());
+    network.run_for(SECOND);
+    network.expect_messages(link, &[object(1), object(2)]);
+    assert_eq!(end(&network, link).0, CloseReason::Removed);
+    assert_eq!(network.links[link].text, b"byebye");
+    assert_eq!(network.stats().discarded_bytes, object(3).len() as u64 + 7);
+}
+
+#[test]
+fn a_half_closed_device_gets_what_was_queued_and_its_unfinished_object_is_reported() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    let text = vec![b'x'; 200_000];
+    network.links[link].window = 1000;
+    network.command(network.id(link), &text).unwrap();
+    network.send(link, [object(1), b"\n{\"Type\":\"Status\"".to_vec()].concat());
+    network.half_close(link);
+    network.run_for(SECOND * 20);
+    let (_, end) = network.end_of(link).expect("a half closed device ends");
+    assert_eq!((end.reason, end.unsent), (CloseReason::Closed, 0));
+    assert_eq!(end.unfinished, Some((object(1).len() as u64 + 1, 16)));
+    assert_eq!(network.links[link].text, text);
+    assert_eq!(network.links[link].ended, Some(false));
+    network.expect_messages(link, &[object(1)]);
+}
+
+#[test]
+fn framing_faults_tell_what_and_where_and_spare_what_was_whole() {
+    let large = [br#"{"Type":""#.to_vec(), vec![b'a'; 1 << 20]].concat();
+    let cases: [(&[u8], SplitFault, u64); 6] = [
+        (b"GET / HTTP/1.1\r\n", SplitFault::Garbage(b'G'), 0),
+        (b" \t\r\n\0}", SplitFault::Garbage(b'}'), 5),
+        (b"[{}]", SplitFault::Garbage(b'['), 0),
+        (b" \xef\xbb\xbf{}", SplitFault::Garbage(0xef), 1),
+        (b"heartbeat", SplitFault::Garbage(b'h'), 0),
+        (&large, SplitFault::TooLarge, 0),
+    ];
+    for (bytes, fault, at) in cases {
+        for cut in [Cut::Whole, Cut::Every(5), Cut::Anywhere] {
+            let mut network = Network::new(Settings::default());
+            network.cut = cut;
+            let link = network.connect(device_address(1));
+            network.command(network.id(link), b"never mind").unwrap();
+            network.send(link, [&object(1), bytes, &object(2)].concat());
+            network.run_for(SECOND);
+            let offset = object(1).len() as u64 + at;
+            let name = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]);
+            let reason = CloseReason::Framing(FramingFault::Split(fault), offset);
+            assert_eq!(end(&network, link).0, reason, "{name}, {cut:?}");
+            network.expect_messages(link, &[object(1)]);
+        }
+    }
+}
+
+/// A byte order mark that breaks off belongs to no object.
+#[test]
+fn a_byte_order_mark_is_skipped_once_and_a_broken_one_is_a_fault() {
+    for cut in [Cut::Whole, Cut::Every(1), Cut::Every(2)] {
+        let mut network = Network::new(Settings::default());
+        network.cut = cut;
+        let good = network.connect(device_address(1));
+        network.send(good, [b"\xef\xbb\xbf".to_vec(), object(1)].concat());
+        let bad = network.connect(device_address(2));
+        network.send(bad, b"\xef");
+        network.send(bad, [b"\xbb".to_vec(), object(1)].concat());
+        network.run_for(SECOND);
+        network.expect_messages(good, &[object(1)]);
+        let reason = CloseReason::Framing(FramingFault::Split(SplitFault::Garbage(0xef)), 0);
+        assert_eq!(end(&network, bad).0, reason, "{cut:?}");
+        let stats = network.stats();
+        let (messages, rest) = (stats.messages.iter().map(|count| count.bytes).sum::<u64>(), stats.unfinished_bytes);
+        let sum = messages + stats.padding_bytes + stats.discarded_bytes + rest;
+        assert_eq!(stats.received_bytes, sum, "{cut:?}: every byte is booked once");
+    }
+}
+
+#[test]
+fn each_reason_to_refuse_an_object_is_told_and_the_stream_goes_on() {
+    for cut in [Cut::Whole, Cut::Every(7)] {
+        let mut network = Network::new(Settings::default());
+        network.cut = cut;
+        let link = network.connect(device_address(1));
+        for (_, bytes) in rejected_samples() {
+            network.send(link, bytes);
+        }
+        network.send(link, object(1));
+        network.run_for(SECOND);
+        let id = network.id(link);
+        let rejected = |seen: &Seen| match *seen {
+            Seen::Rejected(of, error) if of == id => Some(error.reason),
+            _ => None,
+        };
+        let told: Vec<_> = network.log.iter().filter_map(|(_, seen)| rejected(seen)).collect();
+        let expected: Vec<_> = rejected_samples().iter().map(|(reason, _)| *reason).collect();
+        assert_eq!(told, expected);
+        network.expect_messages(link, &[object(1)]);
+        assert!(network.end_of(link).is_none());
+    }
+}
+
+#[test]
+fn sixteen_refused_in_a_row_end_the_connection_and_one_good_object_begins_anew() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    let rejected = |network: &Network| network.log.iter().filter(|(_, s)| matches!(s, Seen::Rejected(..))).count();
+    for _ in 0..3 {
+        network.send(link, [b"{} ".repeat(15), object(1)].concat());
+    }
+    network.run_for(SECOND);
+    assert!(network.end_of(link).is_none());
+    assert_eq!((rejected(&network), network.messages_of(link).len()), (45, 3));
+    network.send(link, [b"{}".repeat(16), object(2)].concat());
+    network.run_for(SECOND);
+    assert_eq!(end(&network, link).0, CloseReason::Faulty);
+    assert_eq!((rejected(&network), network.messages_of(link).len()), (61, 3), "the last one is reported, too");
+    assert_eq!(network.stats().discarded_bytes, object(2).len() as u64);
+}
+
+#[test]
+fn a_command_that_does_not_fit_is_refused_whole_and_counted() {
+    let mut network = Network::new(settings(|s| s.limits.outbox_bytes_max = 1000));
+    let link = network.connect(device_address(1));
+    let id = network.id(link);
+    network.links[link].window = 100;
+    network.set_reading(link, false);
+    assert_eq!(network.command(id, &[b'x'; 1001]), Err(SendError::Full { waiting: 0, max: 1000 }));
+    assert_eq!(network.command(id, &[b'a'; 600]).map(|queued| queued.id), Ok(id));
+    assert_eq!(network.command(id, &[b'b'; 501]), Err(SendError::Full { waiting: 500, max: 1000 }));
+    assert!(network.command(id, &[b'c'; 500]).is_ok());
+    assert_eq!(network.command(id, b""), Err(SendError::Empty));
+    network.set_reading(link, true);
+    network.run_for(SECOND);
+    assert_eq!(network.links[link].text, [[b'a'; 600].as_slice(), &[b'c'; 500]].concat());
+    let stats = network.stats();
+    assert_eq!((stats.commands_queued, stats.commands_refused_full), (2, 2));
+    assert_eq!(network.buffered(), (0, 0), "an outbox that is empty costs nothing");
+}
+
+#[test]
+fn the_terminator_ends_commands_and_beats() {
+    let mut network = Network::new(settings(|s| s.terminator = b"\r\n".to_vec()));
+    let link = network.connect(device_address(1));
+    network.links[link].window = 3;
+    network.command(network.id(link), b"one").unwrap();
+    network.command(network.id(link), b"two").unwrap();
+    network.run_for(SECOND * 2 + TICK);
+    // The beat itself is not in the text, what is put behind it is.
+    assert_eq!(network.links[link].beats.len(), 1);
+    assert_eq!(network.links[link].text, b"one\r\ntwo\r\n\r\n");
+}
+
+#[test]
+fn a_stop_tells_everyone_and_sends_what_is_queued() {
+    let mut network = Network::new(Settings::default());
+    let links: Vec<_> = (0..6000).map(|number| network.connect(device_address(number))).collect();
+    for &link in &links {
+        network.links[link].window = 20;
+        let _ = network.gateway.parts(network.now).1.try_send(network.links[link].id.unwrap(), [b'x'; 100]);
+    }
+    assert!(!network.gateway.is_stopped());
+    let stopped = network.now;
+    network.stop();
+    let late = network.connect(device_address(9_999));
+    assert_eq!(network.links[late].id, None, "no one is let in any more");
+    network.settle(SECOND + TICK * 2);
+    assert!(network.gateway.is_stopped());
+    assert!(network.now - stopped <= SECOND + TICK);
+    for link in links {
+        let (reason, _) = end(&network, link);
+        assert_eq!(reason, CloseReason::Shutdown);
+        assert_eq!(network.links[link].text.len(), 100);
+    }
+    assert_eq!(network.stats().closed[CloseReason::Shutdown.number()], 6000);
+    assert_eq!(network.stats().refused[Refusal::Shutdown as usize], 1);
+}
+
+#[test]
+fn a_stop_waits_for_devices_that_take_nothing_only_so_long() {
+    let mut network = Network::new(Settings::default());
+    let stuck = network.connect(device_address(1));
+    let leaving = network.connect(device_address(2));
+    let removed = network.connect(device_address(3));
+    for link in [stuck, leaving, removed] {
+        network.links[link].window = 10;
+        network.set_reading(link, false);
+        network.command(network.id(link), &[b'x'; 100]).unwrap();
+    }
+    // Both are on their way out already, and might take their time.
+    network.half_close(leaving);
+    network.remove(network.id(removed));
+    network.run_for(SECOND / 2);
+    network.stop();
+    network.run_for(SECOND + TICK * 2);
+    assert!(network.gateway.is_stopped(), "{} devices are left", network.gateway.connections());
+    assert_eq!(end(&network, stuck).0, CloseReason::Shutdown);
+    assert_eq!(end(&network, leaving).0, CloseReason::Closed);
+    assert_eq!(end(&network, removed).0, CloseReason::Removed);
+}
+
+#[test]
+fn no_more_devices_are_let_in_than_may_be() {
+    let mut network = Network::new(settings(|s| s.limits.connections_max = 3));
+    let links: Vec<_> = (0..5).map(|number| network.connect(device_address(number))).collect();
+    assert_eq!(links.iter().filter(|&&link| network.links[link].id.is_some()).count(), 3);
+    let refused = Seen::Refused(device_address(4), Refusal::ConnectionsMax);
+    assert_eq!(network.log.last().map(|(_, seen)| seen), Some(&refused));
+    network.reset(links[0]);
+    network.run_for(SECOND);
+    let next = network.connect(device_address(6));
+    assert!(network.links[next].id.is_some(), "there is room again");
+    assert!(network.links[next].id != network.links[links[0]].id, "an id is never used again");
+    let stats = network.stats();
+    assert_eq!((stats.accepted, stats.refused[Refusal::ConnectionsMax as usize]), (4, 2));
+}
+
+#[test]
+fn with_nobody_connected_nothing_wakes_up() {
+    let mut network = Network::new(Settings::default());
+    assert_eq!(network.next_event(), None);
+    let link = network.connect(device_address(1));
+    assert!(network.next_event().is_some());
+    network.send(link, [object(1), b"{".to_vec()].concat());
+    network.half_close(link);
+    network.settle(SECOND);
+    assert_eq!(network.next_event(), None);
+    assert_eq!(network.buffered(), (0, 0));
+}
