@@ -124,7 +124,11 @@ fn a_broken_rule_is_found_wherever_it_stands() {
     check("proto", "// mio::Token\nlet s = \"mio::Token\";", &[]);
     check("proto", "#[cfg(test)]\nmod tests { use std::io; }", &[]);
     check("gateway", "fn f(t: mio::Token) {}", &["1: gateway may not use mio"]);
-    check("gateway", "use crate::{\n    proto::Kind,\n    reactor::Io,\n};", &["3: gateway may not use crate::reactor"]);
+    check(
+        "gateway",
+        "use crate::{\n    proto::Kind,\n    reactor::Io,\n};",
+        &["3: gateway may not use crate::reactor"],
+    );
     check("connection", "use super::super::endpoint::Via;", &["1: connection may not use super::super"]);
     check("reactor", "let c = crate::gateway::Core::new();", &["1: reactor may not use crate::gateway"]);
     check("server", "pub fn f() -> mio::Token {}", &["1: server may not use mio"]);

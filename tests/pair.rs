@@ -64,8 +64,7 @@ fn a_silent_device_is_reported_10_to_12_seconds_after_its_last_answer() {
 fn a_device_that_never_answers_is_gone_within_its_credit_and_one_interval() {
     for (credit, interval_ms) in [(5, 2000), (1, 100), (255, 300), (2, 7_500)] {
         let interval = Duration::from_millis(interval_ms);
-        let mut network =
-            Network::new(settings(|s| (s.heartbeat.credit, s.heartbeat.interval) = (credit, interval)));
+        let mut network = Network::new(settings(|s| (s.heartbeat.credit, s.heartbeat.interval) = (credit, interval)));
         let links: Vec<_> = (0..20).map(|number| network.connect(device_address(number))).collect();
         for &link in &links {
             network.links[link].answers = false;

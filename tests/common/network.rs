@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use pulsegate::connection::{ClientConnection, Heard};
 use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
 use pulsegate::proto::heartbeat::ANSWER;
-use pulsegate::{ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, StreamEnd, Target};
+use pulsegate::{
+    ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, StreamEnd, Target,
+};
 
 use super::{Recorder, Rng, Seen};
 
@@ -51,10 +53,22 @@ pub(crate) struct Link {
     pub(crate) open: bool,
     /// The device, or the cable to it, is gone without a word.
     pub(crate) vanished: bool,
+    /// Bytes that it has sent or is about to: where in its stream the next one will stand.
+    pub(crate) sent: u64,
+    /// The answers to beats that it sent, by where they stand in its stream; emptied by who wants to know.
+    pub(crate) answered: Vec<u64>,
+    /// The gateway has been told of the end of its sending.
+    pub(crate) end_told: bool,
     /// Bytes that were handed to the gateway.
     pub(crate) delivered: u64,
+    /// When the last of them were.
+    pub(crate) delivered_at: Instant,
     /// Bytes that the kernel took from the gateway.
     pub(crate) taken: u64,
+    /// When it took the last of them.
+    pub(crate) taken_at: Instant,
+    /// When something last waited to be taken: meanwhile no beat is sent.
+    pub(crate) waited_at: Instant,
     /// When beats were heard.
     pub(crate) beats: Vec<Instant>,
     /// What was heard besides.
@@ -69,6 +83,8 @@ pub(crate) struct Link {
     unread: Vec<u8>,
     /// The gateway waits for `handle_writable`.
     blocked: bool,
+    /// Something waits to be taken.
+    pub(crate) waiting: bool,
 }
 
 #[derive(Debug)]
@@ -156,8 +172,15 @@ impl Network {
             short_writes: false,
             open: id.is_some(),
             vanished: false,
+            sent: 0,
+            answered: Vec::new(),
+            end_told: false,
             delivered: 0,
+            delivered_at: self.now,
             taken: 0,
+            taken_at: self.now,
+            waited_at: self.now,
+            waiting: false,
             beats: Vec::new(),
             text: Vec::new(),
             ended: id.is_none().then_some(false),
@@ -182,7 +205,17 @@ impl Network {
 
     /// A device sends bytes; they arrive after its latency.
     pub(crate) fn send(&mut self, link: LinkId, bytes: impl Into<Vec<u8>>) {
-        self.up(link, Event::Up(bytes.into()));
+        let bytes = bytes.into();
+        self.links[link].sent += bytes.len() as u64;
+        self.up(link, Event::Up(bytes));
+    }
+
+    /// A device sends bytes with a pause before each piece; what it sends later comes behind them.
+    pub(crate) fn send_slowly(&mut self, link: LinkId, bytes: &[u8], piece_bytes: usize, pause: Duration) {
+        for piece in bytes.chunks(piece_bytes) {
+            self.links[link].arrival = self.links[link].arrival.max(self.now) + pause;
+            self.send(link, piece);
+        }
     }
 
     /// A device ends its sending half, behind what it has sent.
@@ -362,6 +395,7 @@ impl Network {
             (_, Some(_)) if !state.open => {}
             (Event::Up(bytes), Some(id)) => self.deliver(link, id, &bytes),
             (Event::End, Some(id)) => {
+                state.end_told = true;
                 self.gateway.handle_end(id, now);
                 self.drain();
             }
@@ -391,6 +425,7 @@ impl Network {
             };
             let (read, rest) = bytes.split_at(most.min(bytes.len()));
             self.links[link].delivered += read.len() as u64;
+            self.links[link].delivered_at = self.now;
             self.gateway.handle_data(id, read, self.now);
             self.drain();
             bytes = rest;
@@ -419,6 +454,8 @@ impl Network {
             self.schedule(now, link, Event::Writable);
         }
         for _ in 0..answers {
+            let start = self.links[link].sent;
+            self.links[link].answered.push(start);
             self.send(link, ANSWER);
         }
     }
@@ -440,7 +477,14 @@ impl Network {
                     }
                     state.used += taken;
                     state.taken += taken as u64;
+                    if taken > 0 {
+                        state.taken_at = now;
+                    }
                     state.blocked = taken < bytes.len();
+                    if state.blocked || state.waiting {
+                        state.waited_at = now;
+                    }
+                    state.waiting = state.blocked;
                     let (arrival, unblocked) = (now + state.latency, state.blocked && short);
                     let down = bytes[..taken].to_vec();
                     if !down.is_empty() {

@@ -1,0 +1,161 @@
+//! What can happen. Actions are data: they are made from a seed before anything runs, and any list of them means
+//! something, so that a list which fails can be shrunk by leaving some out.
+
+use super::common::{Cut, Rng};
+
+/// One thing that happens. Devices are named by the number that their [`Action::Connect`] carries; what is meant for one
+/// that is not there happens to nobody.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Milliseconds pass.
+    Wait(u64),
+    /// Milliseconds pass in which the gateway's process is stopped.
+    Jump(u64),
+    Connect(Nature),
+    Say(usize, What),
+    /// Ends its sending half.
+    HalfClose(usize),
+    Reset(usize),
+    /// Is gone without a word.
+    Vanish(usize),
+    /// Begins or ceases to answer beats.
+    Answer(usize, bool),
+    /// Begins or ceases to read.
+    Read(usize, bool),
+    /// The application sends a command of so many bytes.
+    Command(usize, By, usize),
+    /// The application removes it.
+    Remove(usize, By),
+    /// So many probes come from one address.
+    Probe(u8, usize),
+    /// The application stops the gateway.
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Nature {
+    pub(crate) number: usize,
+    pub(crate) latency_ms: u64,
+    pub(crate) cut: Cut,
+    pub(crate) window: usize,
+    pub(crate) short_writes: bool,
+    pub(crate) answers: bool,
+}
+
+/// How the application names a device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum By {
+    Id,
+    Address,
+    Ip,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum What {
+    /// Small objects in one go.
+    Objects(usize),
+    /// One object of so many bytes, in pieces of so many, with so many milliseconds before each.
+    Picture(usize, usize, u64),
+    /// So many objects, a second between two.
+    Steady(usize),
+    Heartbeats(usize),
+    /// Objects to be refused, of this kind.
+    Rejected(usize, usize),
+    Padding(usize),
+    /// What cannot stand between objects.
+    Garbage,
+    /// An object beyond the limit.
+    Huge,
+    /// An object that never ends, so many bytes of it.
+    Begin(usize),
+}
+
+/// The longest object that the simulated gateway takes.
+pub(crate) const OBJECT_BYTES_MAX: usize = 40_000;
+const ACTIONS: usize = 1500;
+/// Actions speak of the devices that came last; the older ones are left to themselves.
+const RECENT: usize = 150;
+
+/// A few hundred devices' lives.
+pub(crate) fn generate(seed: u64) -> Vec<Action> {
+    let mut rng = Rng::new(seed);
+    let mut actions = Vec::with_capacity(ACTIONS);
+    // Nobody's life is all chance: a seed may be busier in one thing than another.
+    let (mischief, hurry) = (1 + rng.below(10), 20 + rng.below(400));
+    let mut connected = 0;
+    for number in 0..ACTIONS {
+        let who = connected - 1usize.min(connected) - rng.below(connected.clamp(1, RECENT));
+        let action = match rng.below(100) {
+            _ if connected < 30 || (number % 8 == 0 && connected < 400) => {
+                connected += 1;
+                Action::Connect(nature(&mut rng, connected - 1, mischief))
+            }
+            0..40 => Action::Say(who, what(&mut rng, mischief)),
+            40..60 => Action::Command(who, by(&mut rng), 1 + up_to(&mut rng, &[20, 300, 4000])),
+            60..85 => Action::Wait(up_to(&mut rng, &[hurry, hurry, hurry, 10 * hurry]) as u64),
+            85..88 => Action::Read(who, rng.chance(60)),
+            88..90 => Action::Answer(who, rng.chance(50)),
+            90..92 => Action::Probe(rng.below(4) as u8, 1 + rng.below(80)),
+            92 => Action::Remove(who, by(&mut rng)),
+            93 => Action::HalfClose(who),
+            94 => Action::Reset(who),
+            95 if rng.chance(mischief * 5) => Action::Vanish(who),
+            97 if rng.chance(mischief * 5) => {
+                // Speaks and never reads: alive, but stalled once enough waits for it.
+                actions.push(Action::Say(who, What::Steady(45)));
+                actions.push(Action::Read(who, false));
+                actions.push(Action::Command(who, By::Id, 2800));
+                Action::Command(who, By::Id, 2800)
+            }
+            98 => Action::Wait(up_to(&mut rng, &[5_000, 20_000]) as u64),
+            96 if rng.chance(mischief * 2) => Action::Jump(up_to(&mut rng, &[1_000, 5_000, 40_000]) as u64),
+            _ => Action::Wait(rng.below(100) as u64),
+        };
+        actions.push(action);
+    }
+    if rng.chance(50) {
+        let at = actions.len() - 1 - rng.below(30);
+        actions.insert(at, Action::Stop);
+    }
+    actions
+}
+
+fn nature(rng: &mut Rng, number: usize, mischief: usize) -> Nature {
+    Nature {
+        number,
+        latency_ms: *rng.pick(&[0, 1, 5, 5, 30, 200]),
+        cut: *rng.pick(&[Cut::Whole, Cut::Whole, Cut::Anywhere, Cut::Every(1448), Cut::Every(3)]),
+        window: *rng.pick(&[64 << 10, 64 << 10, 2000, 50]),
+        short_writes: rng.chance(mischief * 3),
+        answers: !rng.chance(mischief),
+    }
+}
+
+/// Below one of these bounds: small numbers and large ones are both worth trying.
+fn up_to(rng: &mut Rng, bounds: &[usize]) -> usize {
+    let bound = *rng.pick(bounds);
+    rng.below(bound)
+}
+
+fn by(rng: &mut Rng) -> By {
+    *rng.pick(&[By::Id, By::Id, By::Address, By::Ip])
+}
+
+fn what(rng: &mut Rng, mischief: usize) -> What {
+    if rng.chance(mischief) {
+        return match rng.below(12) {
+            0 => What::Garbage,
+            1 => What::Huge,
+            2..4 => What::Begin(1 + rng.below(3000)),
+            4..6 => What::Heartbeats(1 + rng.below(300)),
+            _ => What::Rejected(rng.below(6), 1 + up_to(rng, &[3, 18])),
+        };
+    }
+    match rng.below(10) {
+        0..6 => What::Objects(1 + up_to(rng, &[2, 2, 20])),
+        6 => What::Picture(64 + rng.below(OBJECT_BYTES_MAX - 63), 1 + rng.below(40_000), rng.below(30) as u64),
+        7 => What::Picture(64 + rng.below(2000), 50 + rng.below(400), rng.below(1200) as u64),
+        8 => What::Padding(1 + rng.below(300)),
+        _ => What::Heartbeats(1),
+    }
+}
