@@ -98,10 +98,11 @@ pub(crate) fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
         setsockopt(&fd, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&fd, Backlog::new(BACKLOG)?)?;
+    listen(&fd, BACKLOG)?;
     Ok(fd.into())
 }
 
-/// Connections that may wait to be accepted: after a power cut all devices come at once. The kernel
-/// lowers it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+/// Connections that may wait to be accepted: after a power cut all devices come at once, so it is as
+/// many as the kernel allows (`net.core.somaxconn`). A number of our own will not do: nix refuses one
+/// above the C library's `SOMAXCONN`, and musl's is 128.
+const BACKLOG: Backlog = Backlog::MAXALLOWABLE;

@@ -1,0 +1,104 @@
+#!/bin/sh
+# Runs what scripts/cross.sh built for other machines: under qemu-user, or natively where this machine can.
+#
+#     scripts/cross.sh --bin pulsegate --tests TARGET…      # first; with --example echo for --echo
+#     scripts/cross-test.sh [--echo] [--no-units | --no-end-to-end] [TARGET…]
+#
+# For each target: every executable in target/cross/TARGET/tests (the library's unit tests: the splitter's stream tables
+# at every cut, the timer wheel against its model, and so on), then scripts/end-to-end.py against target/cross/TARGET/pulsegate,
+# or with --echo against the example of that name. Without TARGET: the six that cross.sh names. Whatever is absent,
+# executable, test or emulator, is a failure and is said. It takes what is there: it does not build.
+#
+# The emulators come from target/cross/bin (scripts/cross.sh --fetch-qemu), else from PATH (Debian's qemu-user).
+#
+# What emulation cannot show, and only the machine itself can:
+LIMITS
+set -eu
+
+usage() {
+    echo 'usage: scripts/cross-test.sh [--echo] [--no-units | --no-end-to-end] [TARGET…]'
+}
+
+misuse() { printf 'cross-test: %s (--help shows how)\n' "$*" >&2; exit 2; }
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+CROSS_DIR=${CROSS_DIR:-$root/target/cross}
+targets='' kind=daemon units=yes end_to_end=yes
+for argument; do
+    case $argument in
+    --help | -h) usage; exit 0 ;;
+    --echo) kind='echo' ;;
+    --no-units) units='' ;;
+    --no-end-to-end) end_to_end='' ;;
+    -*) misuse "unknown option $argument" ;;
+    *[!A-Za-z0-9_-]*) misuse "'$argument' is no target" ;;
+    *-linux-musl*) targets="$targets $argument" ;;
+    *) misuse "'$argument' is no musl target; others are not static, and need their C library beside the emulator" ;;
+    esac
+done
+[ -n "$units$end_to_end" ] || misuse "--no-units and --no-end-to-end leave nothing to do"
+[ -n "$targets" ] || targets="x86_64-unknown-linux-musl armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl
+    riscv64gc-unknown-linux-musl mipsel-unknown-linux-musl mips-unknown-linux-musl"
+for tool in python3 timeout; do
+    command -v "$tool" >/dev/null || { echo "cross-test: $tool is needed and not installed" >&2; exit 1; }
+done
+
+faults=0
+fault() {
+    printf 'cross-test: FAILED  %s\n' "$*" >&2
+    faults=$((faults + 1))
+}
+
+# Sets `emulator` to what stands before the executable: a command, or nothing for a native one.
+choose_emulator() { # TARGET
+    case $1 in
+    "$(uname -m)"-*) emulator='' how=natively; return ;;
+    armv* | arm-*) emulator=qemu-arm ;;
+    riscv64*) emulator=qemu-riscv64 ;;
+    *) emulator=qemu-${1%%-*} ;;
+    esac
+    how="under $emulator"
+    if [ -x "$CROSS_DIR/bin/$emulator" ]; then
+        emulator=$CROSS_DIR/bin/$emulator
+    else
+        command -v "$emulator" >/dev/null
+    fi
+}
+
+for target in $targets; do
+    folder=$CROSS_DIR/$target
+    if ! choose_emulator "$target"; then
+        fault "$target: no $emulator: run scripts/cross.sh --fetch-qemu, or install Debian's package qemu-user"
+        continue
+    fi
+    echo "cross-test: $target, $how"
+    if [ -n "$units" ]; then
+        ran=0
+        for test in "$folder"/tests/*; do
+            [ -x "$test" ] || continue
+            ran=$((ran + 1))
+            if result=$(timeout 1800 ${emulator:+"$emulator"} "$test" 2>&1); then
+                case $result in
+                *"test result: ok. 0 passed"*) fault "$target: ${test##*/}: it holds no tests" ;;
+                *) echo "  ok      ${test##*/}: $(echo "$result" | sed -n 's/^test result: ok. //p')" ;;
+                esac
+            else
+                fault "$target: ${test##*/}, exit code $?"
+                echo "$result" | grep -v '^test .* ok$' | tail -n 60 >&2
+            fi
+        done
+        [ "$ran" -gt 0 ] || fault "$target: no tests in $folder/tests: run scripts/cross.sh --tests $target"
+    fi
+    if [ -n "$end_to_end" ]; then
+        name=pulsegate option=''
+        [ "$kind" = daemon ] || name=echo option='--example echo '
+        if [ ! -x "$folder/$name" ]; then
+            fault "$target: no $folder/$name: run scripts/cross.sh $option$target"
+            continue
+        fi
+        timeout 600 python3 "$root/scripts/end-to-end.py" --kind "$kind" -- ${emulator:+"$emulator"} "$folder/$name" ||
+            fault "$target: end to end"
+    fi
+done
+[ "$faults" -eq 0 ] || { echo "cross-test: $faults failed" >&2; exit 1; }
+echo "cross-test: all held"
