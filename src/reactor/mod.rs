@@ -9,7 +9,7 @@ mod datagram;
 mod listener;
 mod stream;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ struct Sockets {
     /// Streams to be read in the next turn though no edge will come: they have more than one turn
     /// allows, or writing to them has failed, and what they had sent before is still to be read.
     unfinished: VecDeque<(ConnectionId, Option<OsError>)>,
+    /// Streams that are not read, see [`Reactor::set_reading`].
+    paused: HashSet<ConnectionId>,
     /// When last it was logged that descriptors or memory had run out.
     exhausted_logged: Option<Instant>,
 }
@@ -103,6 +105,7 @@ impl Reactor {
             listeners: Vec::new(),
             datagrams: Vec::new(),
             unfinished: VecDeque::new(),
+            paused: HashSet::new(),
             exhausted_logged: None,
         };
         Ok(Self { poll, events: Events::with_capacity(budget.events_per_turn_max), waker, sockets })
@@ -157,6 +160,20 @@ impl Reactor {
     /// If it cannot be registered.
     pub fn attach(&mut self, id: ConnectionId, io: Io) -> io::Result<()> {
         self.sockets.add_stream(id, Stream::new(id, io))
+    }
+
+    /// Leaves a stream unread, so that the kernel's buffers fill and its peer is made to wait, or
+    /// reads it again. Streams are read unless this says otherwise; the end of one is noticed anyway.
+    pub fn set_reading(&mut self, id: ConnectionId, reading: bool) {
+        if self.sockets.stream(id).is_none() {
+            return;
+        }
+        if !reading {
+            self.sockets.paused.insert(id);
+        } else if self.sockets.paused.remove(&id) {
+            // The edges that came meanwhile do not come again.
+            self.sockets.leave_unfinished(id, None);
+        }
     }
 
     /// One turn: waits until something happens or [`Endpoint::poll_timeout`], hands everything over,
@@ -357,7 +374,8 @@ impl Sockets {
             }
             self.drain(endpoint, now);
         }
-        if readable {
+        // The end of a paused stream lies behind its data, which goes to the endpoint with it.
+        if readable && (ended || !self.paused.contains(&id)) {
             self.read(id, None, endpoint, now);
         }
     }
@@ -434,6 +452,7 @@ impl Sockets {
     /// A stream is gone: drops the socket, which epoll forgets by itself, and tells the endpoint.
     fn close(&mut self, id: ConnectionId, end: StreamEnd, endpoint: &mut impl Endpoint, now: Instant) {
         self.streams[id.index()] = None;
+        self.paused.remove(&id);
         for listener in &mut self.listeners {
             // A descriptor is free again.
             listener.unfinished |= listener.parked.take().is_some();

@@ -54,10 +54,14 @@ impl Stream {
     }
 
     /// Registers for reading, or, what can only be written to, not at all: bytes are tried at once,
-    /// and the writable edge is asked for when they do not go.
+    /// and the writable edge is asked for when they do not go. An outgoing connection is up when it
+    /// can be written to, so that edge is asked for from the beginning.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self.io {
             Io::File(_) => Ok(()),
+            _ if self.connecting => {
+                self.with_source(|source| source.register(registry, token, Interest::READABLE | Interest::WRITABLE))
+            }
             _ => self.with_source(|source| source.register(registry, token, Interest::READABLE)),
         }
     }
