@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::endpoint::{ConnectionId, ListenerId};
 use crate::gateway::{Commands, Gateway, Handler, Remote, Settings, SettingsError};
-use crate::reactor::{Budget, Io, Reactor, clock, open_tcp};
+use crate::reactor::{Budget, Io, Reactor, clock, interface_name, open_tcp};
 
 /// The port that devices connect to.
 const TCP_PORT: u16 = 5556;
@@ -32,8 +32,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Listens for devices on one more TCP address. Without any, it is `[::]:5556` for IPv6 and IPv4
-    /// alike, or `0.0.0.0:5556` where IPv6 is off.
+    /// Listens for devices on one more TCP address, see [`Server::listen`]. Without any, it is
+    /// `[::]:5556`.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen.push(address);
@@ -77,17 +77,12 @@ impl Builder {
             local: Vec::new(),
             next_listener: 0,
         };
+        server.gateway.name_interfaces(interface_name);
         for &address in &self.listen {
             server.listen(address)?;
         }
         if self.listen.is_empty() {
-            let dual = SocketAddr::from((Ipv6Addr::UNSPECIFIED, TCP_PORT));
-            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, TCP_PORT));
-            match server.listen(dual) {
-                // Where IPv6 is compiled out or switched off.
-                Err(Error::Bind { error, .. }) if is_no_family(&error) => server.listen(v4)?,
-                other => other?,
-            };
+            server.listen((Ipv6Addr::UNSPECIFIED, TCP_PORT).into())?;
         }
         for &address in &self.discovery {
             server.listen_udp(address)?;
@@ -96,6 +91,7 @@ impl Builder {
     }
 }
 
+/// Whether IPv6 is compiled out or switched off.
 fn is_no_family(error: &io::Error) -> bool {
     use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
     matches!(error.raw_os_error(), Some(EAFNOSUPPORT | EADDRNOTAVAIL))
@@ -162,11 +158,28 @@ impl<H: Handler> Server<H> {
         self.gateway.parts(clock())
     }
 
-    /// Listens on one more TCP address.
+    /// Takes over new settings; see [`Gateway::configure`] for what becomes of connected devices.
+    ///
+    /// # Errors
+    /// If a setting is out of its bounds; then nothing is changed.
+    pub fn configure(&mut self, settings: Settings) -> Result<(), Error> {
+        self.parts().1.configure(settings).map_err(Error::Settings)
+    }
+
+    /// Listens on one more TCP address. `[::]` means IPv6 and IPv4 alike, and where IPv6 is off, IPv4.
     ///
     /// # Errors
     /// If the address cannot be had.
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        match self.listen_on(address) {
+            Err(Error::Bind { error, .. }) if address.ip() == Ipv6Addr::UNSPECIFIED && is_no_family(&error) => {
+                self.listen_on((Ipv4Addr::UNSPECIFIED, address.port()).into())
+            }
+            other => other,
+        }
+    }
+
+    fn listen_on(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
         let id = self.new_listener();
         let mut bind = || -> io::Result<_> {
             let listener = open_tcp(address)?;

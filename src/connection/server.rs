@@ -24,8 +24,8 @@ pub struct Rules {
 /// What refills a device's heartbeat credit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CreditFrom {
-    /// Any accepted object, and each further part of one that has begun: a device that is busy
-    /// sending a picture is alive.
+    /// Any accepted object, and one that is still coming: a device that is busy sending a picture is
+    /// alive.
     #[default]
     Any,
     /// Heartbeat answers alone: the strict reading of the older protocol.
@@ -79,6 +79,8 @@ pub struct ServerConnection {
     object_since: Tick,
     credit: HeartbeatCredit,
     rejected_in_a_row: u8,
+    /// More of the unfinished object has come since the last beat.
+    progress: bool,
 }
 
 impl ServerConnection {
@@ -89,6 +91,7 @@ impl ServerConnection {
             object_since: Tick::default(),
             credit: HeartbeatCredit::new(credit),
             rejected_in_a_row: 0,
+            progress: false,
         }
     }
 
@@ -114,13 +117,10 @@ impl ServerConnection {
             .push(input, rules.object_bytes_max, spare)
             .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
         let Some(object) = object else {
-            // In the middle of an object no beat can be answered. Death can hide behind one that
-            // never ends only for the object timeout.
-            if begun && !input.is_empty() && rules.credit_from == CreditFrom::Any {
-                self.credit.refill();
-            }
+            self.progress |= begun && !input.is_empty() && rules.credit_from == CreditFrom::Any;
             return Ok((used, None));
         };
+        self.progress = false;
         let event = match Message::check(&object, rules.object_depth_max) {
             Ok(message) => {
                 self.rejected_in_a_row = 0;
@@ -139,8 +139,13 @@ impl ServerConnection {
     }
 
     /// A beat is due: takes a credit for it, or finds the device dead. A beat that is `late`, because
-    /// the whole process was held up, costs nothing: the device may well have answered, unheard.
+    /// the whole process was held up, costs nothing: the device may well have answered, unheard. An
+    /// object that is still coming counts as one that has come: in the middle of it no beat can be
+    /// answered, and death can hide behind one that never ends only for the object timeout.
     pub fn handle_beat(&mut self, late: bool) -> Beat {
+        if std::mem::take(&mut self.progress) {
+            self.credit.refill();
+        }
         if late { Beat::Send } else { self.credit.spend() }
     }
 

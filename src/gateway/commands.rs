@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Ending};
 use super::handler::{CloseReason, Device};
-use super::settings::Settings;
+use super::settings::{Settings, SettingsError};
 use super::stats::Stats;
 use crate::endpoint::ConnectionId;
 use crate::proto::discovery::canonical;
@@ -95,6 +95,16 @@ impl<'a> Commands<'a> {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
+    }
+
+    /// Takes over new settings, see [`super::Gateway::configure`].
+    ///
+    /// # Errors
+    /// If they do not pass [`Settings::check`]; then nothing is changed.
+    pub fn configure(&mut self, settings: Settings) -> Result<(), SettingsError> {
+        settings.check()?;
+        self.core.configure(settings);
+        Ok(())
     }
 
     /// Bytes of buffers held: for unfinished objects, and for what waits to be sent. Walks over all

@@ -2,10 +2,11 @@
 //! calls no callback, so that a callback may use all of it. Floor 2.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::handler::{CloseReason, Delivery, Device, Disconnect};
+use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
+use super::interfaces::{InterfaceName, Verdicts};
 use super::settings::{Settings, timeout};
 use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots, Ticket};
 use super::stats::Stats;
@@ -44,6 +45,9 @@ pub(super) struct Core {
     /// The answer to the datagram that is being handled.
     answer: Option<(ListenerId, SocketAddr, Via)>,
     pub(super) rate: RateLimit,
+    /// How the name of an interface is found, if it can be.
+    pub(super) interface_name: Option<InterfaceName>,
+    pub(super) interfaces: Verdicts,
     timing: Timing,
     /// The payload of a beat with its terminator.
     beat: Vec<u8>,
@@ -108,10 +112,30 @@ impl Core {
             in_flight: None,
             answer: None,
             rate,
+            interface_name: None,
+            interfaces: Verdicts::default(),
             timing: Timing::new(&settings),
             beat: [&settings.heartbeat.payload[..], &settings.terminator].concat(),
             sequence: 0,
             settings,
+        }
+    }
+
+    /// Why a connection from the canonical address `ip` is turned away, if it is.
+    pub(super) fn refusal(&self, ip: IpAddr) -> Option<Refusal> {
+        let (devices, access) = (self.slots.device_count(), &self.settings.access);
+        let per_ip_max = access.connections_max_of(ip);
+        if self.stop_deadline.is_some() {
+            Some(Refusal::Shutdown)
+        } else if !access.allows(ip) {
+            Some(Refusal::AddressDenied)
+        } else if devices >= self.settings.limits.connections_max {
+            Some(Refusal::ConnectionsMax)
+        // Counted no further than the limit, and not at all where it cannot have been reached.
+        } else if devices >= per_ip_max && self.slots.devices_of(ip).take(per_ip_max).count() == per_ip_max {
+            Some(Refusal::ConnectionsPerIpMax)
+        } else {
+            None
         }
     }
 
@@ -406,7 +430,8 @@ impl Core {
         Some(Output::Send { id, bytes: pending.outbox.waiting() })
     }
 
-    /// Takes over new settings; they hold from now on, also for devices that are connected.
+    /// Takes over new settings; they hold from now on, also for devices that are connected. Those
+    /// whose address may no longer connect are closed.
     pub(super) fn configure(&mut self, settings: Settings) {
         let discovery = &settings.discovery;
         if *discovery != self.settings.discovery {
@@ -415,7 +440,16 @@ impl Core {
         self.rules = settings.rules();
         self.timing = Timing::new(&settings);
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
-        self.settings = settings;
+        self.interfaces.clear();
+        let old = std::mem::replace(&mut self.settings, settings);
+        let access = &self.settings.access;
+        if (&old.access.allow, &old.access.deny) != (&access.allow, &access.deny) {
+            let denied = self.slots.devices().filter(|(_, slot)| !access.allows(slot.address().ip()));
+            let denied: Vec<_> = denied.map(|(id, _)| id).collect();
+            for id in denied {
+                self.begin_close(id, CloseReason::Refused, Ending::Drop);
+            }
+        }
     }
 
     /// Begins a stop: what is queued has the close timeout to go out.

@@ -143,14 +143,16 @@ pub enum CloseReason {
     Stalled,
     /// The application asked for it.
     Removed,
+    /// Its address may no longer connect, by settings that came while it was connected.
+    Refused,
     /// The gateway is stopping.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason's word, in the order of [`Self::number`].
-    pub const WORDS: [&'static str; 8] =
-        ["closed", "reset", "silent", "framing", "faulty", "stalled", "removed", "shutdown"];
+    pub const WORDS: [&'static str; 9] =
+        ["closed", "reset", "silent", "framing", "faulty", "stalled", "removed", "refused", "shutdown"];
 
     /// The one word used in events, counters and logs.
     pub fn word(&self) -> &'static str {
@@ -167,7 +169,8 @@ impl CloseReason {
             Self::Faulty => 4,
             Self::Stalled => 5,
             Self::Removed => 6,
-            Self::Shutdown => 7,
+            Self::Refused => 7,
+            Self::Shutdown => 8,
         }
     }
 }
@@ -200,11 +203,15 @@ pub enum Refusal {
     ConnectionsMax,
     /// The gateway is stopping.
     Shutdown,
+    /// No device may connect from its address.
+    AddressDenied,
+    /// As many devices are connected from its address as may be.
+    ConnectionsPerIpMax,
 }
 
 impl Refusal {
     /// Every refusal's word, in the order of the variants.
-    pub const WORDS: [&'static str; 2] = ["connections_max", "shutdown"];
+    pub const WORDS: [&'static str; 4] = ["connections_max", "shutdown", "address_denied", "connections_per_ip_max"];
 
     /// The word used in events, counters and logs.
     pub fn word(self) -> &'static str {

@@ -4,10 +4,12 @@
 //! [`Gateway`] is the [`Endpoint`] that the daemon runs; [`Handler`] is the application's side of
 //! it. Between them stands the `Core`, which a callback may use through [`Commands`].
 
+mod access;
 mod addresses;
 mod commands;
 mod core;
 mod handler;
+mod interfaces;
 mod remote;
 mod settings;
 mod slots;
@@ -22,13 +24,15 @@ use self::core::{Core, Ending};
 use self::slots::Slot;
 use crate::connection::{Event, ServerConnection};
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEnd, Via};
-use crate::proto::Kind;
 use crate::proto::discovery::{answerable, canonical};
+use crate::proto::{Kind, Suppressed};
 
+pub use access::{Access, Cidr, CidrError};
 pub use commands::{Commands, Queued, SendError, Target, TargetError};
 pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Local, Refusal};
+pub use interfaces::{Glob, GlobError, InterfaceName, InterfaceRule};
 pub use remote::{Receipt, Remote, RemoteError};
-pub use settings::{Discovery, Heartbeat, Limits, Settings, SettingsError};
+pub use settings::{Bound, Discovery, Heartbeat, Limits, Settings, SettingsError};
 pub use stats::{Count, Stats};
 
 /// The gateway's end of all streams, and the application on it.
@@ -88,7 +92,14 @@ impl<H: Handler> Gateway<H> {
         self.core.attach(outbox_bytes_max)
     }
 
-    /// Takes over new settings, which have passed [`Settings::check`]. No device is cut by it.
+    /// Tells how the names of interfaces are found, for the rules of [`Discovery::interfaces`]. Without
+    /// it, interfaces have no names.
+    pub fn name_interfaces(&mut self, name: InterfaceName) {
+        self.core.interface_name = Some(name);
+    }
+
+    /// Takes over new settings, which have passed [`Settings::check`]. It closes those devices, and no
+    /// other, whose address may no longer connect; a lowered limit closes none.
     pub fn configure(&mut self, settings: Settings) {
         self.core.configure(settings);
     }
@@ -164,13 +175,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 return Some(id);
             }
         };
-        let refusal = if self.core.stop_deadline.is_some() {
-            Some(Refusal::Shutdown)
-        } else if self.core.slots.device_count() >= self.core.settings.limits.connections_max {
-            Some(Refusal::ConnectionsMax)
-        } else {
-            None
-        };
+        let refusal = self.core.refusal(address.ip());
         let joined = if refusal.is_none() { self.core.join(address) } else { None };
         let Some(id) = joined else {
             let refusal = refusal.unwrap_or(Refusal::ConnectionsMax);
@@ -320,7 +325,12 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let port = self.discovery_ports.iter().find(|(id, _)| *id == socket).map_or(0, |&(_, port)| port);
         let source = canonical(from);
         let now_ms = core.clock.millis(now);
-        let verdict = answerable(source, via.local, port, bytes, &core.settings.discovery.reply)
+        let discovery = &core.settings.discovery;
+        let verdict = answerable(source, via.local, port, bytes, &discovery.reply)
+            .and_then(|()| {
+                let answered = core.interfaces.ask(&discovery.interfaces, via.interface, core.interface_name, core.now);
+                if answered { Ok(()) } else { Err(Suppressed::Interface) }
+            })
             .and_then(|()| core.rate.take(source.ip(), now_ms));
         match verdict {
             Ok(()) => {
@@ -359,10 +369,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let core = &self.core;
-        if core.has_output() {
-            // Asked for between two turns: the next one must not wait.
-            return Some(core.clock.instant(core.now));
-        }
+        // What was asked for between two calls is not to wait for the next event.
+        let at_once = core.has_output().then_some(core.now);
         let timer = core.wheel.next_deadline();
         let stop = core.stop_deadline.and_then(|deadline| {
             // The next devices are told in the next turn, or a tick later if the application's own
@@ -374,7 +382,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 false => (core.now < deadline).then_some(deadline),
             }
         });
-        let tick = [timer, stop].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
+        let tick = [at_once, timer, stop].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
         [tick, core.wake_at].into_iter().flatten().min()
     }
 }

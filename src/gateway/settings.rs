@@ -1,8 +1,11 @@
 //! Every bound and timing of the gateway, with unit and default. Floor 2.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use super::access::Access;
+use super::interfaces::InterfaceRule;
 use crate::connection::{CreditFrom, Rules};
 use crate::endpoint::ConnectionId;
 use crate::proto::{discovery, heartbeat};
@@ -17,6 +20,8 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// How devices find the gateway.
     pub discovery: Discovery,
+    /// Which devices may connect.
+    pub access: Access,
     /// Put behind every command and beat, for devices that want to tell them apart. Default: nothing.
     pub terminator: Vec<u8>,
 }
@@ -40,6 +45,9 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a stop, or the removal of a device, waits for what is queued. Default 1 s.
     pub close_timeout: Duration,
+    /// Bytes of buffers for unfinished objects and waiting commands, of all devices together. Default
+    /// 32 MiB. Not enforced yet.
+    pub memory_budget: u64,
 }
 
 /// The heartbeat (protocol.md §1 and §2.2).
@@ -68,6 +76,8 @@ pub struct Discovery {
     pub source_rate: u32,
     /// Answers at once to one source. Default 50.
     pub source_burst: u32,
+    /// The interfaces on which probes are answered. Default: all.
+    pub interfaces: InterfaceRule,
 }
 
 impl Default for Settings {
@@ -82,6 +92,7 @@ impl Default for Settings {
                 outbox_bytes_max: 256 << 10,
                 write_timeout: Duration::from_secs(30),
                 close_timeout: Duration::from_secs(1),
+                memory_budget: 32 << 20,
             },
             heartbeat: Heartbeat {
                 interval: heartbeat::INTERVAL,
@@ -95,40 +106,42 @@ impl Default for Settings {
                 burst: 1_000,
                 source_rate: 50,
                 source_burst: 50,
+                interfaces: InterfaceRule::default(),
             },
+            access: Access::default(),
             terminator: Vec::new(),
         }
     }
 }
 
 impl Settings {
+    /// The bounds of every value that has any.
+    pub const BOUNDS: &'static [Bound] = BOUNDS;
+
     /// Whether every value is one that can be kept to.
     ///
     /// # Errors
     /// The first value that cannot, and what it may be.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let (l, h, d) = (&self.limits, &self.heartbeat, &self.discovery);
-        in_range("connections_max", l.connections_max, 1, ConnectionId::SLOTS_MAX)?;
-        in_range("object_bytes_max", l.object_bytes_max as usize, 2, 1 << 30)?;
-        in_range("object_depth_max", l.object_depth_max as usize, 1, 127)?;
-        in_range("rejected_in_a_row_max", l.rejected_in_a_row_max as usize, 1, 255)?;
-        in_range("outbox_bytes_max", l.outbox_bytes_max, 1, 1 << 30)?;
-        in_range("credit", h.credit as usize, 1, 255)?;
-        in_range("payload", h.payload.len(), 1, 1 << 10)?;
-        in_range("terminator", self.terminator.len(), 0, 16)?;
-        in_range("reply", d.reply.len(), 1, 512)?;
-        in_range("rate", d.rate as usize, 1, 1_000_000)?;
-        in_range("burst", d.burst as usize, 1, 1_000_000)?;
-        in_range("source_rate", d.source_rate as usize, 1, 1_000_000)?;
-        in_range("source_burst", d.source_burst as usize, 1, 1_000_000)?;
-        for (name, value) in [
-            ("object_timeout", l.object_timeout),
-            ("write_timeout", l.write_timeout),
-            ("close_timeout", l.close_timeout),
-            ("interval", h.interval),
+        if let Some(bound) = BOUNDS.iter().find(|bound| !bound.holds(self)) {
+            return Err(SettingsError { name: bound.name, than: None, must: bound.to_string() });
+        }
+        let (limits, overrides) = (&self.limits, &self.access.connections_per_ip_overrides);
+        let mut blocks = BTreeSet::new();
+        if !overrides.iter().all(|&(block, _)| blocks.insert(block)) {
+            return Err(SettingsError { name: OVERRIDES, than: None, must: "name each block once".into() });
+        }
+        if overrides.iter().any(|&(_, max)| max == 0 || max > ConnectionId::SLOTS_MAX) {
+            let must = format!("be from 1 to {} for every block", ConnectionId::SLOTS_MAX);
+            return Err(SettingsError { name: OVERRIDES, than: None, must });
+        }
+        for (than, bytes) in [
+            ("limits.object_bytes_max", u64::from(limits.object_bytes_max)),
+            ("limits.outbox_bytes_max", limits.outbox_bytes_max as u64),
         ] {
-            if value < TICK || value > DAY || value.as_nanos() % TICK.as_nanos() != 0 {
-                return Err(SettingsError { name, must: Must::BeTicks });
+            if limits.memory_budget < bytes {
+                let must = format!("be at least {than}");
+                return Err(SettingsError { name: "limits.memory_budget", than: Some(than), must });
             }
         }
         Ok(())
@@ -152,43 +165,140 @@ pub(super) fn timeout(duration: Duration) -> u32 {
     TickClock::ticks(duration) + 1
 }
 
-/// The longest timing: beyond a day it is a mistake.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The bounds of one value of [`Settings`]. Its text is what the value must be or have.
+#[derive(Debug)]
+pub struct Bound {
+    name: &'static str,
+    unit: Unit,
+    min: u64,
+    max: u64,
+    /// The value in the unit; `None` where it is no whole number of them.
+    value: fn(&Settings) -> Option<u64>,
+}
 
-fn in_range(name: &'static str, value: usize, min: usize, max: usize) -> Result<(), SettingsError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
+/// What a bound counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Things that the name says.
+    Number,
+    /// Things each second.
+    PerSecond,
+    /// Bytes of room.
+    Size,
+    /// Bytes of a text.
+    Length,
+    /// Entries of a list.
+    Entries,
+    /// Ticks of time.
+    Ticks,
+}
+
+impl Bound {
+    /// Where in [`Settings`] the value stands, such as `limits.connections_max`.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
-    Err(SettingsError { name, must: Must::BeWithin(min, max) })
+
+    fn holds(&self, settings: &Settings) -> bool {
+        (self.value)(settings).is_some_and(|value| (self.min..=self.max).contains(&value))
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { min, max, .. } = self;
+        match self.unit {
+            Unit::Number => write!(f, "be from {min} to {max}"),
+            Unit::PerSecond => write!(f, "be from {min}/s to {max}/s"),
+            Unit::Size => write!(f, "be from {} to {}", Size(*min), Size(*max)),
+            Unit::Length if *min == 0 => write!(f, "have at most {max} bytes"),
+            Unit::Length => write!(f, "have from {min} to {max} bytes"),
+            Unit::Entries => write!(f, "have at most {max} entries"),
+            Unit::Ticks => f.write_str("be a multiple of 100ms, from 100ms to 1day"),
+        }
+    }
+}
+
+/// Bytes as people write them.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let whole = units.into_iter().find(|(bits, _)| self.0 >> bits != 0 && self.0.trailing_zeros() >= *bits);
+        let (bits, unit) = whole.unwrap_or((0, "B"));
+        write!(f, "{}{unit}", self.0 >> bits)
+    }
+}
+
+const BOUNDS: &[Bound] = {
+    use Unit::*;
+    const SLOTS: u64 = ConnectionId::SLOTS_MAX as u64;
+    // Beyond a day a timing is a mistake.
+    const DAY: u64 = 24 * 60 * 60 * 10;
+    const fn bound(name: &'static str, unit: Unit, min: u64, max: u64, value: fn(&Settings) -> Option<u64>) -> Bound {
+        Bound { name, unit, min, max, value }
+    }
+    &[
+        bound("terminator", Length, 0, 16, |s| Some(s.terminator.len() as u64)),
+        bound("discovery.reply", Length, 1, 512, |s| Some(s.discovery.reply.len() as u64)),
+        bound("discovery.rate", PerSecond, 1, 1_000_000, |s| Some(s.discovery.rate.into())),
+        bound("discovery.burst", Number, 1, 1_000_000, |s| Some(s.discovery.burst.into())),
+        bound("discovery.source_rate", PerSecond, 1, 1_000_000, |s| Some(s.discovery.source_rate.into())),
+        bound("discovery.source_burst", Number, 1, 1_000_000, |s| Some(s.discovery.source_burst.into())),
+        bound("discovery.interfaces_allow", Entries, 0, 64, |s| Some(s.discovery.interfaces.allow.len() as u64)),
+        bound("discovery.interfaces_deny", Entries, 0, 64, |s| Some(s.discovery.interfaces.deny.len() as u64)),
+        bound("heartbeat.interval", Ticks, 1, DAY, |s| whole_ticks(s.heartbeat.interval)),
+        bound("heartbeat.credit", Number, 1, 255, |s| Some(s.heartbeat.credit.into())),
+        bound("heartbeat.payload", Length, 1, 1 << 10, |s| Some(s.heartbeat.payload.len() as u64)),
+        bound("limits.connections_max", Number, 1, SLOTS, |s| Some(s.limits.connections_max as u64)),
+        bound("limits.object_bytes_max", Size, 2, 1 << 30, |s| Some(s.limits.object_bytes_max.into())),
+        bound("limits.object_depth_max", Number, 1, 127, |s| Some(s.limits.object_depth_max.into())),
+        bound("limits.object_timeout", Ticks, 1, DAY, |s| whole_ticks(s.limits.object_timeout)),
+        bound("limits.rejected_in_a_row_max", Number, 1, 255, |s| Some(s.limits.rejected_in_a_row_max.into())),
+        bound("limits.outbox_bytes_max", Size, 1, 1 << 30, |s| Some(s.limits.outbox_bytes_max as u64)),
+        bound("limits.write_timeout", Ticks, 1, DAY, |s| whole_ticks(s.limits.write_timeout)),
+        bound("limits.close_timeout", Ticks, 1, DAY, |s| whole_ticks(s.limits.close_timeout)),
+        bound("limits.memory_budget", Size, 64 << 10, 1 << 40, |s| Some(s.limits.memory_budget)),
+        bound("access.allow", Entries, 0, 1024, |s| Some(s.access.allow.len() as u64)),
+        bound("access.deny", Entries, 0, 1024, |s| Some(s.access.deny.len() as u64)),
+        bound("access.connections_per_ip_max", Number, 1, SLOTS, |s| Some(s.access.connections_per_ip_max as u64)),
+        bound(OVERRIDES, Entries, 0, 1024, |s| Some(s.access.connections_per_ip_overrides.len() as u64)),
+    ]
+};
+
+const OVERRIDES: &str = "access.connections_per_ip_overrides";
+
+/// A duration in ticks, if it is a whole number of them.
+fn whole_ticks(duration: Duration) -> Option<u64> {
+    let whole = duration.as_nanos().is_multiple_of(TICK.as_nanos());
+    // What does not fit into 64 bits is out of bounds anyhow.
+    whole.then(|| u64::try_from(duration.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// A value that the gateway could not keep to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
     name: &'static str,
-    must: Must,
+    than: Option<&'static str>,
+    must: String,
 }
 
 impl SettingsError {
-    /// The field of [`Settings`] that is wrong.
+    /// Where in [`Settings`] the value stands that is wrong, such as `limits.connections_max`.
     pub fn name(&self) -> &'static str {
         self.name
     }
-}
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Must {
-    BeWithin(usize, usize),
-    BeTicks,
+    /// The other value, where it is wrong only beside that one.
+    pub fn than(&self) -> Option<&'static str> {
+        self.than
+    }
 }
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name;
-        match self.must {
-            Must::BeWithin(min, max) => write!(f, "{name} must be from {min} to {max}"),
-            Must::BeTicks => write!(f, "{name} must be a multiple of 100ms, from 100ms to 1day"),
-        }
+        write!(f, "{} must {}", self.name, self.must)
     }
 }
 
@@ -200,16 +310,51 @@ mod tests {
 
     #[test]
     fn the_defaults_hold_and_impossible_values_are_named() {
-        let check = |change: fn(&mut Settings)| {
+        fn check(change: fn(&mut Settings), expected: &str) {
             let mut settings = Settings::default();
             change(&mut settings);
-            settings.check().map_err(|e| e.to_string())
-        };
-        assert_eq!(check(|_| ()), Ok(()));
-        let depth = check(|s| s.limits.object_depth_max = 128);
-        assert_eq!(depth, Err("object_depth_max must be from 1 to 127".into()));
-        let interval = check(|s| s.heartbeat.interval = Duration::from_millis(150));
-        assert_eq!(interval, Err("interval must be a multiple of 100ms, from 100ms to 1day".into()));
-        assert!(check(|s| s.heartbeat.credit = 0).is_err());
+            let got = settings.check().map_or_else(|error| error.to_string(), |()| String::new());
+            assert_eq!(got, expected);
+        }
+        check(|_| (), "");
+        check(|s| s.limits.object_depth_max = 127, "");
+        check(|s| s.limits.object_depth_max = 128, "limits.object_depth_max must be from 1 to 127");
+        check(|s| s.limits.connections_max = 0, "limits.connections_max must be from 1 to 1048576");
+        check(|s| s.limits.object_bytes_max = 1, "limits.object_bytes_max must be from 2B to 1GiB");
+        check(|s| s.heartbeat.credit = 0, "heartbeat.credit must be from 1 to 255");
+        check(|s| s.heartbeat.payload.clear(), "heartbeat.payload must have from 1 to 1024 bytes");
+        check(|s| s.terminator = vec![0; 17], "terminator must have at most 16 bytes");
+        check(|s| s.discovery.source_rate = 0, "discovery.source_rate must be from 1/s to 1000000/s");
+        check(|s| s.access.deny = vec!["::1".parse().unwrap(); 1025], "access.deny must have at most 1024 entries");
+        for (interval, fits) in [
+            (Duration::from_millis(100), true),
+            (Duration::from_secs(86_400), true),
+            (Duration::ZERO, false),
+            (Duration::from_millis(150), false),
+            (Duration::from_millis(86_400_100), false),
+            (Duration::MAX, false),
+        ] {
+            let mut settings = Settings::default();
+            settings.heartbeat.interval = interval;
+            let got = settings.check().map_err(|error| error.to_string());
+            let error = "heartbeat.interval must be a multiple of 100ms, from 100ms to 1day";
+            assert_eq!(got, if fits { Ok(()) } else { Err(error.into()) }, "{interval:?}");
+        }
+        check(
+            |s| s.access.connections_per_ip_overrides = vec![("::1".parse().unwrap(), 0)],
+            "access.connections_per_ip_overrides must be from 1 to 1048576 for every block",
+        );
+        check(
+            |s| s.access.connections_per_ip_overrides = ["::1", "::1/128"].map(|b| (b.parse().unwrap(), 1)).to_vec(),
+            "access.connections_per_ip_overrides must name each block once",
+        );
+        check(
+            |s| s.limits.object_bytes_max = 33 << 20,
+            "limits.memory_budget must be at least limits.object_bytes_max",
+        );
+        check(
+            |s| s.limits.outbox_bytes_max = 33 << 20,
+            "limits.memory_budget must be at least limits.outbox_bytes_max",
+        );
     }
 }

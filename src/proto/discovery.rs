@@ -32,11 +32,13 @@ pub enum Suppressed {
     Rate,
     /// Its source asks too often.
     SourceRate,
+    /// It came by an interface on which the gateway is not to answer.
+    Interface,
 }
 
 impl Suppressed {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PortZero,
         Self::Broadcast,
         Self::Multicast,
@@ -45,6 +47,7 @@ impl Suppressed {
         Self::OwnReply,
         Self::Rate,
         Self::SourceRate,
+        Self::Interface,
     ];
 
     /// Its one word in counters.
@@ -58,6 +61,7 @@ impl Suppressed {
             Self::OwnReply => "own_reply",
             Self::Rate => "rate",
             Self::SourceRate => "source_rate",
+            Self::Interface => "interface",
         }
     }
 }

@@ -164,11 +164,12 @@ impl Splitter {
     fn skip_mark(&mut self, input: &[u8]) -> Result<usize, SplitError> {
         let rest = &BYTE_ORDER_MARK[self.offset as usize..];
         let used = input.iter().zip(rest).take_while(|(byte, mark)| byte == mark).count();
+        if used < rest.len() && used < input.len() && self.offset as usize + used > 0 {
+            return Err(SplitError { fault: SplitFault::Garbage(BYTE_ORDER_MARK[0]), offset: 0 });
+        }
         self.offset += used as u64;
         if used == rest.len() {
             self.unfinished = None;
-        } else if used < input.len() && self.offset > 0 {
-            return Err(SplitError { fault: SplitFault::Garbage(BYTE_ORDER_MARK[0]), offset: 0 });
         } else if used > 0 {
             self.unfinished = Some(Box::default());
         }

@@ -90,6 +90,12 @@ fn via(message: ControlMessageOwned) -> Option<Via> {
     }
 }
 
+/// The name of the network interface `index`, if there is such a one.
+pub(crate) fn interface_name(index: u32) -> Option<String> {
+    // Whoever calls an interface by a name that is no UTF-8 cannot write rules for it.
+    nix::net::if_::if_indextoname(index).ok()?.into_string().ok()
+}
+
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     match storage.family()? {
         AddressFamily::Inet => Some(SocketAddrV4::from(*storage.as_sockaddr_in()?).into()),

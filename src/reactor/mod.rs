@@ -22,6 +22,7 @@ use self::listener::{Accepted, Listener};
 use self::stream::Stream;
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, OsError, Output, StreamEnd};
 
+pub(crate) use datagram::interface_name;
 pub(crate) use listener::open_tcp;
 pub use stream::Io;
 

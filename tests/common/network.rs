@@ -260,7 +260,7 @@ impl Network {
     }
 
     pub(crate) fn stop(&mut self) {
-        self.gateway.stop(self.now);
+        self.gateway.parts(self.now).1.stop();
         self.drain();
     }
 

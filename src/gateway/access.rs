@@ -1,0 +1,268 @@
+//! Who may connect, and how often: rules on canonical addresses. Floor 2; pure.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::endpoint::ConnectionId;
+
+/// Which addresses may connect. Rules go by canonical addresses: `::ffff:192.0.2.7` is `192.0.2.7`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Blocks that may connect. Default: all of IPv4 and of IPv6. Where there is none, nobody may.
+    pub allow: Vec<Cidr>,
+    /// Blocks that may not, whatever `allow` says. Default: none.
+    pub deny: Vec<Cidr>,
+    /// Devices connected at one time from one address. Default 1,048,576, which is no bound of its
+    /// own.
+    pub connections_per_ip_max: usize,
+    /// The same for the addresses of a block; the longest prefix counts. Default: none.
+    pub connections_per_ip_overrides: Vec<(Cidr, usize)>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            allow: vec![Cidr::ALL_IPV4, Cidr::ALL_IPV6],
+            deny: Vec::new(),
+            connections_per_ip_max: ConnectionId::SLOTS_MAX,
+            connections_per_ip_overrides: Vec::new(),
+        }
+    }
+}
+
+impl Access {
+    /// Whether the canonical address `ip` may connect.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        let covers = |block: &Cidr| block.contains(ip);
+        self.allow.iter().any(covers) && !self.deny.iter().any(covers)
+    }
+
+    /// How many devices the canonical address `ip` may have connected at one time.
+    pub fn connections_max_of(&self, ip: IpAddr) -> usize {
+        let covering = self.connections_per_ip_overrides.iter().filter(|(block, _)| block.contains(ip));
+        covering.max_by_key(|(block, _)| block.prefix).map_or(self.connections_per_ip_max, |&(_, max)| max)
+    }
+}
+
+/// A block of addresses, as `192.0.2.0/24` or `2001:db8::/32` (RFC 4632 §3.1, RFC 4291 §2.3); a bare
+/// address is a block of one. Blocks are canonical: `::ffff:192.0.2.0/120` is `192.0.2.0/24`, and no
+/// other IPv6 block contains an IPv4 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cidr {
+    /// The first address.
+    address: IpAddr,
+    /// Leading bits that all addresses of the block have in common.
+    prefix: u8,
+}
+
+impl Cidr {
+    /// Every IPv4 address.
+    pub const ALL_IPV4: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 };
+    /// Every IPv6 address.
+    pub const ALL_IPV6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 };
+
+    /// The block of all addresses that begin with the same `prefix` bits as `address`.
+    ///
+    /// # Errors
+    /// If the prefix is longer than the address, or `address` is not the first of the block.
+    pub fn new(address: IpAddr, prefix: u8) -> Result<Self, CidrError> {
+        let bits = bits_of(address);
+        if prefix > bits {
+            return Err(CidrError::Prefix { bits });
+        }
+        let first = first_of(address, prefix);
+        if first != address {
+            return Err(CidrError::HostBits { address, block: Self { address: first, prefix } });
+        }
+        Ok(match address.to_canonical() {
+            // The mapped addresses begin with 96 bits of their own (RFC 4291 §2.5.5.2); a shorter prefix
+            // would have cut into the ones among them.
+            v4 @ IpAddr::V4(_) if address.is_ipv6() => Self { address: v4, prefix: prefix - (128 - 32) },
+            _ => Self { address, prefix },
+        })
+    }
+
+    /// Whether the canonical address `ip` lies in the block.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.address.is_ipv4() == ip.is_ipv4() && first_of(ip, self.prefix) == self.address
+    }
+}
+
+fn bits_of(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The address with all bits behind the first `prefix` cleared.
+fn first_of(address: IpAddr, prefix: u8) -> IpAddr {
+    // A shift by all the bits there are is no shift: hence "checked".
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| CidrError::Address)?;
+        let bits = bits_of(address);
+        let prefix = match prefix {
+            // As in the address itself, no sign and no leading zero.
+            Some(digits) if digits.starts_with('+') || digits.len() > 1 && digits.starts_with('0') => None,
+            Some(digits) => digits.parse().ok(),
+            None => Some(bits),
+        };
+        Self::new(address, prefix.ok_or(CidrError::Prefix { bits })?)
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        if self.prefix < bits_of(self.address) { write!(f, "/{}", self.prefix) } else { Ok(()) }
+    }
+}
+
+/// Why a text is no [`Cidr`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CidrError {
+    /// It does not begin with an address.
+    Address,
+    /// What stands behind the slash is no prefix length.
+    Prefix {
+        /// The longest there is for such an address.
+        bits: u8,
+    },
+    /// The address is not the first of the block.
+    HostBits {
+        /// The address.
+        address: IpAddr,
+        /// The block that it lies in.
+        block: Cidr,
+    },
+}
+
+impl fmt::Display for CidrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => f.write_str(
+                "an address rule is an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",
+            ),
+            Self::Prefix { bits } => write!(f, "what follows the slash must be a whole number from 0 to {bits}"),
+            Self::HostBits { address, block } => write!(
+                f,
+                "{address} has bits set behind its first {}: write {block} for the block, or {address} for that one address",
+                block.prefix
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CidrError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_as_people_write_them() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let got = text.parse::<Cidr>();
+            let got = got.map(|block| block.to_string()).map_err(|error| error.to_string());
+            assert_eq!(got, expected.map(String::from).map_err(String::from), "{text}");
+        };
+        check("192.0.2.0/24", Ok("192.0.2.0/24"));
+        check("192.0.2.7", Ok("192.0.2.7"));
+        check("192.0.2.7/32", Ok("192.0.2.7"));
+        check("0.0.0.0/0", Ok("0.0.0.0/0"));
+        check("2001:db8::/32", Ok("2001:db8::/32"));
+        check("2001:DB8:0::1", Ok("2001:db8::1"));
+        check("2001:db8::1/128", Ok("2001:db8::1"));
+        check("::/0", Ok("::/0"));
+        check("fe80::/10", Ok("fe80::/10"));
+        check("::ffff:192.0.2.0/120", Ok("192.0.2.0/24"));
+        check("::ffff:192.0.2.7", Ok("192.0.2.7"));
+        check("::ffff:0.0.0.0/96", Ok("0.0.0.0/0"));
+
+        let rule = "an address rule is an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32";
+        for text in ["", "/", "/24", "192.0.2/24", "192.0.2.0 /24", "host", "[::1]", "fe80::1%eth0", "192.0.2.07", "é"]
+        {
+            check(text, Err(rule));
+        }
+        for text in ["192.0.2.0/33", "192.0.2.0/", "192.0.2.0/+24", "192.0.2.0/024", "192.0.2.0/-1", "192.0.2.0/24/24"]
+        {
+            check(text, Err("what follows the slash must be a whole number from 0 to 32"));
+        }
+        check("2001:db8::/129", Err("what follows the slash must be a whole number from 0 to 128"));
+        check("2001:db8::/9999999999", Err("what follows the slash must be a whole number from 0 to 128"));
+        check(
+            "192.0.2.7/24",
+            Err("192.0.2.7 has bits set behind its first 24: write 192.0.2.0/24 for the block, or 192.0.2.7 for that \
+                 one address"),
+        );
+        check(
+            "::ffff:0.0.0.0/95",
+            Err(
+                "::ffff:0.0.0.0 has bits set behind its first 95: write ::fffe:0:0/95 for the block, or ::ffff:0.0.0.0 \
+                 for that one address",
+            ),
+        );
+        check(
+            "1.0.0.0/0",
+            Err("1.0.0.0 has bits set behind its first 0: write 0.0.0.0/0 for the block, or 1.0.0.0 for that one \
+                 address"),
+        );
+    }
+
+    fn blocks(texts: &[&str]) -> Vec<Cidr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn who_may_connect() {
+        let check = |allow: &[&str], deny: &[&str], allowed: &[&str], denied: &[&str]| {
+            let access = Access { allow: blocks(allow), deny: blocks(deny), ..Access::default() };
+            for (ips, expected) in [(allowed, true), (denied, false)] {
+                for ip in ips {
+                    assert_eq!(access.allows(ip.parse().unwrap()), expected, "{ip}, allow {allow:?}, deny {deny:?}");
+                }
+            }
+        };
+        let all = ["0.0.0.0", "192.0.2.7", "255.255.255.255", "::", "::1", "2001:db8::1"];
+        assert!(all.iter().all(|ip| Access::default().allows(ip.parse().unwrap())));
+        check(&[], &[], &[], &all);
+        check(&["0.0.0.0/0", "::/0"], &["0.0.0.0/0", "::/0"], &[], &all);
+        check(&["0.0.0.0/0"], &[], &all[..3], &all[3..]);
+        check(&["::/0"], &[], &all[3..], &all[..3]);
+        check(&["192.0.2.0/24"], &["192.0.2.7"], &["192.0.2.6", "192.0.2.255"], &["192.0.2.7", "192.0.3.0", "::"]);
+        check(&["192.0.2.7"], &["192.0.2.0/24"], &[], &["192.0.2.7"]);
+        check(&["192.0.2.128/25"], &[], &["192.0.2.128", "192.0.2.255"], &["192.0.2.127", "192.0.3.0"]);
+        check(&["2001:db8::/33"], &[], &["2001:db8:7fff::1"], &["2001:db8:8000::", "2001:db7::"]);
+        check(&["::ffff:192.0.2.0/120"], &[], &["192.0.2.7"], &["192.0.3.7", "::c000:207"]);
+    }
+
+    #[test]
+    fn the_longest_prefix_bounds_an_address() {
+        let overrides = [("10.0.0.0/8", 10), ("10.1.0.0/16", 20), ("10.1.0.0/24", 5), ("::/0", 2)];
+        let access = Access {
+            connections_per_ip_max: 3,
+            connections_per_ip_overrides: overrides.iter().map(|&(text, max)| (text.parse().unwrap(), max)).collect(),
+            ..Access::default()
+        };
+        let max = |ip: &str| access.connections_max_of(ip.parse().unwrap());
+        assert_eq!(["192.0.2.7", "10.2.0.1", "10.1.1.1", "10.1.0.9", "::1"].map(max), [3, 10, 20, 5, 2]);
+    }
+}
