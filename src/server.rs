@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use crate::endpoint::{ConnectionId, ListenerId};
 use crate::gateway::{Commands, Gateway, Handler, Remote, Settings, SettingsError};
@@ -137,6 +138,12 @@ impl<H: Handler> Server<H> {
         self.discovery.iter().map(|&(_, address)| address)
     }
 
+    /// How long the longest turn of the loop in the last minute took: while it lasted, no device was
+    /// heard.
+    pub fn longest_turn(&self) -> Duration {
+        self.reactor.longest_turn()
+    }
+
     /// A handle for other threads.
     pub fn remote(&self) -> Remote {
         self.gateway.remote(self.reactor.waker())
@@ -208,6 +215,15 @@ impl<H: Handler> Server<H> {
         self.gateway.add_discovery(id, local);
         self.discovery.push((id, local));
         Ok(id)
+    }
+
+    /// Stops listening on a TCP or UDP address; the devices that came by it stay.
+    pub fn unlisten(&mut self, id: ListenerId) {
+        self.reactor.close_listener(id);
+        self.gateway.remove_discovery(id);
+        self.listeners.retain(|(listener, _)| *listener != id);
+        self.discovery.retain(|(socket, _)| *socket != id);
+        self.local.retain(|listener| *listener != id);
     }
 
     /// Takes local processes from a Unix socket; they come to [`Handler::on_local`].

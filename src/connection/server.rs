@@ -35,8 +35,8 @@ pub enum CreditFrom {
 /// What came out of a piece of the stream.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The device has answered a beat.
-    Heartbeat(Message<'a>),
+    /// The device has answered a beat: whether it is the first answer since the beat.
+    Heartbeat(Message<'a>, bool),
     /// An object for the application.
     Message(Message<'a>),
     /// An object that was dropped, and how long it was. The stream goes on behind it.
@@ -125,10 +125,11 @@ impl ServerConnection {
             Ok(message) => {
                 self.rejected_in_a_row = 0;
                 let heartbeat = message.kind() == Kind::Heartbeat;
+                let first = !self.credit.is_full();
                 if heartbeat || rules.credit_from == CreditFrom::Any {
                     self.credit.refill();
                 }
-                if heartbeat { Event::Heartbeat(message) } else { Event::Message(message) }
+                if heartbeat { Event::Heartbeat(message, first) } else { Event::Message(message) }
             }
             Err(error) => {
                 self.rejected_in_a_row += 1;
@@ -179,6 +180,11 @@ impl ServerConnection {
     /// Beats that the device may still leave unanswered.
     pub fn credit(&self) -> u8 {
         self.credit.left()
+    }
+
+    /// Changes how many beats may be left unanswered.
+    pub fn set_credit(&mut self, full: u8) {
+        self.credit.set_full(full);
     }
 
     /// Heap bytes held for the unfinished object.

@@ -118,6 +118,11 @@ impl<'a> Commands<'a> {
         crate::tick::TICK * self.core.now.since(tick)
     }
 
+    /// How long the gateway has been there, to a tick.
+    pub fn uptime(&self) -> Duration {
+        self.age(Tick::default())
+    }
+
     /// Begins a stop: no one is accepted any more, and every device gets what is queued for it and is
     /// closed, within [`super::Limits::close_timeout`].
     pub fn stop(&mut self) {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
 use super::interfaces::{InterfaceName, Verdicts};
+use super::latency::BeatTimes;
 use super::settings::{Settings, timeout};
 use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots, Ticket};
 use super::stats::Stats;
@@ -21,6 +22,9 @@ pub(super) struct Core {
     pub(super) clock: TickClock,
     /// The time of the present `handle_*` call.
     pub(super) now: Tick,
+    /// The time of the last [`crate::endpoint::Endpoint::handle_timeout`]: when its beats go out.
+    pub(super) instant: Instant,
+    beat_times: BeatTimes,
     pub(super) settings: Settings,
     pub(super) rules: Rules,
     pub(super) slots: Slots,
@@ -97,6 +101,8 @@ impl Core {
         Self {
             clock: TickClock::new(now),
             now: Tick::default(),
+            instant: now,
+            beat_times: BeatTimes::new(),
             rules: settings.rules(),
             slots: Slots::default(),
             wheel: TimerWheel::new(),
@@ -316,6 +322,8 @@ impl Core {
         } else if slot.beat_due <= now {
             // From the moment it was due, without drift; beats whose time has passed are not made up for.
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
+            self.beat_times.note(slot.beat_due, self.instant);
+            self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
             match slot.connection.handle_beat(held_up) {
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
                 Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
@@ -328,6 +336,11 @@ impl Core {
         if let Some((reason, ending)) = end {
             self.begin_close(id, reason, ending);
         }
+    }
+
+    /// When the last beat to that device went out.
+    pub(super) fn beat_sent(&self, id: ConnectionId) -> Option<Instant> {
+        self.slots.device(id).and_then(|slot| self.beat_times.sent(slot.beat_due))
     }
 
     /// A connection's bytes have shown a fault.
@@ -442,6 +455,8 @@ impl Core {
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.interfaces.clear();
         let old = std::mem::replace(&mut self.settings, settings);
+        let credit = self.settings.heartbeat.credit;
+        self.slots.devices_mut().for_each(|slot| slot.connection.set_credit(credit));
         let access = &self.settings.access;
         if (&old.access.allow, &old.access.deny) != (&access.allow, &access.deny) {
             let denied = self.slots.devices().filter(|(_, slot)| !access.allows(slot.address().ip()));

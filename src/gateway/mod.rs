@@ -10,6 +10,7 @@ mod commands;
 mod core;
 mod handler;
 mod interfaces;
+mod latency;
 mod remote;
 mod settings;
 mod slots;
@@ -31,6 +32,7 @@ pub use access::{Access, Cidr, CidrError};
 pub use commands::{Commands, Queued, SendError, Target, TargetError};
 pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Local, Refusal};
 pub use interfaces::{Glob, GlobError, InterfaceName, InterfaceRule};
+pub use latency::Histogram;
 pub use remote::{Receipt, Remote, RemoteError};
 pub use settings::{Bound, Discovery, Heartbeat, Limits, Settings, SettingsError};
 pub use stats::{Count, Stats};
@@ -86,6 +88,11 @@ impl<H: Handler> Gateway<H> {
         self.discovery_ports.push((socket, local.port()));
     }
 
+    /// Forgets a datagram socket.
+    pub fn remove_discovery(&mut self, socket: ListenerId) {
+        self.discovery_ports.retain(|(id, _)| *id != socket);
+    }
+
     /// Makes room for a local stream for which at most `outbox_bytes_max` may wait; `None` where no
     /// id is left.
     pub fn attach(&mut self, outbox_bytes_max: usize) -> Option<ConnectionId> {
@@ -102,6 +109,11 @@ impl<H: Handler> Gateway<H> {
     /// other, whose address may no longer connect; a lowered limit closes none.
     pub fn configure(&mut self, settings: Settings) {
         self.core.configure(settings);
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.core.settings
     }
 
     /// Whether a stop has been asked for, see [`Commands::stop`].
@@ -223,7 +235,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 Ok((used, Some(event))) => {
                     rest = &rest[used..];
                     match event {
-                        Event::Heartbeat(message) => {
+                        Event::Heartbeat(message, first) => {
+                            if let Some(sent) = core.beat_sent(id).filter(|_| first) {
+                                core.stats.beat_round_trip.note(now - sent);
+                            }
                             objects += 1;
                             object_bytes += message.bytes().len();
                             core.stats.messages[Kind::Heartbeat as usize].add(message.bytes().len());
@@ -263,6 +278,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let now = core.now;
         let Some(slot) = core.slots.device_mut(id) else { return };
         slot.connection = connection;
+        // The settings may have changed while it was out.
+        slot.connection.set_credit(core.settings.heartbeat.credit);
         slot.objects += objects;
         if objects > 0 {
             slot.seen = now;
@@ -343,6 +360,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.core.now = self.core.clock.tick(now);
+        self.core.instant = now;
         if self.core.wake_at.is_some_and(|at| at <= now) {
             self.core.wake_at = None;
             self.tell(|handler, gateway| handler.on_timer(now, gateway));

@@ -228,6 +228,14 @@ impl Slots {
         })
     }
 
+    /// As [`Self::devices`], to be changed.
+    pub(super) fn devices_mut(&mut self) -> impl Iterator<Item = &mut DeviceSlot> {
+        self.slab.iter_mut().filter_map(|(_, slot)| match slot {
+            Slot::Device(device) => Some(device),
+            _ => None,
+        })
+    }
+
     /// The local streams.
     pub(super) fn locals(&self) -> impl Iterator<Item = &LocalSlot> {
         self.slab.iter().filter_map(|(_, slot)| match slot {

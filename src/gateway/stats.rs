@@ -2,6 +2,7 @@
 //! booked. Floor 2.
 
 use super::handler::{CloseReason, Refusal};
+use super::latency::Histogram;
 use crate::proto::{Kind, Reason, Suppressed};
 
 /// What has happened since the gateway was made. Counters never run backwards.
@@ -29,6 +30,10 @@ pub struct Stats {
     pub beats_sent: u64,
     /// Beats that were due and not sent, because commands still waited; credit was taken.
     pub beats_withheld: u64,
+    /// Beats that were due while an earlier one was still unanswered.
+    pub beats_missed: u64,
+    /// From a beat to its answer.
+    pub beat_round_trip: Histogram,
     /// Commands queued for sending.
     pub commands_queued: u64,
     /// Commands refused because too much already waited.

@@ -39,6 +39,19 @@ impl HeartbeatCredit {
         self.left = self.full;
     }
 
+    /// Changes what full means; credit that is left beyond it is gone.
+    pub const fn set_full(&mut self, full: u8) {
+        self.full = full;
+        if self.left > full {
+            self.left = full;
+        }
+    }
+
+    /// Whether nothing has been spent since the last refill.
+    pub const fn is_full(self) -> bool {
+        self.left == self.full
+    }
+
     /// A beat is due.
     pub const fn spend(&mut self) -> Beat {
         match self.left.checked_sub(1) {

@@ -8,6 +8,7 @@
 mod datagram;
 mod listener;
 mod stream;
+mod turns;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -20,6 +21,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use self::datagram::Datagram;
 use self::listener::{Accepted, Listener};
 use self::stream::Stream;
+use self::turns::Turns;
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, OsError, Output, StreamEnd};
 
 pub(crate) use datagram::interface_name;
@@ -59,6 +61,9 @@ pub struct Reactor {
     events: Events,
     waker: Arc<Waker>,
     sockets: Sockets,
+    /// When the present turn began to work.
+    began: Instant,
+    turns: Turns,
 }
 
 /// All that a turn works on while mio's events are borrowed.
@@ -109,7 +114,9 @@ impl Reactor {
             paused: HashSet::new(),
             exhausted_logged: None,
         };
-        Ok(Self { poll, events: Events::with_capacity(budget.events_per_turn_max), waker, sockets })
+        let began = clock();
+        let events = Events::with_capacity(budget.events_per_turn_max);
+        Ok(Self { poll, events, waker, sockets, began, turns: Turns::new(began) })
     }
 
     /// A function that wakes the loop from another thread.
@@ -177,6 +184,11 @@ impl Reactor {
         }
     }
 
+    /// How long the longest turn of the last minute took, while a timer was set.
+    pub fn longest_turn(&self) -> Duration {
+        self.turns.longest(self.began)
+    }
+
     /// One turn: waits until something happens or [`Endpoint::poll_timeout`], hands everything over,
     /// and carries out what is asked for.
     ///
@@ -188,13 +200,18 @@ impl Reactor {
             Some(Duration::ZERO)
         } else {
             let due = [endpoint.poll_timeout(), sockets.next_retry()].into_iter().flatten().min();
-            due.map(|due| due.saturating_duration_since(clock()))
+            due.map(|due| {
+                let now = clock();
+                self.turns.note(self.began, now);
+                due.saturating_duration_since(now)
+            })
         };
         match self.poll.poll(&mut self.events, wait) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         let now = clock();
+        self.began = now;
         // Those that were left unfinished are served after the events: everyone gets a turn.
         let left = sockets.unfinished.len();
         for event in &self.events {

@@ -10,6 +10,7 @@ use pulsegate::{
 
 use crate::control::Control;
 use crate::events::{EventLine, Follower};
+use crate::stats::Figures;
 
 /// Everything that the daemon keeps between two events.
 #[derive(Default)]
@@ -17,6 +18,7 @@ pub(crate) struct App {
     line: EventLine,
     stdout: Option<Follower>,
     signals: Option<Signals>,
+    pub(crate) figures: Figures,
     pub(crate) control: Control,
 }
 
@@ -55,7 +57,7 @@ impl App {
         if followers.peek().is_some() {
             let line = event(&mut self.line);
             for follower in followers {
-                follower.put(line, gateway);
+                self.figures.events_missed += u64::from(!follower.put(line, gateway));
             }
         }
     }
@@ -106,7 +108,7 @@ impl Handler for App {
             _ if self.stdout.as_ref().is_some_and(|stdout| stdout.stream == stream) => {
                 self.on_stdout(event, gateway);
             }
-            _ => self.control.on_local(stream, event, gateway),
+            _ => self.control.on_local(stream, event, &self.figures, gateway),
         }
     }
 }

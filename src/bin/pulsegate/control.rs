@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::events::{Filter, Follower};
-use crate::stats;
+use crate::stats::{self, Figures};
 
 /// All clients of the control socket.
 #[derive(Default)]
@@ -100,10 +100,16 @@ impl Control {
     }
 
     /// Something happened on a control stream.
-    pub(crate) fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {
+    pub(crate) fn on_local(
+        &mut self,
+        stream: ConnectionId,
+        event: Local<'_>,
+        figures: &Figures,
+        gateway: &mut Commands<'_>,
+    ) {
         match event {
             Local::Opened(_, credentials) => self.open(stream, credentials, gateway),
-            Local::Data(bytes) => self.read(stream, bytes, gateway),
+            Local::Data(bytes) => self.read(stream, bytes, figures, gateway),
             Local::Drained => {
                 if let Some(client) = self.client(stream) {
                     client.go_on(gateway);
@@ -141,13 +147,13 @@ impl Control {
         self.clients.push(Client { stream, credentials, input: Vec::new(), follower: None, listing: None });
     }
 
-    fn read(&mut self, stream: ConnectionId, bytes: &[u8], gateway: &mut Commands<'_>) {
+    fn read(&mut self, stream: ConnectionId, bytes: &[u8], figures: &Figures, gateway: &mut Commands<'_>) {
         let Some(client) = self.client(stream) else { return };
         let mut input = std::mem::take(&mut client.input);
         input.extend_from_slice(bytes);
         let mut rest = &input[..];
         while let Some(end) = memchr::memchr(b'\n', rest) {
-            self.request(stream, &rest[..end], gateway);
+            self.request(stream, &rest[..end], figures, gateway);
             rest = &rest[end + 1..];
         }
         if rest.len() > REQUEST_BYTES_MAX {
@@ -160,14 +166,14 @@ impl Control {
         }
     }
 
-    fn request(&mut self, stream: ConnectionId, line: &[u8], gateway: &mut Commands<'_>) {
+    fn request(&mut self, stream: ConnectionId, line: &[u8], figures: &Figures, gateway: &mut Commands<'_>) {
         if line.trim_ascii().is_empty() {
             return;
         }
         match serde_json::from_slice::<Request<'_>>(line) {
             Ok(request) => {
                 let asker = Asker { stream, id: request.id };
-                if let Err(refused) = self.carry_out(asker, &request, gateway) {
+                if let Err(refused) = self.carry_out(asker, &request, figures, gateway) {
                     refuse(gateway, asker, refused);
                 }
             }
@@ -178,7 +184,13 @@ impl Control {
         }
     }
 
-    fn carry_out(&mut self, asker: Asker, request: &Request<'_>, gateway: &mut Commands<'_>) -> Result<(), Refused> {
+    fn carry_out(
+        &mut self,
+        asker: Asker,
+        request: &Request<'_>,
+        figures: &Figures,
+        gateway: &mut Commands<'_>,
+    ) -> Result<(), Refused> {
         let Some(client) = self.clients.iter_mut().find(|client| client.stream == asker.stream) else {
             return Ok(());
         };
@@ -198,7 +210,7 @@ impl Control {
                 client.follower = Some(Follower::new(asker.stream, filter));
                 accept(gateway, asker, json!({}));
             }
-            "stats" => accept(gateway, asker, json!({ "stats": stats::collect(gateway) })),
+            "stats" => accept(gateway, asker, json!({ "stats": stats::collect(gateway, figures) })),
             "send" => {
                 let to = target(needed(request.device.as_deref(), "device")?)?;
                 let text = needed(request.text.as_deref(), "text")?;

@@ -174,10 +174,12 @@ impl Follower {
         Self { stream, filter, missed: 0 }
     }
 
-    /// Writes a line, whole or not at all; how many were left out comes before it.
-    pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Commands<'_>) {
+    /// Writes a line, whole or not at all; how many were left out comes before it. Tells whether it
+    /// was written.
+    pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Commands<'_>) -> bool {
         let written = self.catch_up(gateway) && gateway.write(self.stream, line);
         self.missed += u64::from(!written);
+        written
     }
 
     /// Tells how many lines were left out, if there were any and there is room.

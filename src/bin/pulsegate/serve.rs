@@ -27,7 +27,9 @@ pub(crate) fn run(config: &Config) -> Result<(), String> {
     }
     let control = ControlSocket::open(&mut server, config)?;
     announce(&mut server);
-    server.run().map_err(|e| e.to_string())?;
+    while server.turn().map_err(|e| e.to_string())? {
+        server.handler_mut().figures.longest_turn = server.longest_turn();
+    }
     drop(control);
     info!("stopped");
     Ok(())

@@ -22,12 +22,30 @@ pub(crate) fn device(device: &Device, gateway: &Commands<'_>) -> Value {
     })
 }
 
+/// What the daemon knows besides what the library counts.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    /// The longest turn of the loop in the last minute.
+    pub(crate) longest_turn: Duration,
+    /// Lines that those who follow events were too slow for.
+    pub(crate) events_missed: u64,
+}
+
+/// A short duration with its unit.
+fn millis(duration: Option<Duration>) -> Value {
+    duration.map(|duration| format!("{:.3} ms", duration.as_secs_f64() * 1e3)).into()
+}
+
 /// Every counter and figure of the gateway and of its process.
-pub(crate) fn collect(gateway: &Commands<'_>) -> Value {
+pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
     let stats = gateway.stats();
     let (objects, outboxes) = gateway.buffered();
+    let round_trip = &stats.beat_round_trip;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "uptime": humantime::format_duration(Duration::from_secs(gateway.uptime().as_secs())).to_string(),
+        "longest_turn": millis(Some(daemon.longest_turn)),
+        "events_missed": daemon.events_missed,
         "connections": {
             "now": gateway.connections(),
             "accepted": stats.accepted,
@@ -44,7 +62,17 @@ pub(crate) fn collect(gateway: &Commands<'_>) -> Value {
             "sent": stats.sent_bytes,
             "unsent": stats.unsent_bytes,
         },
-        "beats": { "sent": stats.beats_sent, "withheld": stats.beats_withheld },
+        "beats": {
+            "sent": stats.beats_sent,
+            "answered": stats.messages[Kind::Heartbeat as usize].count,
+            "missed": stats.beats_missed,
+            "withheld": stats.beats_withheld,
+            "round_trip": {
+                "p50": millis(round_trip.percentile(50)),
+                "p99": millis(round_trip.percentile(99)),
+                "max": millis((round_trip.count() > 0).then(|| round_trip.longest())),
+            },
+        },
         "commands": {
             "queued": stats.commands_queued,
             "refused": { "outbox_full": stats.commands_refused_full, "no_such_device": stats.commands_refused_unknown },
