@@ -1,0 +1,65 @@
+//! Names that nobody knows, and the ones that may have been meant.
+
+/// The nearest of the `known` names, if one is near enough to have been meant.
+pub(super) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>) -> Option<T> {
+    // Also bounds the work for what anyone may have written.
+    if name.len() > 64 {
+        return None;
+    }
+    let near = known.map(|known| (distance(name, known.as_ref()), known)).min_by_key(|(distance, _)| *distance)?;
+    (near.0 <= 1 + name.len() / 6).then_some(near.1)
+}
+
+/// How many characters must be put in, taken out or changed to make one text of another.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    // The distances of what has been read of `a` to every beginning of `b`.
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, in_a) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &in_b) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(in_a != in_b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// How a sentence about an unknown name ends.
+pub(super) fn question(near: Option<impl std::fmt::Display>) -> String {
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}
+
+/// A name that may hold anything, fit for a sentence.
+pub(super) fn brief(name: &str) -> String {
+    let mut text: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+    if name.chars().nth(64).is_some() {
+        text.push('…');
+    }
+    if text.is_empty() { "\"\"".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names() {
+        let known = ["interval", "credit", "credit_from", "payload"];
+        for (name, expected) in [
+            ("intervall", Some("interval")),
+            ("intreval", Some("interval")),
+            ("credits", Some("credit")),
+            ("creditfrom", Some("credit_from")),
+            ("crédit", Some("credit")),
+            ("colour", None),
+            ("", None),
+            (&"interval".repeat(100), None),
+        ] {
+            assert_eq!(nearest(name, known.into_iter()), expected, "{name}");
+        }
+        assert_eq!(brief("a\nb"), "a\\nb");
+        assert_eq!(brief(&"é".repeat(70)), "é".repeat(64) + "…");
+    }
+}
