@@ -31,8 +31,10 @@ impl Datagram {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         } else {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            // Of a broadcast by IPv4, only this tells the interface's own address.
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
-        let control = nix::cmsg_space!(in6_pktinfo);
+        let control = nix::cmsg_space!(in6_pktinfo, in_pktinfo);
         Ok(Self { id, socket: UdpSocket::from_std(socket), control, unfinished: false })
     }
 
@@ -45,7 +47,9 @@ impl Datagram {
             Some(&mut self.control),
             MsgFlags::empty(),
         )?;
-        let via = received.cmsgs()?.find_map(via).unwrap_or_default();
+        // An IPv6 socket gets both of what came by IPv4.
+        let is_v4 = |via: &Via| via.local.is_some_and(|local| local.is_ipv4());
+        let via = received.cmsgs()?.filter_map(via).max_by_key(is_v4).unwrap_or_default();
         let from = received.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
         Ok((from, via, received.bytes))
     }
@@ -54,7 +58,7 @@ impl Datagram {
     pub(super) fn send(&self, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()> {
         let (v4, v6);
         let control = match (via.local, to) {
-            (Some(IpAddr::V4(local)), SocketAddr::V4(_)) => {
+            (Some(IpAddr::V4(local)), to) if to.ip().to_canonical().is_ipv4() => {
                 v4 = in_pktinfo {
                     ipi_ifindex: via.interface as _,
                     ipi_spec_dst: in_addr { s_addr: u32::from_ne_bytes(local.octets()) },
