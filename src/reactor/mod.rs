@@ -410,6 +410,9 @@ impl Sockets {
             }
             match stream.read(&mut buffer) {
                 Ok(0) => {
+                    // The stream's error is told once: a write of this very turn may have got it.
+                    let written = |(other, error): &(_, Option<OsError>)| error.filter(|_| *other == id);
+                    let broke = broke.or_else(|| self.unfinished.iter().find_map(written));
                     if broke.is_some() {
                         self.close(id, failed(broke, None), endpoint, now);
                     } else {
