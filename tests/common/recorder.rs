@@ -27,7 +27,7 @@ impl Seen {
 }
 
 /// What a test wants done inside `on_message`.
-pub(crate) type Reaction = Box<dyn FnMut(&Device, &Message<'_>, &mut Commands<'_>)>;
+pub(crate) type Reaction = Box<dyn FnMut(&Device, &Message<'_>, &mut Commands<'_>) + Send>;
 
 #[derive(Default)]
 pub(crate) struct Recorder {
