@@ -252,6 +252,13 @@ impl Network {
         result
     }
 
+    /// As [`Self::command`], by an application that wants to know what becomes of it.
+    pub(crate) fn command_tagged(&mut self, to: impl Into<Target>, text: &[u8], tag: u64) -> Result<Queued, SendError> {
+        let result = self.gateway.parts(self.now).1.send_tagged(to, text, tag);
+        self.drain();
+        result
+    }
+
     /// The application removes devices, between two turns.
     pub(crate) fn remove(&mut self, target: impl Into<Target>) -> usize {
         let count = self.gateway.parts(self.now).1.remove(target);

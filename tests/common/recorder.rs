@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use pulsegate::{Commands, ConnectionId, Device, Disconnect, Handler, Message, MessageError, Refusal};
+use pulsegate::{Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal};
 
 /// What a handler was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,7 @@ pub(crate) enum Seen {
     Rejected(ConnectionId, MessageError),
     Disconnect(ConnectionId, SocketAddr, Disconnect),
     Refused(SocketAddr, Refusal),
+    Sent(u64, Delivery),
 }
 
 impl Seen {
@@ -21,7 +22,7 @@ impl Seen {
             Self::Connect(id, _) | Self::Message(id, _) | Self::Rejected(id, _) | Self::Disconnect(id, _, _) => {
                 Some(id)
             }
-            Self::Refused(..) => None,
+            Self::Refused(..) | Self::Sent(..) => None,
         }
     }
 }
@@ -86,6 +87,10 @@ impl Handler for Recorder {
 
     fn on_rejected(&mut self, device: &Device, error: &MessageError, _: &mut Commands<'_>) {
         self.seen.push(Seen::Rejected(device.id(), *error));
+    }
+
+    fn on_sent(&mut self, tag: u64, delivery: Delivery, _: &mut Commands<'_>) {
+        self.seen.push(Seen::Sent(tag, delivery));
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Commands<'_>) {

@@ -11,7 +11,8 @@ use super::common::{Network, Seen, TICK, brief, object, object_of, rejected_samp
 use pulsegate::endpoint::Via;
 use pulsegate::proto::heartbeat::ANSWER;
 use pulsegate::{
-    CloseReason, ConnectionId, Disconnect, FramingFault, MessageError, Reason, SendError, Settings, Stats, Target,
+    CloseReason, ConnectionId, Delivery, Disconnect, FramingFault, MessageError, Reason, SendError, Settings, Stats,
+    Target,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ pub(crate) struct World {
     used: HashSet<ConnectionId>,
     /// When the process was stopped, and for how long.
     jumps: Vec<(Instant, Duration)>,
+    /// Commands by their tags until it is told what has become of them.
+    awaited: HashMap<u64, Awaited>,
     stopped: bool,
     objects: u64,
     steps: u64,
@@ -53,6 +56,13 @@ struct Device {
     queued: Vec<u8>,
     /// How many bytes of them it is known to have received.
     compared: usize,
+}
+
+/// A command that the application wants to hear of.
+struct Awaited {
+    link: usize,
+    /// Where it ends among the commands of its device.
+    end: usize,
 }
 
 /// A part of a device's stream.
@@ -87,6 +97,7 @@ impl World {
             ids: HashMap::new(),
             used: HashSet::new(),
             jumps: Vec::new(),
+            awaited: HashMap::new(),
             stopped: false,
             objects: 0,
             steps: 0,
@@ -337,11 +348,13 @@ impl World {
         let text: Vec<u8> = (0..bytes).map(|n| b'A' + ((self.objects as usize + n) % 26) as u8).collect();
         self.objects += 1;
         let max = self.network.gateway.parts(self.network.now).1.settings().limits.outbox_bytes_max;
-        match self.network.command(self.target(link, by), &text) {
+        let tag = self.objects;
+        match self.network.command_tagged(self.target(link, by), &text, tag) {
             Ok(queued) => {
                 let to = self.ids[&queued.id];
                 assert!(self.stopped || (Some(&to), queued.of) == (meant.last(), meant.len()), "not the newest: {to}");
                 self.devices[to].queued.extend_from_slice(&text);
+                self.awaited.insert(tag, Awaited { link: to, end: self.devices[to].queued.len() });
             }
             Err(SendError::NoSuchDevice) => assert!(self.stopped || meant.is_empty(), "device {link} is there"),
             Err(SendError::Full { waiting, max: told }) => {
@@ -368,6 +381,10 @@ impl World {
                 Seen::Message(id, bytes) => (id, bytes).hash(&mut self.digest),
                 other => format!("{other:?}").hash(&mut self.digest),
             }
+            if let Seen::Sent(tag, delivery) = seen {
+                self.delivered(tag, delivery);
+                continue;
+            }
             let Some(link) = seen.id().map(|id| self.ids.get(&id).copied()) else { continue };
             match (link, seen) {
                 // It is entered when the call has returned.
@@ -379,7 +396,7 @@ impl World {
                     assert_eq!(self.network.links[self.ids[&id]].address, address);
                 }
                 (None, seen) => panic!("of nobody: {seen:?}"),
-                (_, Seen::Refused(..)) => {}
+                (_, Seen::Refused(..) | Seen::Sent(..)) => {}
             }
         }
         if self.steps.is_multiple_of(STEPS_PER_AUDIT) {
@@ -465,6 +482,17 @@ impl World {
         assert!(beats.is_some_and(|bytes| bytes % 9 == 0), "device {link}: commands are lost: {end:?}");
     }
 
+    /// What has become of a command: told once, before the end of its device, and true.
+    fn delivered(&mut self, tag: u64, delivery: Delivery) {
+        let awaited = self.awaited.remove(&tag).unwrap_or_else(|| panic!("{delivery:?} of a command nobody awaits"));
+        let (state, device) = (&self.network.links[awaited.link], &self.devices[awaited.link]);
+        assert!(!device.ended, "device {} has ended before its command is told {delivery:?}", awaited.link);
+        // At most this much of what was taken is of commands, the rest is beats.
+        let sent = awaited.end as u64 <= state.taken;
+        assert!(sent || delivery != Delivery::Sent, "device {}: a command is sent that was not taken", awaited.link);
+        assert!(!state.open || delivery == Delivery::Sent, "device {}: {delivery:?}, and is there", awaited.link);
+    }
+
     /// The object that has come in part: where it began and how much has come.
     fn partial(&self, link: usize) -> Option<(u64, usize)> {
         let delivered = self.network.links[link].delivered;
@@ -522,6 +550,7 @@ impl World {
         self.wait(SECOND);
         self.audit();
         assert!(self.devices.iter().all(|device| device.ended), "some have connected and never ended");
+        assert!(self.awaited.is_empty(), "of some commands nobody was told what became");
         let stats = self.network.stats();
         assert_eq!(stats.received_bytes, booked(&stats), "bytes are lost or booked twice: {stats:?}");
         assert_eq!(stats.accepted, self.used.len() as u64);
