@@ -1,8 +1,9 @@
 //! Many bytes at a time: which of them matter to JSON, as bit masks. Floor 0.
 //!
-//! Everything here states plain facts about bytes and knows nothing of strings, depth or grammar. Blocks are written as
-//! loops over lanes, which compilers turn into vector instructions; short steps are `u64` arithmetic. Bytes are always
-//! read little-endian: bit 0 is the first byte on every target.
+//! Everything here states plain facts about bytes and knows nothing of strings, depth or grammar.
+//! Blocks are written as loops over lanes, which compilers turn into vector instructions; short
+//! steps are `u64` arithmetic. Bytes are always read little-endian: bit 0 is the first byte on
+//! every target.
 
 /// Bytes in one block: one bit each in a `u64`.
 pub(super) const BLOCK: usize = 64;
@@ -40,8 +41,9 @@ impl Masks {
     }
 }
 
-/// Bit k is set where `is` holds for byte k. The answer for byte `8 * row + column` is gathered in bit `row` of lane
-/// `column`, with two rows side by side in 16 lanes; that matrix of 8 by 8 bits is turned at the end.
+/// Bit k is set where `is` holds for byte k. The answer for byte `8 * row + column` is gathered in
+/// bit `row` of lane `column`, with two rows side by side in 16 lanes; that matrix of 8 by 8 bits
+/// is turned at the end.
 #[inline(always)]
 fn mask(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
     let mut lanes = [0; 16];
@@ -67,7 +69,8 @@ const ROW_BITS: [[u8; 16]; 4] = {
     bits
 };
 
-/// Turns a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4 (Hacker's Delight, 7-3).
+/// Turns a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4
+/// (Hacker's Delight, 7-3).
 #[inline(always)]
 fn transposed(mut bits: u64) -> u64 {
     for (shift, pick) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0x0000_CCCC_0000_CCCC), (28, 0x0000_0000_F0F0_F0F0)] {
@@ -82,16 +85,18 @@ fn any(block: &[u8; BLOCK], wanted: u8) -> bool {
     block.iter().fold(0, |found, &byte| found | u8::from(byte == wanted)) != 0
 }
 
-/// How many of the bytes, from the first on, may stand in a JSON string as they are: not `"`, `\` or below 0x20
-/// (RFC 8259, section 7).
+/// How many of the bytes, from the first on, may stand in a JSON string as they are: not `"`, `\`
+/// or below 0x20 (RFC 8259, section 7).
 #[inline(always)]
 pub(super) fn leading_plain(step: &[u8; STEP]) -> usize {
     let word = u64::from_le_bytes(*step);
-    let quotes = word ^ repeat(b'"');
+    // This sends `"` to 0x20 and the control characters among themselves, so that one comparison
+    // finds them all.
+    let low = word ^ repeat(b'"' ^ 0x20);
     let backslashes = word ^ repeat(b'\\');
-    // A byte below the one subtracted borrows and gets its highest bit set. The borrow can spoil only bytes behind it,
-    // and that of a byte from 0x80 on, which none of these is, does not count.
-    let below = quotes.wrapping_sub(repeat(1)) | backslashes.wrapping_sub(repeat(1)) | word.wrapping_sub(repeat(0x20));
+    // A byte below the one subtracted borrows and gets its highest bit set. The borrow can spoil
+    // only bytes behind it. Bytes of 0x80 and above, which have that bit anyway, are no stops.
+    let below = low.wrapping_sub(repeat(0x21)) | backslashes.wrapping_sub(repeat(1));
     (below & !word & repeat(0x80)).trailing_zeros() as usize / 8
 }
 
@@ -99,7 +104,8 @@ pub(super) fn leading_plain(step: &[u8; STEP]) -> usize {
 #[inline(always)]
 pub(super) fn leading_digits(step: &[u8; STEP]) -> usize {
     let word = u64::from_le_bytes(*step) ^ repeat(b'0');
-    // A digit is now 0 to 9, and only another byte gets its highest bit set or carries, to bytes behind it.
+    // A digit is now 0 to 9, and only another byte gets its highest bit set or carries, to bytes
+    // behind it.
     let others = (word.wrapping_add(repeat(0x76)) | word) & repeat(0x80);
     others.trailing_zeros() as usize / 8
 }

@@ -1,6 +1,7 @@
 //! Discovery: which UDP probes are answered, and how many. Floor 0; sends nothing, reads no clock.
 //!
-//! Whoever can forge a sender's address can aim the answers at another. Hence rules on addresses, and limits on rates.
+//! Whoever can forge a sender's address can aim the answers at another. Hence rules on addresses,
+//! and limits on rates.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -24,9 +25,11 @@ pub enum Suppressed {
     Multicast,
     /// It came from `0.0.0.0` or `::`.
     Unspecified,
-    /// It came from this gateway's own socket.
+    /// It came from this gateway's own socket: its port, at the address it came to or at a loopback
+    /// address.
     OwnSocket,
-    /// It is itself a gateway's answer: to answer would let one forged datagram start two gateways on an endless talk.
+    /// It is itself a gateway's answer: to answer would let one forged datagram start two gateways
+    /// on an endless talk.
     OwnReply,
     /// All sources together ask too often.
     Rate,
@@ -66,8 +69,9 @@ impl Suppressed {
     }
 }
 
-/// May a probe that came `from` there be answered with `reply`? `to` is the local address it came to, if that is known,
-/// and `local_port` the port. Call it before the rate is asked, so that what is never answered costs no token.
+/// May a probe that came `from` there be answered with `reply`? `to` is the local address it came
+/// to, if that is known, and `local_port` the port. Call it before the rate is asked, so that what
+/// is never answered costs no token.
 pub fn answerable(
     from: SocketAddr,
     to: Option<IpAddr>,
@@ -91,7 +95,8 @@ pub fn answerable(
     }
 }
 
-/// The one way to write an address: `::ffff:192.0.2.7` is `192.0.2.7`; real IPv6 stays, its scope with it.
+/// The one way to write an address: `::ffff:192.0.2.7` is `192.0.2.7`; real IPv6 stays, its scope
+/// with it.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -101,8 +106,8 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
 
 /// Bounds answers per second: all of them, and those to one source.
 ///
-/// Sources share 256 cells by a seeded hash of their address: nothing grows, nobody can choose his cell, and nobody gets
-/// a full bucket by coming from many addresses and returning. About 4 KiB.
+/// Sources share 256 cells by a seeded hash of their address: nothing grows, nobody can choose his
+/// cell, and nobody gets a full bucket by coming from many addresses and returning. About 4 KiB.
 #[derive(Debug)]
 pub struct RateLimit {
     all: Bucket,
@@ -115,8 +120,9 @@ pub struct RateLimit {
 const CELLS: usize = 256;
 
 impl RateLimit {
-    /// Tokens per second and their most at once (a burst of 0 answers nothing), for all sources and for each cell. All
-    /// buckets begin full. `now_ms` is monotonic, in milliseconds from any start; `seed` should be unknown outside.
+    /// Tokens per second and their most at once (a burst of 0 answers nothing), for all sources and
+    /// for each cell. All buckets begin full. `now_ms` is monotonic, in milliseconds from any
+    /// start; `seed` should be unknown outside.
     pub fn new(per_second: u32, burst: u32, source_per_second: u32, source_burst: u32, now_ms: u64, seed: u64) -> Self {
         let all_rate = Rate { per_second, burst };
         let source_rate = Rate { per_second: source_per_second, burst: source_burst };
@@ -135,7 +141,8 @@ impl RateLimit {
         self.source_rate = Rate { per_second: source_per_second, burst: source_burst };
     }
 
-    /// Takes a token for one answer to `source`, or says whose are lacking; then none is taken from either.
+    /// Takes a token for one answer to `source`, or says whose are lacking; then none is taken from
+    /// either.
     pub fn take(&mut self, source: IpAddr, now_ms: u64) -> Result<(), Suppressed> {
         let cell = &mut self.cells[cell_of(source, self.seed)];
         if !cell.has_token(self.source_rate, now_ms) {
@@ -162,7 +169,8 @@ struct Rate {
     burst: u32,
 }
 
-/// Counts thousandths of tokens, as `per_second` of them come each millisecond: exact, without a remainder to keep.
+/// Counts thousandths of tokens, as `per_second` of them come each millisecond: exact, without a
+/// remainder to keep.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     thousandths: u64,
@@ -260,6 +268,7 @@ mod tests {
         assert_eq!((5335..=1_005_000).map(|now| answered(&mut limit, ip(1), now, 2)).sum::<usize>(), 2999);
         // Time that goes back gives nothing, and takes nothing away.
         assert_eq!(answered(&mut limit, ip(1), 0, 10), 0);
+        assert_eq!(answered(&mut limit, ip(1), 1_005_000, 10), 0);
         assert_eq!(answered(&mut limit, ip(1), u64::MAX, 10), 2);
     }
 

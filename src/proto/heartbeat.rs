@@ -11,8 +11,8 @@ pub const CREDIT: u8 = 5;
 /// From one beat to the next, unless configured otherwise.
 pub const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How many more beats a silent device gets. *Invariant:* `left` never exceeds `full`, so no flood of answers can hide
-/// a later death.
+/// How many more beats a silent device gets. *Invariant:* `left` never exceeds `full`, so no flood
+/// of answers can hide a later death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatCredit {
     left: u8,

@@ -1,11 +1,15 @@
 //! Checks that one object is JSON (RFC 8259) and finds its top-level `Type`, in one pass. Floor 0.
 //!
-//! A general parser would build or skip values; this one only walks over them: iteratively, the open containers kept as
-//! bits of one number, without allocation. It does not look at UTF-8, which has been checked before.
+//! A general parser would build or skip values; this one only walks over them: iteratively, the
+//! open containers kept as bits of one number, without allocation. It does not look at UTF-8, which
+//! has been checked before.
 
 use std::{borrow::Cow, ops::Range};
 
-use super::block::{self, STEP};
+use super::{
+    block::{self, STEP},
+    escapes::unescape,
+};
 
 /// Containers that may be open at once, the object itself among them.
 pub(super) const DEPTH_MAX: u32 = 127;
@@ -40,11 +44,15 @@ pub(super) struct Fault {
     pub(super) detail: &'static str,
 }
 
-/// Walks over the object at the start of `input`. Of `plain` it is known that no `"`, `\` or control character stands
-/// in it.
-#[inline(never)]
+/// Walks over the object at the start of `input`. Of `plain` it is known that no `"`, `\` or
+/// control character stands in it.
 pub(super) fn walk<'a>(input: &'a [u8], plain: &Range<u32>) -> Result<Walked<'a>, Fault> {
-    Walk { bytes: input, at: 0 }.object(plain)
+    let known = Known {
+        bytes: input.len(),
+        left_before: input.len().saturating_sub(plain.start as usize),
+        left_behind: input.len().saturating_sub(plain.end as usize),
+    };
+    Rest(input).object(&known).map_err(|Stop { left, detail }| Fault { at: input.len() - left, detail })
 }
 
 /// Walks over `object`, behind which nothing may stand.
@@ -56,17 +64,31 @@ pub(super) fn check<'a>(object: &'a [u8], plain: &Range<u32>) -> Result<Type<'a>
     Ok(walked.found)
 }
 
-/// A place in the text. What is not inlined takes it by value and gives a new place, so that it stays in registers.
-#[derive(Clone, Copy)]
-struct Walk<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// What is known of the text from the start.
+struct Known {
+    /// Its length.
+    bytes: usize,
+    /// How much is left where the plain range begins, and where it ends.
+    left_before: usize,
+    left_behind: usize,
 }
 
-impl<'a> Walk<'a> {
+/// The walk stopped with so many bytes left.
+struct Stop {
+    left: usize,
+    detail: &'static str,
+}
+
+/// What is left of the text: the walk's only state besides what is open. As no more than a slice it
+/// stays in registers, where an index into one would be checked, and spilt, at every turn.
+#[derive(Clone, Copy)]
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
     /// The object that begins here.
-    fn object(mut self, plain: &Range<u32>) -> Result<Walked<'a>, Fault> {
-        // What closes the innermost container, and what lies around it: a bit each, 1 for an object, 0 for an array.
+    fn object(mut self, known: &Known) -> Result<Walked<'a>, Stop> {
+        // What closes the innermost container, and what lies around it: a bit each, 1 for an
+        // object, 0 for an array.
         let mut closer = b'}';
         let mut around = 0_u128;
         let mut depth = 1;
@@ -74,59 +96,61 @@ impl<'a> Walk<'a> {
         let mut found = Type::Missing;
         self.expect(b'{', "expected '{'")?;
         if self.token() == b'}' {
-            return Ok(Walked { bytes: self.at + 1, depth, found });
+            self.skip(1);
+            return Ok(Walked { bytes: known.bytes - self.0.len(), depth, found });
         }
         loop {
             // A member or an element begins.
             if closer == b'}' {
-                let start = self.at_token();
+                self.token();
                 self.expect(b'"', "expected a key")?;
-                let escapes = self.string(plain)?;
-                let is_type = depth == 1 && says_type(&self.bytes[start + 1..self.at - 1], escapes);
-                self.at_token();
+                let key = self;
+                let escapes = self.string(known)?;
+                let is_type = depth == 1 && key.says_type(escapes);
+                self.token();
                 self.expect(b':', "expected ':'")?;
                 if is_type {
-                    self.note_type(start, &mut found)?;
+                    self.note_type(key, known, &mut found)?;
                 }
             }
             match self.token() {
                 b'"' => {
-                    self.at += 1;
-                    self.string(plain)?;
+                    self.skip(1);
+                    self.string(known)?;
                 }
                 opener @ (b'{' | b'[') => {
                     if depth == DEPTH_MAX {
-                        return Err(self.fault("nested too deep"));
+                        return Err(self.stop("nested too deep"));
                     }
                     around = around << 1 | u128::from(closer == b'}');
                     // In ASCII, '}' stands two behind '{', and ']' behind '['.
                     closer = opener + 2;
                     depth += 1;
                     deepest = deepest.max(depth);
-                    self.at += 1;
+                    self.skip(1);
                     if self.token() != closer {
                         continue;
                     }
                 }
-                b't' => self.at = self.literal(b"true")?,
-                b'f' => self.at = self.literal(b"false")?,
-                b'n' => self.at = self.literal(b"null")?,
+                b't' => self = self.literal(b"true")?,
+                b'f' => self = self.literal(b"false")?,
+                b'n' => self = self.literal(b"null")?,
                 first => self.number(first)?,
             }
             // It has ended, and perhaps what contains it has too.
             loop {
                 let byte = self.token();
                 if byte == b',' {
-                    self.at += 1;
+                    self.skip(1);
                     break;
                 }
                 if byte != closer {
-                    return Err(self.fault(if closer == b'}' { "expected ',' or '}'" } else { "expected ',' or ']'" }));
+                    return Err(self.stop(if closer == b'}' { "expected ',' or '}'" } else { "expected ',' or ']'" }));
                 }
-                self.at += 1;
+                self.skip(1);
                 depth -= 1;
                 if depth == 0 {
-                    return Ok(Walked { bytes: self.at, depth: deepest, found });
+                    return Ok(Walked { bytes: known.bytes - self.0.len(), depth: deepest, found });
                 }
                 closer = if around & 1 != 0 { b'}' } else { b']' };
                 around >>= 1;
@@ -134,155 +158,171 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes a top-level `Type`, whose key stands at `key` and whose value comes next. Only looks ahead.
+    /// Notes a top-level `Type`, the text of whose `key` is given, and whose value comes next. Only
+    /// looks ahead.
     #[inline(never)]
-    fn note_type(mut self, key: usize, found: &mut Type<'a>) -> Result<(), Fault> {
+    fn note_type(mut self, key: Self, known: &Known, found: &mut Type<'a>) -> Result<(), Stop> {
         *found = match found {
             Type::Missing if self.token() == b'"' => {
-                self.at += 1;
-                let start = self.at;
-                let escapes = self.string(&(0..0))?;
-                let raw = &self.bytes[start..self.at - 1];
+                self.skip(1);
+                let value = self;
+                let escapes = self.string(known)?;
+                let raw = &value.0[..value.0.len() - self.0.len() - 1];
                 if escapes {
-                    let unpaired = |at| Fault { at: start + at, detail: "unpaired surrogate in Type" };
+                    let unpaired = |at| Stop { left: value.0.len() - at, detail: "unpaired surrogate in Type" };
                     Type::String(unescape(raw).map_err(unpaired)?.into())
                 } else {
                     Type::String(raw.into())
                 }
             }
-            Type::Missing => Type::Other(self.at),
-            Type::String(_) | Type::Other(_) => Type::Twice(key),
-            Type::Twice(first) => Type::Twice(*first),
+            Type::Missing => Type::Other(known.bytes - self.0.len()),
+            Type::String(_) | Type::Other(_) => Type::Twice(known.bytes - key.0.len() - 1),
+            Type::Twice(at) => Type::Twice(*at),
         };
         Ok(())
     }
 
+    /// Whether a key, from behind its first quote, says `Type`, in whatever spelling.
+    #[inline(always)]
+    fn says_type(self, escapes: bool) -> bool {
+        if escapes { self.says_type_escaped() } else { self.0.starts_with(b"Type\"") }
+    }
+
+    #[cold]
+    fn says_type_escaped(self) -> bool {
+        // The longest spelling escapes each letter. The first quote behind it is the key's, as none
+        // of them is one.
+        let longest = &self.0[..self.0.len().min(4 * r"\u0054".len() + 1)];
+        let end = longest.iter().position(|byte| *byte == b'"');
+        end.is_some_and(|end| unescape(&longest[..end]).is_ok_and(|key| key == b"Type"))
+    }
+
     /// A string from behind its first quote (section 7). Says whether there are escapes in it.
     #[inline(always)]
-    fn string(&mut self, plain: &Range<u32>) -> Result<bool, Fault> {
+    fn string(&mut self, known: &Known) -> Result<bool, Stop> {
         let mut escapes = false;
         loop {
-            self.plain(plain);
-            match self.peek() {
+            match self.plain(known) {
                 b'"' => {
-                    self.at += 1;
+                    self.skip(1);
                     return Ok(escapes);
                 }
-                b'\\' => self.at = self.escape()?,
-                _ => return Err(self.fault("control character in a string")),
+                b'\\' => *self = self.escape()?,
+                _ => return Err(self.stop("control character in a string")),
             }
             escapes = true;
         }
     }
 
-    /// Goes to the first byte that may not stand in a string as it is, or to the end.
+    /// Goes to the first byte that may not stand in a string as it is, or to the end; gives that
+    /// byte, or 0.
     #[inline(always)]
-    fn plain(&mut self, known: &Range<u32>) {
+    fn plain(&mut self, known: &Known) -> u8 {
         for _ in 0..STEPS_BEFORE_LEAP {
-            let Some(step) = self.bytes[self.at..].first_chunk() else {
-                self.at = self.plain_bytes();
-                return;
+            let Some(step) = self.0.first_chunk() else {
+                break;
             };
             let plain = block::leading_plain(step);
-            self.at += plain;
-            if plain < STEP {
-                return;
+            self.skip(plain);
+            if let Some(&stop) = step.get(plain) {
+                return stop;
             }
         }
-        self.at = self.plain_leap(known);
+        *self = self.plain_leap(known);
+        self.peek()
     }
 
+    /// The same for long strings, and where the text ends.
     #[inline(never)]
-    fn plain_leap(mut self, known: &Range<u32>) -> usize {
-        if known.contains(&(self.at as u32)) {
-            self.at = known.end as usize;
+    fn plain_leap(mut self, known: &Known) -> Self {
+        if (known.left_behind..=known.left_before).contains(&self.0.len()) {
+            self.skip(self.0.len() - known.left_behind);
         }
-        let stretch = block::stretch(self.bytes.get(self.at..).unwrap_or_default());
-        if stretch.printable { self.at + stretch.bytes } else { self.plain_bytes() }
-    }
-
-    #[inline(never)]
-    fn plain_bytes(self) -> usize {
-        let rest = &self.bytes[self.at..];
-        self.at + rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\').unwrap_or(rest.len())
+        let stretch = block::stretch(self.0);
+        let control = if stretch.printable { None } else { self.0.iter().position(|byte| *byte < 0x20) };
+        self.skip(control.unwrap_or(stretch.bytes));
+        self
     }
 
     /// A backslash and what belongs to it.
-    fn escape(mut self) -> Result<usize, Fault> {
-        self.at += 1;
+    fn escape(mut self) -> Result<Self, Stop> {
+        self.skip(1);
         match self.peek() {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
             b'u' => {
                 for _ in 0..4 {
-                    self.at += 1;
+                    self.skip(1);
                     if !self.peek().is_ascii_hexdigit() {
-                        return Err(self.fault("expected four hexadecimal digits"));
+                        return Err(self.stop("expected four hexadecimal digits"));
                     }
                 }
-                self.at += 1;
             }
-            _ => return Err(self.fault("unknown escape in a string")),
+            _ => return Err(self.stop("unknown escape in a string")),
         }
-        Ok(self.at)
+        self.skip(1);
+        Ok(self)
     }
 
     /// A number (section 6), or nothing that a value could be.
     #[inline(always)]
-    fn number(&mut self, first: u8) -> Result<(), Fault> {
+    fn number(&mut self, first: u8) -> Result<(), Stop> {
         match first {
-            b'-' => self.at += 1,
+            b'-' => self.skip(1),
             b'0'..=b'9' => {}
-            _ => return Err(self.fault("expected a value")),
+            _ => return Err(self.stop("expected a value")),
         }
         if self.peek() == b'0' {
-            self.at += 1;
+            self.skip(1);
         } else {
             self.digits()?;
         }
         if let b'.' | b'e' | b'E' = self.peek() {
-            self.at = self.fraction()?;
+            *self = self.fraction()?;
         }
         Ok(())
     }
 
     /// What may follow a number's whole part.
-    fn fraction(mut self) -> Result<usize, Fault> {
+    fn fraction(mut self) -> Result<Self, Stop> {
         if self.peek() == b'.' {
-            self.at += 1;
+            self.skip(1);
             self.digits()?;
         }
         if let b'e' | b'E' = self.peek() {
-            self.at += 1;
+            self.skip(1);
             if let b'+' | b'-' = self.peek() {
-                self.at += 1;
+                self.skip(1);
             }
             self.digits()?;
         }
-        Ok(self.at)
+        Ok(self)
     }
 
     /// One digit or more.
     #[inline(always)]
-    fn digits(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        if let Some(step) = self.bytes[start..].first_chunk() {
-            self.at += block::leading_digits(step);
+    fn digits(&mut self) -> Result<(), Stop> {
+        if !self.peek().is_ascii_digit() {
+            return Err(self.stop("expected a digit"));
         }
-        if self.at == start || self.at == start + STEP {
-            while self.peek().is_ascii_digit() {
-                self.at += 1;
+        while let Some(step) = self.0.first_chunk() {
+            let digits = block::leading_digits(step);
+            self.skip(digits);
+            if digits < STEP {
+                return Ok(());
             }
         }
-        if self.at == start { Err(self.fault("expected a digit")) } else { Ok(()) }
+        while self.peek().is_ascii_digit() {
+            self.skip(1);
+        }
+        Ok(())
     }
 
-    fn literal(mut self, word: &[u8]) -> Result<usize, Fault> {
-        let rest = &self.bytes[self.at..];
-        if rest.starts_with(word) {
-            return Ok(self.at + word.len());
+    fn literal(mut self, word: &[u8]) -> Result<Self, Stop> {
+        if let Some(rest) = self.0.strip_prefix(word) {
+            return Ok(Self(rest));
         }
-        self.at += rest.iter().zip(word).take_while(|(byte, letter)| byte == letter).count();
-        Err(self.fault("expected true, false or null"))
+        self.skip(self.0.iter().zip(word).take_while(|(byte, letter)| byte == letter).count());
+        Err(self.stop("expected true, false or null"))
     }
 
     /// Skips space (section 2); gives the byte behind it, and 0 at the end.
@@ -293,91 +333,38 @@ impl<'a> Walk<'a> {
             if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return byte;
             }
-            self.at += 1;
+            self.skip(1);
         }
     }
 
-    /// Skips space; gives the place behind it.
     #[inline(always)]
-    fn at_token(&mut self) -> usize {
-        self.token();
-        self.at
-    }
-
-    #[inline(always)]
-    fn expect(&mut self, byte: u8, detail: &'static str) -> Result<(), Fault> {
+    fn expect(&mut self, byte: u8, detail: &'static str) -> Result<(), Stop> {
         if self.peek() != byte {
-            return Err(self.fault(detail));
+            return Err(self.stop(detail));
         }
-        self.at += 1;
+        self.skip(1);
         Ok(())
     }
 
     /// The next byte; 0, which is never right, at the end.
     #[inline(always)]
     fn peek(self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
+        self.0.first().copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, bytes: usize) {
+        self.0 = &self.0[bytes..];
     }
 
     #[cold]
-    fn fault(self, detail: &'static str) -> Fault {
-        let at_end = self.at == self.bytes.len();
-        Fault { at: self.at, detail: if at_end { "unexpected end" } else { detail } }
+    fn stop(self, detail: &'static str) -> Stop {
+        Stop { left: self.0.len(), detail: if self.0.is_empty() { "unexpected end" } else { detail } }
     }
 }
 
 /// Steps through a string before it counts as a long one.
 const STEPS_BEFORE_LEAP: usize = 8;
-
-/// Whether a key says `Type`, in whatever spelling.
-#[inline(always)]
-fn says_type(raw: &[u8], escapes: bool) -> bool {
-    if escapes { says_type_escaped(raw) } else { raw == b"Type" }
-}
-
-#[cold]
-fn says_type_escaped(raw: &[u8]) -> bool {
-    let longest = 4 * r"\u0054".len();
-    raw.len() <= longest && unescape(raw).is_ok_and(|key| key == b"Type")
-}
-
-/// Decodes the escapes of a string whose grammar is right. The error is where a surrogate stands without its other half.
-fn unescape(raw: &[u8]) -> Result<Vec<u8>, usize> {
-    let mut text = Vec::with_capacity(raw.len());
-    let mut at = 0;
-    while let Some(&byte) = raw.get(at) {
-        let letter = if byte == b'\\' { raw.get(at + 1) } else { None };
-        let Some(letter) = letter else {
-            text.push(byte);
-            at += 1;
-            continue;
-        };
-        at += 2;
-        text.push(match letter {
-            b'b' => 0x08,
-            b'f' => 0x0C,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                at -= 2;
-                let units = utf16_unit(raw, at).into_iter().chain(utf16_unit(raw, at + 6));
-                let Some(Ok(char)) = char::decode_utf16(units).next() else { return Err(at) };
-                text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-                at += 6 * char.len_utf16();
-                continue;
-            }
-            &itself => itself,
-        });
-    }
-    Ok(text)
-}
-
-/// The number in `\uXXXX`, if that stands there.
-fn utf16_unit(raw: &[u8], at: usize) -> Option<u16> {
-    let digits = raw.get(at..at + 6)?.strip_prefix(br"\u")?;
-    digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
-}
 
 #[cfg(test)]
 mod tests {
@@ -520,8 +507,9 @@ mod tests {
         }
     }
 
-    /// `serde_json` skips a value by the same grammar: numbers of any size, lone surrogates too. It tells an end that
-    /// comes too early from a wrong byte, but in numbers, which therefore get another digit.
+    /// `serde_json` skips a value by the same grammar: numbers of any size, lone surrogates too. It
+    /// tells an end that comes too early from a wrong byte, but in numbers, which therefore get
+    /// another digit.
     fn check_against_serde(text: &str) -> bool {
         let is_valid = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
         let may_go_on = |text: &str| {

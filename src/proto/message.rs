@@ -1,4 +1,5 @@
-//! One object, checked: UTF-8, depth, JSON, and its `Type`. Floor 0; its content is never made into a tree of values.
+//! One object, checked: UTF-8, depth, JSON, and its `Type`. Floor 0; its content is never made into
+//! a tree of values.
 
 use std::{borrow::Cow, error, fmt, str};
 
@@ -47,8 +48,9 @@ impl Kind {
 }
 
 impl<'a> Message<'a> {
-    /// Checks an object. Of several things wrong with it the first in the order of [`Reason::ALL`] is told, wherever it
-    /// stands. `object_depth_max` is 1 to 127; above that it means 127. Allocates only for a `Type` with escapes.
+    /// Checks an object. Of several things wrong with it the first in the order of [`Reason::ALL`]
+    /// is told, wherever it stands. `object_depth_max` is 1 to 127; above that it means 127.
+    /// Allocates only for a `Type` with escapes.
     pub fn check(object: &Object<'a>, object_depth_max: u32) -> Result<Self, MessageError> {
         let Object { bytes, offset, .. } = *object;
         let error = |reason, at, detail| MessageError { reason, offset: offset + at as u64, detail };
@@ -72,8 +74,12 @@ impl<'a> Message<'a> {
         };
         let type_name = match found {
             json::Type::String(name) => name,
-            json::Type::Twice(at) => return Err(error(Reason::DuplicateType, at, "Type for the second time")),
-            json::Type::Other(at) => return Err(error(Reason::TypeNotString, at, "Type is not a string")),
+            json::Type::Twice(at) => {
+                return Err(error(Reason::DuplicateType, at, "Type for the second time"));
+            }
+            json::Type::Other(at) => {
+                return Err(error(Reason::TypeNotString, at, "Type is not a string"));
+            }
             json::Type::Missing => return Err(error(Reason::NoType, 0, "no Type")),
         };
         // A part of what was found to be UTF-8, between two quotes: this cannot fail.
@@ -111,7 +117,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Finds the brace or bracket that is the first to be open together with `depth_max` others; counts as the splitter does.
+/// Finds the brace or bracket that is the first to be open together with `depth_max` others; counts
+/// as the splitter does.
 #[cold]
 fn opener_beyond(bytes: &[u8], depth_max: u32) -> usize {
     let (mut braces, mut brackets) = (0_u32, 0_u32);
@@ -140,7 +147,8 @@ fn opener_beyond(bytes: &[u8], depth_max: u32) -> usize {
 pub struct MessageError {
     /// Why.
     pub reason: Reason,
-    /// Where in the connection's stream: the first byte at fault, or of the value, key or object at fault.
+    /// Where in the connection's stream: the first byte at fault, or of the value, key or object at
+    /// fault.
     pub offset: u64,
     /// What was wrong, or was expected, at that place.
     pub detail: &'static str,
@@ -201,7 +209,8 @@ mod tests {
     use super::*;
     use crate::proto::splitter::Splitter;
 
-    /// Puts `input` 10 bytes into a stream, whole and cut everywhere, and gives kind and type, or reason and offset.
+    /// Puts `input` 10 bytes into a stream, whole and cut everywhere, and gives kind and type, or
+    /// reason and offset.
     fn check_with(input: &[u8], depth_max: u32, expected: Result<(Kind, &str), (Reason, u64)>) {
         let stream = [b"          ", input].concat();
         for cut in 10..=stream.len() {
@@ -239,7 +248,7 @@ mod tests {
         check(r#"{"Type":"status"}"#, Ok((Kind::Other, "status")));
         check(r#"{"Type":"温度"}"#, Ok((Kind::Other, "温度")));
         check(r#"{"Type":""}"#, Ok((Kind::Other, "")));
-        let picture = format!(r#"{{"Name":"é","Data":"{}","Note":"é","Type":"Project"}}"#, "/9j/".repeat(1500));
+        let picture = format!(r#"{{"Name":"é","Data":"{}","Note":"é","Type":"Project"}}"#, "/9j/".repeat(60));
         check(&picture, Ok((Kind::Project, "Project")));
     }
 
@@ -258,9 +267,11 @@ mod tests {
         check_with(b"{\"a\":[[,\"\xFF\"}", 2, Err((Reason::InvalidUtf8, 9)));
         check_with(b"{\"a\":\"\xC3\xA9\xE6\xB8\"}", 2, Err((Reason::InvalidUtf8, 8)));
         let picture = format!("{{\"Data\":\"{}\"}}", "/9j/".repeat(50));
-        check_with(&[&picture.as_bytes()[..150], b"\xE6\xB8", &picture.as_bytes()[150..]].concat(), 9, {
-            Err((Reason::InvalidUtf8, 150))
-        });
+        check_with(
+            &[&picture.as_bytes()[..150], b"\xE6\xB8", &picture.as_bytes()[150..]].concat(),
+            9,
+            Err((Reason::InvalidUtf8, 150)),
+        );
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(127), "]".repeat(127));
         check_with(deep.as_bytes(), 1000, Err((Reason::TooDeep, 5 + 126)));
     }

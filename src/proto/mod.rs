@@ -7,13 +7,16 @@
 //! * [`heartbeat`] counts how much silence a device has left;
 //! * [`discovery`] says which UDP probes may be answered, and how many.
 //!
-//! Beneath them: `json`, the grammar of RFC 8259 in one pass, and `block`, bytes looked at many at a time.
+//! Beneath them: `scan` finds an object's end, `json` checks the grammar of RFC 8259 in one pass,
+//! `escapes` decodes, and `block` looks at many bytes at a time.
 
 mod block;
 pub mod discovery;
+mod escapes;
 pub mod heartbeat;
 mod json;
 pub mod message;
+mod scan;
 pub mod splitter;
 #[cfg(test)]
 mod testing;

@@ -1,19 +1,18 @@
-//! Cuts a byte stream without framing into JSON objects. Floor 0; knows braces and strings, no other JSON.
+//! Cuts a byte stream without framing into JSON objects. Floor 0.
 //!
-//! The one sound boundary is the byte after the brace that closes the outermost object. *Invariant:* the same bytes give
-//! the same objects, the same fault and the same offsets, however they are cut into reads; every byte is scanned once.
+//! The one sound boundary is the byte after the brace that closes the outermost object; braces and
+//! strings decide it, no other JSON does. *Invariant:* the same bytes give the same objects, the
+//! same fault and the same offsets, however they are cut into reads, in time linear in the bytes.
 //!
-//! Blocks of 64 bytes become bit masks, in which one shift-and-xor tells all bytes inside strings from those outside.
-//! Long strings are leapt over. The end of an input, and blocks of a rare kind, go byte by byte.
+//! A short object that lies whole in the input and is valid, as nearly all are, is told by the walk
+//! that checks it: one pass gives both its end and the verdict. All others are scanned.
 
 use std::{error, fmt, mem, ops::Range};
 
-use super::{
-    block::{self, BLOCK, Masks},
-    json,
-};
+use super::{json, scan::Scan};
 
-/// The splitter of one connection. Between objects it holds no heap; after an error it must not be used again.
+/// The splitter of one connection. Between objects it holds no heap; after an error it must not be
+/// used again.
 #[derive(Debug, Default)]
 pub struct Splitter {
     /// Bytes consumed since the connection began.
@@ -24,8 +23,9 @@ pub struct Splitter {
 
 const _: () = assert!(size_of::<Splitter>() <= 16);
 
-/// One whole object: from `{` to its `}`. Its content is unchecked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One whole object: from `{` to its `}`. What stands between them is for
+/// [`Message::check`](super::Message::check).
+#[derive(Clone, Debug)]
 pub struct Object<'a> {
     /// The bytes as they were sent.
     pub bytes: &'a [u8],
@@ -35,11 +35,21 @@ pub struct Object<'a> {
     pub depth: u32,
     /// No byte is 0x80 or above.
     pub ascii: bool,
-    /// Some range of `bytes` that is printable ASCII without `"` and `\`, often the picture: no need to look there again.
+    /// Some range of `bytes` that is printable ASCII without `"` and `\`, often the picture: no
+    /// need to look there again.
     pub(super) plain: Range<u32>,
     /// What the walk has found, if it has been over the object already, and the object is JSON.
     pub(super) valid: Option<json::Type<'a>>,
 }
+
+/// The same bytes at the same place: all else follows from them, or is how they came to be known.
+impl PartialEq for Object<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.offset, self.bytes) == (other.offset, other.bytes)
+    }
+}
+
+impl Eq for Object<'_> {}
 
 impl Splitter {
     /// The splitter of a connection that has just begun.
@@ -49,27 +59,30 @@ impl Splitter {
 
     /// Takes what is left of a read: gives the bytes used, and the object if one ended there.
     ///
-    /// Call it with the rest until it gives `None`, even when the rest is empty: then all is used, and what was lent
-    /// is free again. An object that lies whole in `input` is lent from there. One that was cut is gathered on the heap,
-    /// never in more than `object_bytes_max` bytes; big allocations come from `spare`, and go back there for the next.
+    /// Call it with the rest until it gives `None`, even when the rest is empty: then all is used,
+    /// and what was lent is free again. An object that lies whole in `input` is lent from there.
+    /// One that was cut is gathered on the heap, never in more than `object_bytes_max` bytes; big
+    /// allocations come from `spare`, and go back there for the next.
     ///
-    /// An object of more than `object_bytes_max` bytes is a fault as soon as its first byte too many has come.
+    /// An object of more than `object_bytes_max` bytes is a fault as soon as its first byte too
+    /// many has come.
     pub fn push<'a>(
         &'a mut self,
         input: &'a [u8],
         object_bytes_max: u32,
         spare: &mut Vec<u8>,
     ) -> Result<(usize, Option<Object<'a>>), SplitError> {
-        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.lent) {
-            self.recycle(spare);
-        }
         let max = object_bytes_max as usize;
-        if self.unfinished.as_ref().is_some_and(|unfinished| !unfinished.is_mark()) {
-            return self.resume(input, max, spare);
+        match &self.unfinished {
+            Some(unfinished) if unfinished.lent => self.recycle(spare),
+            Some(unfinished) if !unfinished.is_mark() => return self.resume(input, max, spare),
+            _ => {}
         }
         let padding = self.skip_padding(input)?;
         let input = &input[padding..];
-        let Some(&first) = input.first() else { return Ok((padding, None)) };
+        let Some(&first) = input.first() else {
+            return Ok((padding, None));
+        };
         if first != b'{' {
             return Err(SplitError { fault: SplitFault::Garbage(first), offset: self.offset });
         }
@@ -101,8 +114,8 @@ impl Splitter {
         self.offset
     }
 
-    /// Where the unfinished object starts in the stream, and how many bytes of it have come. (A part of a byte order
-    /// mark counts as one, so that a connection cannot rest on it for ever.)
+    /// Where the unfinished object starts in the stream, and how many bytes of it have come. (A
+    /// part of a byte order mark counts as one, so that a connection cannot rest on it for ever.)
     pub fn unfinished(&self) -> Option<(u64, usize)> {
         let unfinished = self.unfinished.as_ref().filter(|unfinished| !unfinished.lent)?;
         let bytes = if unfinished.is_mark() { self.offset as usize } else { unfinished.tail.len() };
@@ -114,7 +127,8 @@ impl Splitter {
         self.unfinished.as_ref().map_or(0, |unfinished| size_of::<Unfinished>() + unfinished.tail.capacity())
     }
 
-    /// The object at the start of `input`, if it lies there whole, is not long, and is JSON.
+    /// The object at the start of `input`, if it lies there whole, is not long, and is JSON. Then
+    /// its braces balance where the walk ends and nowhere before, so the scan would give the same.
     fn valid_object<'a>(&self, input: &'a [u8]) -> Option<Object<'a>> {
         let walked = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0)).ok()?;
         let bytes = &input[..walked.bytes];
@@ -134,7 +148,9 @@ impl Splitter {
         max: usize,
         spare: &mut Vec<u8>,
     ) -> Result<(usize, Option<Object<'a>>), SplitError> {
-        let Some(unfinished) = &mut self.unfinished else { return Ok((0, None)) };
+        let Some(unfinished) = &mut self.unfinished else {
+            return Ok((0, None));
+        };
         let before = unfinished.tail.len();
         let (object, next) = input.split_at(input.len().min(max.saturating_sub(before)));
         let end = unfinished.scan.run(object, before);
@@ -159,8 +175,8 @@ impl Splitter {
         Ok(mark + padding)
     }
 
-    /// Skips a byte order mark (RFC 3629, section 6). Within it, `offset` is also the number of its bytes that have
-    /// come. One that breaks off with a wrong byte is garbage from its first byte.
+    /// Skips a byte order mark (RFC 3629, section 6). Within it, `offset` is also the number of its
+    /// bytes that have come. One that breaks off with a wrong byte is garbage from its first byte.
     fn skip_mark(&mut self, input: &[u8]) -> Result<usize, SplitError> {
         let rest = &BYTE_ORDER_MARK[self.offset as usize..];
         let used = input.iter().zip(rest).take_while(|(byte, mark)| byte == mark).count();
@@ -179,7 +195,9 @@ impl Splitter {
     /// Frees what was lent; a good allocation becomes the spare one.
     #[cold]
     fn recycle(&mut self, spare: &mut Vec<u8>) {
-        let Some(Unfinished { mut tail, .. }) = self.unfinished.take().map(|unfinished| *unfinished) else { return };
+        let Some(Unfinished { mut tail, .. }) = self.unfinished.take().map(|unfinished| *unfinished) else {
+            return;
+        };
         if tail.capacity() > spare.capacity() && tail.capacity() <= SPARE_BYTES_MAX {
             tail.clear();
             *spare = tail;
@@ -190,7 +208,8 @@ impl Splitter {
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// No bigger allocation is kept for later.
 const SPARE_BYTES_MAX: usize = 256 * 1024;
-/// The spare allocation serves a tail of at least one part in this of its size, so that few bytes never hold many.
+/// The spare allocation serves a tail of at least one part in this of its size, so that few bytes
+/// never hold many.
 const SPARE_PER_TAIL_MAX: usize = 8;
 /// The walk is tried on no more than this, so that a cut or faulty object costs little more for it.
 const WALK_BYTES_MAX: usize = 4096;
@@ -210,7 +229,8 @@ impl Unfinished {
         self.tail.is_empty()
     }
 
-    /// Copies `bytes` behind what has come. Capacity doubles, so the copying stays linear, but never beyond `max`.
+    /// Copies `bytes` behind what has come. Capacity doubles, so the copying stays linear, but
+    /// never beyond `max`.
     fn append(&mut self, bytes: &[u8], max: usize, spare: &mut Vec<u8>) {
         let tail = &mut self.tail;
         let need = tail.len() + bytes.len();
@@ -229,156 +249,8 @@ impl Unfinished {
     }
 }
 
-/// What is known of an object up to some byte.
-#[derive(Clone, Debug, Default)]
-struct Scan {
-    /// Open now, outside strings.
-    braces: u32,
-    /// Open now, outside strings; those closed too often do not count.
-    brackets: u32,
-    /// The most that were open at once, braces and brackets together.
-    depth: u32,
-    /// The next byte is inside a string.
-    quoted: bool,
-    /// The next byte follows an escaping backslash.
-    escaped: bool,
-    /// A byte of 0x80 or above has come.
-    high: bool,
-    /// See [`Object::plain`].
-    plain: Range<u32>,
-}
-
-impl Scan {
-    fn object<'a>(&self, bytes: &'a [u8], offset: u64) -> Object<'a> {
-        Object { bytes, offset, depth: self.depth, ascii: !self.high, plain: self.plain.clone(), valid: None }
-    }
-
-    /// Reads on, `before` bytes into the object; gives where behind its last brace the object has ended, if it has.
-    fn run(&mut self, input: &[u8], before: usize) -> Option<usize> {
-        let mut at = 0;
-        while let Some(block) = input[at..].first_chunk() {
-            let masks = Masks::of(block);
-            if let Some(end) = self.block(&masks, block) {
-                return Some(at + end);
-            }
-            at += if self.quoted && masks.quotes | masks.backslashes == 0 {
-                self.leap(&input[at..], before + at)
-            } else {
-                BLOCK
-            };
-        }
-        // The last, partial block is read as the end of a whole one where there is one.
-        let rest = &input[at..];
-        let end = match input.last_chunk() {
-            Some(block) if !rest.is_empty() => self.block(&Masks::of(block).without_first(BLOCK - rest.len()), rest),
-            _ => self.bytes(rest),
-        };
-        end.map(|end| at + end)
-    }
-
-    /// Skips what follows in a string: a block at least, as one without end or escape has been seen.
-    fn leap(&mut self, input: &[u8], at: usize) -> usize {
-        let stretch = block::stretch(input);
-        self.high |= !stretch.ascii;
-        if stretch.printable && stretch.ascii {
-            let (start, end) = (at as u32, (at + stretch.bytes) as u32);
-            if start == self.plain.end {
-                self.plain.end = end;
-            } else if end - start > self.plain.end - self.plain.start {
-                self.plain = start..end;
-            }
-        }
-        stretch.bytes
-    }
-
-    /// Reads 1 to 64 bytes by their masks.
-    #[inline(always)]
-    fn block(&mut self, masks: &Masks, bytes: &[u8]) -> Option<usize> {
-        let (escaped, escaped_next) = escaped(masks.backslashes, self.escaped);
-        let quoted = parity(masks.quotes & !escaped) ^ if self.quoted { u64::MAX } else { 0 };
-        // A backslash outside strings escapes nothing, but has just been taken for one that does.
-        if masks.backslashes & !quoted != 0 {
-            return self.bytes(bytes);
-        }
-        let mut brackets = masks.brackets & !quoted;
-        while brackets != 0 {
-            let at = brackets.trailing_zeros() as usize;
-            brackets &= brackets - 1;
-            if self.bracket(bytes[at]) {
-                self.high |= !bytes[..=at].is_ascii();
-                return Some(at + 1);
-            }
-        }
-        self.quoted = quoted >> (BLOCK - 1) != 0;
-        self.escaped = if bytes.len() < BLOCK { escaped >> bytes.len() & 1 != 0 } else { escaped_next };
-        self.high |= !bytes.is_ascii();
-        None
-    }
-
-    /// Reads byte by byte: the rule itself, for few bytes and for those that the masks cannot tell.
-    #[inline(never)]
-    fn bytes(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (at, &byte) in bytes.iter().enumerate() {
-            let ends = match byte {
-                _ if mem::take(&mut self.escaped) => false,
-                b'"' => {
-                    self.quoted = !self.quoted;
-                    false
-                }
-                b'\\' => {
-                    self.escaped = self.quoted;
-                    false
-                }
-                b'{' | b'}' | b'[' | b']' if !self.quoted => self.bracket(byte),
-                _ => false,
-            };
-            self.high |= byte >= 0x80;
-            if ends {
-                return Some(at + 1);
-            }
-        }
-        None
-    }
-
-    /// Counts a brace or bracket outside strings; says whether the object has ended with it.
-    #[inline(always)]
-    fn bracket(&mut self, byte: u8) -> bool {
-        match byte {
-            b'{' => self.braces += 1,
-            b'[' => self.brackets += 1,
-            b'}' => self.braces -= 1,
-            _ => self.brackets = self.brackets.saturating_sub(1),
-        }
-        self.depth = self.depth.max(self.braces + self.brackets);
-        self.braces == 0
-    }
-}
-
-/// Which bytes follow an escaping backslash: a run of them escapes by turns. `first` says it of the first byte; the
-/// second answer says it of the byte behind the block.
-#[inline(always)]
-fn escaped(backslashes: u64, first: bool) -> (u64, bool) {
-    const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
-    let first = u64::from(first);
-    if backslashes == 0 {
-        return (first, false);
-    }
-    // The subtraction borrows through each run and leaves every other bit of it, counted from its start (simdjson).
-    let starts = backslashes & !first;
-    let turns = (starts << 1 | ODD).wrapping_sub(starts) ^ ODD;
-    (turns ^ (backslashes | first), (turns & backslashes) >> (BLOCK - 1) != 0)
-}
-
-/// Bit k says whether an odd number of bits is set in 0..=k. Of quotes: the string with its first quote, not its last.
-#[inline(always)]
-fn parity(mut bits: u64) -> u64 {
-    for shift in [1, 2, 4, 8, 16, 32] {
-        bits ^= bits << shift;
-    }
-    bits
-}
-
-/// The stream cannot be cut further: all that was whole has been given, and nothing behind this will be.
+/// The stream cannot be cut further: all that was whole has been given, and nothing behind this
+/// will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitError {
     /// What was wrong.
@@ -406,7 +278,9 @@ impl fmt::Display for SplitError {
 impl fmt::Display for SplitFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Garbage(byte @ 0x21..=0x7E) => write!(f, "expected an object, found '{}'", char::from(byte)),
+            Self::Garbage(byte @ 0x21..=0x7E) => {
+                write!(f, "expected an object, found '{}'", char::from(byte))
+            }
             Self::Garbage(byte) => write!(f, "expected an object, found byte 0x{byte:02X}"),
             Self::TooLarge => f.write_str("object too large"),
         }
@@ -423,7 +297,8 @@ mod tests {
     /// Offset, depth, ascii and bytes.
     type Seen = (u64, u32, bool, Vec<u8>);
 
-    /// All objects of a stream, then its fault or, if there is none, its end and what is unfinished there.
+    /// All objects of a stream, then its fault or, if there is none, its end and what is unfinished
+    /// there.
     #[derive(Debug, PartialEq)]
     struct Outcome {
         objects: Vec<Seen>,
@@ -440,7 +315,9 @@ mod tests {
             loop {
                 let (used, object) = match splitter.push(rest, max, &mut spare) {
                     Ok(pushed) => pushed,
-                    Err(error) => return Outcome { objects, end: Err(error) },
+                    Err(error) => {
+                        return Outcome { objects, end: Err(error) };
+                    }
                 };
                 rest = &rest[used..];
                 let Some(object) = object else { break };
@@ -468,8 +345,12 @@ mod tests {
         if stream.first() == Some(&0xEF) {
             for (index, mark) in BYTE_ORDER_MARK.iter().enumerate() {
                 match stream.get(index) {
-                    None => return Outcome { objects, end: Ok((index as u64, Some((0, index)))) },
-                    Some(byte) if byte != mark => return Outcome { objects, end: garbage(0xEF, 0) },
+                    None => {
+                        return Outcome { objects, end: Ok((index as u64, Some((0, index)))) };
+                    }
+                    Some(byte) if byte != mark => {
+                        return Outcome { objects, end: garbage(0xEF, 0) };
+                    }
                     Some(_) => at = index + 1,
                 }
             }
@@ -478,7 +359,9 @@ mod tests {
             while at < stream.len() && b" \t\n\r\0".contains(&stream[at]) {
                 at += 1;
             }
-            let Some(&first) = stream.get(at) else { return Outcome { objects, end: Ok((at as u64, None)) } };
+            let Some(&first) = stream.get(at) else {
+                return Outcome { objects, end: Ok((at as u64, None)) };
+            };
             if first != b'{' {
                 return Outcome { objects, end: garbage(first, at) };
             }

@@ -1,0 +1,65 @@
+//! Decodes the escapes of JSON strings (RFC 8259, section 7). Floor 0.
+
+/// Decodes the escapes of a string whose grammar is right. The error is where a surrogate stands
+/// without its other half.
+pub(super) fn unescape(raw: &[u8]) -> Result<Vec<u8>, usize> {
+    let mut text = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        let letter = if byte == b'\\' { raw.get(at + 1) } else { None };
+        let Some(letter) = letter else {
+            text.push(byte);
+            at += 1;
+            continue;
+        };
+        at += 2;
+        text.push(match letter {
+            b'b' => 0x08,
+            b'f' => 0x0C,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                at -= 2;
+                let units = utf16_unit(raw, at).into_iter().chain(utf16_unit(raw, at + 6));
+                let Some(Ok(char)) = char::decode_utf16(units).next() else {
+                    return Err(at);
+                };
+                text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                at += 6 * char.len_utf16();
+                continue;
+            }
+            &itself => itself,
+        });
+    }
+    Ok(text)
+}
+
+/// The number in `\uXXXX`, if that stands there.
+fn utf16_unit(raw: &[u8], at: usize) -> Option<u16> {
+    let digits = raw.get(at..at + 6)?.strip_prefix(br"\u")?;
+    digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes() {
+        for (raw, expected) in [
+            ("", Ok("")),
+            ("plain é", Ok("plain é")),
+            (r#"\"\/\b\f\n\r\t"#, Ok("\"/\u{8}\u{c}\n\r\t")),
+            (r"\u0054\u00E9\u6e29x", Ok("Té温x")),
+            (r"\ud83d\ude00\uD83D\uDE00", Ok("😀😀")),
+            (r"a\ud83d", Err(1)),
+            (r"\ude00\ud83d", Err(0)),
+            (r"\u0041\ud83d\u0041", Err(6)),
+            (r"\ud83d\n0041", Err(0)),
+        ] {
+            let expected = expected.map(|text: &str| text.as_bytes().to_vec());
+            assert_eq!(unescape(raw.as_bytes()), expected, "{raw}");
+        }
+    }
+}
