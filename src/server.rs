@@ -66,7 +66,26 @@ impl Builder {
     ///
     /// # Errors
     /// If a setting is out of its bounds, or an address cannot be had.
-    pub fn build<H: Handler>(self, handler: H) -> Result<Server<H>, Error> {
+    pub fn build<H: Handler>(mut self, handler: H) -> Result<Server<H>, Error> {
+        if self.listen.is_empty() {
+            self.listen.push((Ipv6Addr::UNSPECIFIED, TCP_PORT).into());
+        }
+        let (listen, discovery) = (std::mem::take(&mut self.listen), std::mem::take(&mut self.discovery));
+        let mut server = self.build_unbound(handler)?;
+        for address in listen {
+            server.listen(address)?;
+        }
+        for address in discovery {
+            server.listen_udp(address)?;
+        }
+        Ok(server)
+    }
+
+    /// As [`Self::build`], but opens no socket: [`Server::listen`] and [`Server::listen_udp`] do.
+    ///
+    /// # Errors
+    /// If a setting is out of its bounds.
+    pub fn build_unbound<H: Handler>(self, handler: H) -> Result<Server<H>, Error> {
         self.settings.check().map_err(Error::Settings)?;
         let reactor = Reactor::new(self.budget).map_err(Error::Loop)?;
         let seed = RandomState::new().hash_one(0);
@@ -79,15 +98,6 @@ impl Builder {
             next_listener: 0,
         };
         server.gateway.name_interfaces(interface_name);
-        for &address in &self.listen {
-            server.listen(address)?;
-        }
-        if self.listen.is_empty() {
-            server.listen((Ipv6Addr::UNSPECIFIED, TCP_PORT).into())?;
-        }
-        for &address in &self.discovery {
-            server.listen_udp(address)?;
-        }
         Ok(server)
     }
 }
@@ -220,19 +230,25 @@ impl<H: Handler> Server<H> {
     /// Stops listening on a TCP or UDP address; the devices that came by it stay.
     pub fn unlisten(&mut self, id: ListenerId) {
         self.reactor.close_listener(id);
-        self.gateway.remove_discovery(id);
+        self.gateway.remove_listener(id);
         self.listeners.retain(|(listener, _)| *listener != id);
         self.discovery.retain(|(socket, _)| *socket != id);
         self.local.retain(|listener| *listener != id);
     }
 
-    /// Takes local processes from a Unix socket; they come to [`Handler::on_local`].
+    /// Takes local processes from a Unix socket, for each of which at most `outbox_bytes_max` bytes may
+    /// wait; they come to [`Handler::on_local`].
     ///
     /// # Errors
     /// If it cannot be registered.
-    pub fn listen_local(&mut self, listener: std::os::unix::net::UnixListener) -> Result<ListenerId, Error> {
+    pub fn listen_local(
+        &mut self,
+        listener: std::os::unix::net::UnixListener,
+        outbox_bytes_max: usize,
+    ) -> Result<ListenerId, Error> {
         let id = self.new_listener();
         self.reactor.listen_local(id, listener).map_err(Error::Loop)?;
+        self.gateway.add_local(id, outbox_bytes_max);
         self.local.push(id);
         Ok(id)
     }

@@ -44,6 +44,8 @@ pub struct Gateway<H> {
     requests: remote::Requests,
     /// The UDP sockets and the ports they are bound to.
     discovery_ports: Vec<(ListenerId, u16)>,
+    /// The listeners of local processes, and how much may wait for each of those.
+    local_outboxes: Vec<(ListenerId, usize)>,
     /// While stopping: the slot up to which devices have been told.
     stop_cursor: u32,
 }
@@ -57,6 +59,7 @@ impl<H: Handler> Gateway<H> {
             core: Core::new(settings, now, seed),
             requests: remote::Requests::new(),
             discovery_ports: Vec::new(),
+            local_outboxes: Vec::new(),
             stop_cursor: 0,
         }
     }
@@ -88,9 +91,19 @@ impl<H: Handler> Gateway<H> {
         self.discovery_ports.push((socket, local.port()));
     }
 
-    /// Forgets a datagram socket.
-    pub fn remove_discovery(&mut self, socket: ListenerId) {
-        self.discovery_ports.retain(|(id, _)| *id != socket);
+    /// Tells of a listener that local processes come to, and how many bytes may wait for each.
+    pub fn add_local(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
+        self.local_outboxes.push((listener, outbox_bytes_max));
+    }
+
+    /// Forgets a listener or datagram socket.
+    pub fn remove_listener(&mut self, listener: ListenerId) {
+        self.discovery_ports.retain(|(id, _)| *id != listener);
+        self.local_outboxes.retain(|(id, _)| *id != listener);
+    }
+
+    fn local_outbox_bytes(&self, listener: ListenerId) -> usize {
+        self.local_outboxes.iter().find(|(id, _)| *id == listener).map_or(0, |&(_, bytes)| bytes)
     }
 
     /// Makes room for a local stream for which at most `outbox_bytes_max` may wait; `None` where no
@@ -182,7 +195,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let address = match peer {
             Peer::Internet(address) => canonical(address),
             Peer::Local(credentials) => {
-                let id = self.core.attach(LOCAL_OUTBOX_BYTES)?;
+                let id = self.core.attach(self.local_outbox_bytes(listener))?;
                 self.tell(|handler, gateway| handler.on_local(id, Local::Opened(listener, credentials), gateway));
                 return Some(id);
             }
@@ -404,9 +417,6 @@ impl<H: Handler> Endpoint for Gateway<H> {
         [tick, core.wake_at].into_iter().flatten().min()
     }
 }
-
-/// Bytes that may wait for a local process that has connected.
-const LOCAL_OUTBOX_BYTES: usize = 1 << 20;
 
 /// The time that ticks are told from, for those who show ticks to people.
 impl<H> Gateway<H> {

@@ -37,6 +37,13 @@ impl App {
         self.stdout = Some(follower);
     }
 
+    /// Writes no more events to standard output.
+    pub(crate) fn leave_stdout(&mut self, gateway: &mut Commands<'_>) {
+        if let Some(stdout) = self.stdout.take() {
+            gateway.close(stdout.stream);
+        }
+    }
+
     /// The `listening` event.
     pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Commands<'_>) {
         if let Some(stdout) = &mut self.stdout {

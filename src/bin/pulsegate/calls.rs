@@ -48,6 +48,7 @@ pub(crate) const CALLS: &[Call] = &[
             with("control", "PATH|off", "the control socket"),
             with("events", "-|none", "write events to standard output, or nowhere"),
             with("log-level", "LEVEL", "off, error, warn, info, debug or trace"),
+            flag("print-config", "print every value and where it comes from, and end"),
         ],
     },
     Call { name: "devices", arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
@@ -72,6 +73,12 @@ pub(crate) const CALLS: &[Call] = &[
     Call { name: "stats", arguments: "", about: "show counters, memory and uptime", options: &[JSON, CONTROL] },
     Call { name: "reload", arguments: "", about: "have the gateway read its configuration again", options: &[CONTROL] },
     Call { name: "stop", arguments: "", about: "stop the gateway", options: &[CONTROL] },
+    Call {
+        name: "check-config",
+        arguments: "[FILE]",
+        about: "check a configuration without running it",
+        options: &[flag("defaults", "print a file with every default, to begin with")],
+    },
     Call {
         name: "discover",
         arguments: "",

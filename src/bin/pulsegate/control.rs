@@ -92,7 +92,12 @@ impl Control {
     }
 
     /// Tells an asker how a reload has come out.
-    pub(crate) fn reloaded(&mut self, asker: Asker, result: &Result<Value, String>, gateway: &mut Commands<'_>) {
+    pub(crate) fn reloaded(
+        &mut self,
+        asker: Asker,
+        result: &Result<Vec<&'static str>, String>,
+        gateway: &mut Commands<'_>,
+    ) {
         match result {
             Ok(changed) => accept(gateway, asker, json!({ "changed": changed })),
             Err(error) => refuse(gateway, asker, ("bad_configuration", error.clone())),

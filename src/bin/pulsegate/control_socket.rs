@@ -7,11 +7,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use log::{info, warn};
-use nix::unistd::geteuid;
-use pulsegate::Server;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Group, chown, geteuid};
+use pulsegate::{ListenerId, Server};
 
 use crate::app::App;
-use crate::config::{Config, ControlPath};
+use crate::config::{Config, Control};
 
 /// Where the control socket is, unless told otherwise: none, if this user has no place for it.
 pub(crate) fn default_path() -> Option<PathBuf> {
@@ -21,17 +22,20 @@ pub(crate) fn default_path() -> Option<PathBuf> {
     std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("pulsegate.sock"))
 }
 
-/// The socket's name, which goes when the gateway does.
-pub(crate) struct ControlSocket(PathBuf);
+/// The socket, whose name goes when the gateway does.
+pub(crate) struct ControlSocket {
+    listener: ListenerId,
+    path: PathBuf,
+}
 
 impl ControlSocket {
     /// Opens the control socket that the configuration asks for. One that was not asked for by name
     /// is not insisted on, except where another gateway answers on it.
     pub(crate) fn open(server: &mut Server<App>, config: &Config) -> Result<Option<Self>, String> {
         let (path, insist) = match &config.control {
-            ControlPath::Off => return Ok(None),
-            ControlPath::At(path) => (path.clone(), true),
-            ControlPath::Default => match default_path() {
+            Control::Off => return Ok(None),
+            Control::Path(path) => (path.clone(), true),
+            Control::Default => match default_path() {
                 Some(path) => (path, false),
                 None => {
                     info!("no control socket: XDG_RUNTIME_DIR is not set");
@@ -42,10 +46,10 @@ impl ControlSocket {
         let shown = path.display().to_string();
         if UnixStream::connect(&path).is_ok() {
             return Err(format!(
-                "another gateway answers on the control socket {shown}; give this one --control PATH or off"
+                "another gateway answers on the control socket {shown}; give this one --control PATH or --control off"
             ));
         }
-        let listener = match bind(&path, config.control_mode, insist) {
+        let listener = match bind(&path, config, insist) {
             Ok(listener) => listener,
             Err(error) if insist => return Err(format!("cannot open the control socket {shown}: {error}")),
             Err(error) => {
@@ -53,22 +57,27 @@ impl ControlSocket {
                 return Ok(None);
             }
         };
-        server.listen_local(listener).map_err(|e| e.to_string())?;
-        Ok(Some(Self(path)))
+        let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
+        Ok(Some(Self { listener, path }))
+    }
+
+    /// Takes no more clients; those that are connected stay.
+    pub(crate) fn close(self, server: &mut Server<App>) {
+        server.unlisten(self.listener);
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            warn!("the control socket {} could not be removed: {error}", self.0.display());
+        if let Err(error) = fs::remove_file(&self.path) {
+            warn!("the control socket {} could not be removed: {error}", self.path.display());
         }
     }
 }
 
-/// Binds the socket, in place of a file that nobody answers on. Its own directory below /run is made
-/// where there is none; others are the administrator's.
-fn bind(path: &Path, mode: u32, insist: bool) -> io::Result<UnixListener> {
+/// Binds the socket, in place of a file that nobody answers on. The directory of the default path is
+/// made where there is none; others are the administrator's.
+fn bind(path: &Path, config: &Config, insist: bool) -> io::Result<UnixListener> {
     if let (false, Some(directory)) = (insist, path.parent()) {
         fs::create_dir_all(directory)?;
     }
@@ -76,7 +85,14 @@ fn bind(path: &Path, mode: u32, insist: bool) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    // Nobody may connect before mode and group are what they should be.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path);
+    umask(before);
+    if let Some(name) = &config.control_group {
+        let group = Group::from_name(name)?.ok_or_else(|| io::Error::other(format!("there is no group {name:?}")))?;
+        chown(path, None, Some(group.gid))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(config.control_mode))?;
+    listener
 }

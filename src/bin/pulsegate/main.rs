@@ -9,18 +9,20 @@ mod control_socket;
 mod discover;
 mod events;
 mod logging;
+mod reload;
 mod serve;
 mod show;
 mod stats;
 mod stdio;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use calls::Given;
 use client::Ask;
-use config::{Config, ControlPath, Events};
+use config::Config;
 
 /// Why the program ends without having done what it was asked to, with a sentence for people.
 #[derive(Debug)]
@@ -46,10 +48,12 @@ impl Failure {
         }
     }
 
+    /// What is said of it. Errors of the configuration begin with their place, as editors expect it.
     fn sentence(&self) -> String {
         match self {
-            Self::Failed(text) | Self::NoGateway(text) | Self::Config(text) => text.clone(),
-            Self::Usage(text) => format!("{text}; see 'pulsegate --help'"),
+            Self::Failed(text) | Self::NoGateway(text) => format!("pulsegate: {text}"),
+            Self::Usage(text) => format!("pulsegate: {text}; see 'pulsegate --help'"),
+            Self::Config(text) => text.clone(),
         }
     }
 }
@@ -59,7 +63,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // If standard error is gone, there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "pulsegate: {}", failure.sentence());
+            let _ = writeln!(std::io::stderr(), "{}", failure.sentence());
             ExitCode::from(failure.code())
         }
     }
@@ -75,6 +79,15 @@ fn run() -> Result<(), Failure> {
     let json = given("json").is_some();
     let ask = match name {
         "serve" => return serve(&options),
+        "check-config" if given("defaults").is_some() => return say(&Config::defaults_file()),
+        "check-config" => {
+            let file = match &arguments[..] {
+                [] => None,
+                [file] => Some(Path::new(file)),
+                _ => return Err(Failure::Usage("check-config takes one FILE".into())),
+            };
+            return load(file, &[]).map(drop);
+        }
         "discover" => {
             let timeout = given("timeout").map_or(Ok(Duration::from_secs(2)), seconds)?;
             let port = given("port")
@@ -116,31 +129,37 @@ fn seconds(text: &str) -> Result<Duration, Failure> {
     known.ok_or_else(|| Failure::Usage(format!("{text:?} is not a number of seconds")))
 }
 
-fn serve(options: &[(&str, String)]) -> Result<(), Failure> {
-    let wrong = |name: &str, value: &str| Failure::Usage(format!("--{name} {value:?} is not understood"));
-    let mut config = Config::default();
-    config.listen.clear();
-    for (name, value) in options {
-        let wrong = || wrong(name, value);
-        match *name {
-            "listen" => config.listen.push(value.parse().map_err(|_| wrong())?),
-            "discovery" if value == "off" => config.discovery.clear(),
-            "discovery" => config.discovery = vec![value.parse().map_err(|_| wrong())?],
-            "control" if value == "off" => config.control = ControlPath::Off,
-            "control" => config.control = ControlPath::At(value.into()),
-            "events" => {
-                config.events = match value.as_str() {
-                    "-" => Events::Stdout,
-                    "none" => Events::None,
-                    _ => return Err(wrong()),
-                }
-            }
-            "log-level" => config.log_level = value.parse().map_err(|_| wrong())?,
-            _ => {}
-        }
+fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
+    let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    let sources = Sources {
+        file: given("config").map(PathBuf::from),
+        overrides: options
+            .iter()
+            .filter_map(|(name, value)| Some((Config::key_of_option(name)?, value.clone())))
+            .collect(),
+    };
+    let config = sources.load()?;
+    if given("print-config").is_some() {
+        return say(&config.print());
     }
     logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
-    serve::run(&config).map_err(Failure::Failed)
+    serve::run(config, sources).map_err(Failure::Failed)
+}
+
+/// What the configuration is read from, now and at every reload.
+pub(crate) struct Sources {
+    file: Option<PathBuf>,
+    overrides: Vec<(&'static str, String)>,
+}
+
+impl Sources {
+    fn load(&self) -> Result<Config, Failure> {
+        load(self.file.as_deref(), &self.overrides)
+    }
+}
+
+fn load(file: Option<&Path>, overrides: &[(&'static str, String)]) -> Result<Config, Failure> {
+    Config::load(file, std::env::vars_os(), overrides).map_err(|e| Failure::Config(e.to_string()))
 }
 
 /// Prints to standard output. That its reader has gone is no failure of ours.

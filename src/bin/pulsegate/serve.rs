@@ -8,38 +8,87 @@ use std::sync::atomic::AtomicBool;
 
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pulsegate::{Builder, ConnectionId, Io, Server};
+use pulsegate::{ConnectionId, Io, ListenerId, Server};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::Sources;
 use crate::app::App;
 use crate::config::{Config, Events};
 use crate::control_socket::ControlSocket;
 use crate::events::{Filter, Follower};
 use crate::stdio::Output;
 
+/// A gateway that runs, and what it was made from.
+pub(crate) struct Daemon {
+    pub(crate) server: Server<App>,
+    pub(crate) config: Config,
+    pub(crate) sources: Sources,
+    pub(crate) control: Option<ControlSocket>,
+    /// The addresses of the configuration, and what listens there.
+    pub(crate) listeners: Vec<(SocketAddr, ListenerId)>,
+}
+
 /// Runs the gateway until it is told to stop. The error is a sentence for people.
-pub(crate) fn run(config: &Config) -> Result<(), String> {
+pub(crate) fn run(config: Config, sources: Sources) -> Result<(), String> {
     raise_descriptor_limit(config.settings.limits.connections_max);
-    let mut server = open(config).map_err(|e| e.to_string())?;
-    watch_signals(&mut server).map_err(|e| format!("signals cannot be watched: {e}"))?;
-    if config.events == Events::Stdout {
-        follow_stdout(&mut server, config).map_err(|e| format!("standard output cannot be used: {e}"))?;
+    let mut daemon = Daemon::open(config, sources)?;
+    daemon.announce();
+    while daemon.server.turn().map_err(|e| e.to_string())? {
+        daemon.server.handler_mut().figures.longest_turn = daemon.server.longest_turn();
+        daemon.reload_if_asked();
     }
-    let control = ControlSocket::open(&mut server, config)?;
-    announce(&mut server);
-    while server.turn().map_err(|e| e.to_string())? {
-        server.handler_mut().figures.longest_turn = server.longest_turn();
-    }
-    drop(control);
     info!("stopped");
     Ok(())
 }
 
-fn open(config: &Config) -> Result<Server<App>, pulsegate::Error> {
-    let builder = Server::builder().settings(config.settings.clone());
-    let builder = config.listen.iter().fold(builder, |builder, &address| builder.listen(address));
-    let builder: Builder = config.discovery.iter().fold(builder, |builder, &address| builder.discovery(address));
-    builder.build(App::default())
+impl Daemon {
+    fn open(config: Config, sources: Sources) -> Result<Self, String> {
+        let mut server = Server::builder()
+            .settings(config.settings.clone())
+            .build_unbound(App::default())
+            .map_err(|e| e.to_string())?;
+        watch_signals(&mut server).map_err(|e| format!("signals cannot be watched: {e}"))?;
+        let mut daemon = Self { server, config: config.clone(), sources, control: None, listeners: Vec::new() };
+        for &address in &config.listen {
+            daemon.listeners.push((address, daemon.server.listen(address).map_err(|e| e.to_string())?));
+        }
+        for &address in &config.discovery {
+            daemon.listeners.push((address, daemon.server.listen_udp(address).map_err(|e| e.to_string())?));
+        }
+        if config.events == Events::Stdout {
+            daemon.follow_stdout(&config)?;
+        }
+        daemon.control = ControlSocket::open(&mut daemon.server, &config)?;
+        Ok(daemon)
+    }
+
+    /// Has events written to standard output, whatever it is.
+    pub(crate) fn follow_stdout(&mut self, config: &Config) -> Result<(), String> {
+        let unusable = |error: &dyn std::fmt::Display| format!("standard output cannot be used: {error}");
+        let io = match Output::open(io::stdout(), 1).map_err(|e| unusable(&e))? {
+            Output::Socket(fd) => Io::from(UnixStream::from(fd)),
+            Output::File(file) => Io::File(file),
+        };
+        let stream = self.server.attach(io, config.consumer_bytes_max()).map_err(|e| unusable(&e))?;
+        self.server.handler_mut().follow_stdout(Follower::new(stream, Filter::default()));
+        Ok(())
+    }
+
+    /// The `listening` events: one for each TCP address, with the UDP addresses beside them.
+    fn announce(&mut self) {
+        let tcp: Vec<SocketAddr> = self.server.listen_addresses().collect();
+        let udp: Vec<SocketAddr> = self.server.discovery_addresses().collect();
+        let (app, mut gateway) = self.server.parts();
+        for line in 0..tcp.len().max(udp.len()) {
+            let (tcp, udp) = (tcp.get(line).copied(), udp.get(line).copied());
+            app.listening(tcp, udp, &mut gateway);
+        }
+        let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match list(&udp).as_str() {
+            "" => info!("listening on TCP {}, discovery off", list(&tcp)),
+            udp => info!("listening on TCP {}, UDP {udp}", list(&tcp)),
+        }
+    }
 }
 
 /// Two streams carry signals into the loop: one asks for a stop, the other for a reload. The second
@@ -66,38 +115,6 @@ fn signal_stream(server: &mut Server<App>, signals: &[i32]) -> io::Result<Connec
         signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
     }
     server.attach(Io::from(ours), 0).map_err(io::Error::other)
-}
-
-/// Has events written to standard output, whatever it is.
-fn follow_stdout(server: &mut Server<App>, config: &Config) -> io::Result<()> {
-    let io = match Output::open(io::stdout(), 1)? {
-        Output::Socket(fd) => Io::from(UnixStream::from(fd)),
-        Output::File(file) => Io::File(file),
-    };
-    // An object as long as may be must fit, with what stands around it.
-    let room = config.events_buffer.max(config.settings.limits.object_bytes_max as usize + EVENT_EXTRA_BYTES);
-    let stream = server.attach(io, room).map_err(io::Error::other)?;
-    server.handler_mut().follow_stdout(Follower::new(stream, Filter::default()));
-    Ok(())
-}
-
-/// Room for what an event has besides the object.
-const EVENT_EXTRA_BYTES: usize = 4 << 10;
-
-/// The `listening` events: one for each TCP address, with the UDP addresses beside them.
-fn announce(server: &mut Server<App>) {
-    let tcp: Vec<SocketAddr> = server.listen_addresses().collect();
-    let udp: Vec<SocketAddr> = server.discovery_addresses().collect();
-    let (app, mut gateway) = server.parts();
-    for line in 0..tcp.len().max(udp.len()) {
-        let (tcp, udp) = (tcp.get(line).copied(), udp.get(line).copied());
-        app.listening(tcp, udp, &mut gateway);
-    }
-    let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match list(&udp).as_str() {
-        "" => info!("listening on TCP {}, discovery off", list(&tcp)),
-        udp => info!("listening on TCP {}, UDP {udp}", list(&tcp)),
-    }
 }
 
 /// Every device takes a descriptor: asks for as many as the system allows.

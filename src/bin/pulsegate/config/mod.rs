@@ -81,6 +81,8 @@ const FILE: &str = "/etc/pulsegate/pulsegate.toml";
 /// Names the file, where the command line does not.
 const FILE_VARIABLE: &str = "PULSEGATE_CONFIG";
 
+/// Room for what an event has besides the object.
+const EVENT_EXTRA_BYTES: usize = 4 << 10;
 const EVENTS_BUFFER: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 30;
 const EVENTS_BUFFER_BOUND: &str = "be from 4KiB to 1GiB";
 
@@ -210,6 +212,23 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of events that may wait for one reader, such that the longest object fits with what an
+    /// event says besides.
+    pub(crate) fn consumer_bytes_max(&self) -> usize {
+        self.events_buffer.max(self.settings.limits.object_bytes_max as usize + EVENT_EXTRA_BYTES)
+    }
+
+    /// The key that an option of the command line, named without its dashes, sets.
+    pub(crate) fn key_of_option(option: &str) -> Option<&'static str> {
+        let sets = |key: &&Key| key.option.and_then(|name| name.strip_prefix("--")) == Some(option);
+        KEYS.iter().find(sets).map(|key| key.name)
+    }
+
+    /// The names of the keys whose values differ.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<&'static str> {
+        KEYS.iter().filter(|key| (key.show)(self) != (key.show)(other)).map(|key| key.name).collect()
     }
 
     fn origin(&self, name: &str) -> &Origin {
