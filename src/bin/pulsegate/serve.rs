@@ -125,7 +125,8 @@ fn raise_descriptor_limit(connections_max: usize) {
     });
     match limit {
         Ok(limit) if limit < connections_max as u64 + OWN_DESCRIPTORS => {
-            warn!("only {limit} descriptors are allowed: fewer than {connections_max} devices can connect");
+            let possible = limit.saturating_sub(OWN_DESCRIPTORS);
+            warn!("{limit} descriptors are allowed: about {possible} of {connections_max} devices can connect");
         }
         Ok(_) => {}
         Err(error) => warn!("the limit on descriptors cannot be raised: {error}"),
