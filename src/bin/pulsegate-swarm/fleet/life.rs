@@ -1,0 +1,156 @@
+//! How a device's connections begin and end.
+
+use std::time::Instant;
+
+use super::{Fleet, Wish};
+use crate::device::{ACTION, Device, Phase, Report};
+use crate::faults::Fault;
+use crate::schedule::{LIVED, NEVER, back_off, first_due, next_due};
+use crate::tally::Cause;
+
+impl Device {
+    /// Whether the reactor holds a stream for it.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Up)
+    }
+}
+
+impl Fleet {
+    /// It is this device's turn to dial.
+    pub(super) fn dial(&mut self, index: u32, now: Instant) {
+        let device = &mut self.devices[index as usize];
+        device.generation = device.generation.wrapping_add(1);
+        device.phase = Phase::Connecting;
+        device.since = self.clock.micros(now);
+        self.tally.dials += 1;
+        self.tally.connecting += 1;
+        self.wishes.push_back(Wish::Connect(index));
+    }
+
+    /// Its connection is up.
+    pub(super) fn connected(&mut self, index: u32, now: Instant) {
+        let (micros, millis) = (self.clock.micros(now), self.clock.millis(now));
+        let id = self.id(index);
+        let periods = self.periods(index);
+        let device = &mut self.devices[index as usize];
+        let tally = &mut self.tally;
+        tally.connecting -= 1;
+        tally.connects += 1;
+        tally.reconnects += u64::from(device.was_up);
+        tally.up += 1;
+        tally.up_max = tally.up_max.max(tally.up);
+        tally.connect_us.saturating_record(u64::from(micros.wrapping_sub(device.since)));
+        device.was_up = true;
+        device.phase = Phase::Up;
+        device.since = micros;
+        if self.ending {
+            return;
+        }
+        for (due, period) in device.due.iter_mut().zip(periods) {
+            *due = first_due(millis, period, self.plan.load.together, &mut self.rng);
+        }
+        device.due[ACTION] = match device.fault {
+            Some(Fault::Reset) => millis + 1_000 + self.rng.below(9_000),
+            Some(Fault::Spam) => millis + SPAM_PERIOD,
+            _ => NEVER,
+        };
+        if device.fault == Some(Fault::NeverRead) {
+            self.unread.push(id);
+        }
+        if periods[..3] != [NEVER; 3] {
+            device.report(Report::Project);
+        }
+        self.rearm(index);
+        self.offer(index);
+    }
+
+    /// How often the device reports. A faulty one does even in an idle fleet, or there would be
+    /// nothing to see of its fault; a silent one never does, since any report shows life.
+    fn periods(&self, index: u32) -> [u32; 3] {
+        match self.devices[index as usize].fault {
+            Some(Fault::Silent) => [NEVER; 3],
+            Some(_) if self.plan.load.is_idle() => [1_000, NEVER, NEVER],
+            _ => self.plan.load.periods(),
+        }
+    }
+
+    /// One of the device's timers is due.
+    pub(super) fn due(&mut self, index: u32, now: u32) {
+        let periods = self.periods(index);
+        let device = &mut self.devices[index as usize];
+        for (timer, report) in [Report::Performance, Report::Status, Report::Picture].into_iter().enumerate() {
+            if device.due[timer] <= now {
+                device.due[timer] = next_due(device.due[timer], periods[timer], now);
+                if !self.ending && !device.report(report) {
+                    self.tally.skipped += 1;
+                }
+            }
+        }
+        let action = &mut device.due[ACTION];
+        if *action <= now {
+            *action = NEVER;
+            self.act(index, now);
+        }
+        self.offer(index);
+    }
+
+    /// What a device does besides reporting.
+    fn act(&mut self, index: u32, now: u32) {
+        let device = &mut self.devices[index as usize];
+        match (device.phase, device.fault) {
+            (Phase::Down, _) if !self.ending => {
+                device.phase = Phase::Queued;
+                self.dials.push(index);
+            }
+            (Phase::Up, Some(Fault::Reset)) => {
+                device.own_end = true;
+                self.wishes.push_back(Wish::Close(index, true));
+            }
+            (Phase::Up, Some(Fault::Spam)) if !self.ending => {
+                device.flood = true;
+                device.due[ACTION] = now + SPAM_PERIOD;
+            }
+            (Phase::Up, _) => device.held = false,
+            _ => {}
+        }
+    }
+
+    /// The dial came to nothing.
+    pub(super) fn dial_failed(&mut self, index: u32, cause: Cause, now: Instant) {
+        self.tally.connecting -= 1;
+        if !self.devices[index as usize].own_end {
+            self.tally.failed_dials[cause as usize] += 1;
+        }
+        self.again(index, now);
+    }
+
+    /// A connection that was up is over.
+    pub(super) fn cut(&mut self, index: u32, cause: Cause, now: Instant) {
+        let device = &mut self.devices[index as usize];
+        self.tally.up -= 1;
+        // Those that the end of the run closes are not cut.
+        if !(self.ending && device.own_end) {
+            self.tally.cut(device.fault, cause);
+        }
+        if self.clock.micros(now).wrapping_sub(device.since) / 1000 >= LIVED {
+            device.failures = 0;
+        }
+        self.again(index, now);
+    }
+
+    /// Dials again after a while.
+    fn again(&mut self, index: u32, now: Instant) {
+        let device = &mut self.devices[index as usize];
+        device.clear();
+        device.phase = Phase::Down;
+        device.failures = device.failures.saturating_add(1);
+        if !self.ending {
+            let wait = back_off(device.failures, &mut self.rng);
+            device.due[ACTION] = self.clock.millis(now).saturating_add(wait);
+        }
+        self.rearm(index);
+    }
+}
+
+/// Milliseconds from one flood of heartbeats to the next.
+const SPAM_PERIOD: u32 = 20;

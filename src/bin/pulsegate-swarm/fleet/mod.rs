@@ -1,0 +1,322 @@
+//! All devices at once: the device's side of the seam. It is driven by the same reactor as the
+//! gateway, and like the gateway it owns no socket and reads no clock.
+
+mod dials;
+mod life;
+mod send;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use pulsegate::connection::Heard;
+use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
+use pulsegate::tick::Tick;
+use pulsegate::wheel::TimerWheel;
+use pulsegate::{ConnectionId, ListenerId, StreamEnd};
+
+use self::dials::Dials;
+use crate::clock::Clock;
+use crate::content::Corpus;
+use crate::device::{ACTION, Device, Phase};
+use crate::faults::{self, Fault};
+use crate::options::Options;
+use crate::rng::Rng;
+use crate::schedule::{Load, NEVER};
+use crate::tally::{Cause, Tally};
+use crate::units::Sources;
+
+/// Thousands of simulated devices.
+pub(crate) struct Fleet {
+    plan: Plan,
+    corpus: Corpus,
+    clock: Clock,
+    rng: Rng,
+    /// By [`ConnectionId::index`].
+    devices: Vec<Device>,
+    /// One timer at most per device; ticks are milliseconds.
+    wheel: TimerWheel<u32>,
+    dials: Dials,
+    wishes: VecDeque<Wish>,
+    /// Devices that have something to send.
+    ready: VecDeque<u32>,
+    /// Where objects that are not in the corpus are put together.
+    scratch: Vec<u8>,
+    /// How many bytes are lent, and how many the whole job has.
+    lent: usize,
+    whole: usize,
+    /// Streams that are to be left unread, see [`Self::take_unread`].
+    unread: Vec<ConnectionId>,
+    /// The end of the run has begun: nothing new is sent, nobody dials.
+    ending: bool,
+    /// When the program wants its turn, see [`Self::wake_at`].
+    wake_at: Instant,
+    tally: Tally,
+}
+
+/// What stays the same during a run.
+struct Plan {
+    gateway: SocketAddr,
+    sources: Option<Sources>,
+    load: Load,
+    echo: bool,
+    /// Microseconds from one beat to the next, as the gateway is configured.
+    beat_interval_us: u32,
+}
+
+/// What is to be asked of the reactor, besides sending.
+enum Wish {
+    Connect(u32),
+    Close(u32, bool),
+}
+
+impl Fleet {
+    /// The devices that `options` ask for; the first ones dial as soon as the loop turns.
+    pub(crate) fn new(options: &Options, gateway: SocketAddr, clock: Clock, now: Instant) -> Self {
+        let plan = Plan {
+            gateway,
+            sources: options.sources,
+            load: options.load,
+            echo: options.echo,
+            beat_interval_us: options.beat_interval.as_micros() as u32,
+        };
+        let mut fleet = Self {
+            plan,
+            corpus: Corpus::new(options.seed, options.load.picture_bytes),
+            clock,
+            rng: Rng::new(options.seed),
+            devices: Vec::with_capacity(options.devices as usize),
+            wheel: TimerWheel::new(),
+            dials: Dials::new(options.rate, now),
+            wishes: VecDeque::new(),
+            ready: VecDeque::new(),
+            scratch: Vec::new(),
+            lent: 0,
+            whole: 0,
+            unread: Vec::new(),
+            ending: false,
+            wake_at: now,
+            tally: Tally::new(),
+        };
+        let start = clock.millis(now);
+        for index in 0..options.devices {
+            let mut device = Device::new(faults::of_device(index, options.faulty, &options.faults));
+            let wait = (f64::from(index) + fleet.rng.unit()) / options.rate * 1000.0;
+            device.due[ACTION] = start.saturating_add(wait as u32);
+            fleet.devices.push(device);
+            fleet.rearm(index);
+        }
+        fleet
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The round trips since it was last asked for are forgotten.
+    pub(crate) fn forget_recent(&mut self) {
+        self.tally.recent_us.reset();
+    }
+
+    /// How many devices have that fault.
+    pub(crate) fn count(&self, fault: Fault) -> usize {
+        self.devices.iter().filter(|device| device.fault == Some(fault)).count()
+    }
+
+    /// Has the turn of the loop end at `at`, if nothing ends it before.
+    pub(crate) fn wake_at(&mut self, at: Instant) {
+        self.wake_at = at;
+    }
+
+    /// A stream that the reactor is to leave unread from now on.
+    pub(crate) fn take_unread(&mut self) -> Option<ConnectionId> {
+        self.unread.pop()
+    }
+
+    /// Begins the end: what is being sent is finished, beats are answered, and that is all.
+    pub(crate) fn end(&mut self) {
+        self.ending = true;
+        self.dials.clear();
+        for device in &mut self.devices {
+            device.drop_reports();
+        }
+    }
+
+    /// Whether [`Self::end`] has been called.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Whether a device that will be done soon is still sending.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.devices
+            .iter()
+            .any(|device| device.phase == Phase::Up && device.fault != Some(Fault::Slow) && device.has_more())
+    }
+
+    /// Asks for the end of every connection, a batch at a time. False when none is left.
+    pub(crate) fn close_some(&mut self, batch: usize) -> bool {
+        let open = self.devices.iter().enumerate().filter(|(_, device)| device.is_open());
+        let some: Vec<u32> = open.take(batch).map(|(index, _)| index as u32).collect();
+        for &index in &some {
+            self.devices[index as usize].own_end = true;
+            self.wishes.push_back(Wish::Close(index, false));
+        }
+        !some.is_empty()
+    }
+
+    fn id(&self, index: u32) -> ConnectionId {
+        ConnectionId::new(index, self.devices[index as usize].generation)
+    }
+
+    /// Sets the device's one timer to the earliest of its due times.
+    fn rearm(&mut self, index: u32) {
+        let device = &mut self.devices[index as usize];
+        match (device.next_due(), device.timer) {
+            (NEVER, Some(key)) => {
+                self.wheel.cancel(key);
+                device.timer = None;
+            }
+            (NEVER, None) => {}
+            (due, Some(key)) => self.wheel.reschedule(key, Tick::new(due)),
+            (due, None) => device.timer = Some(self.wheel.insert(Tick::new(due), index)),
+        }
+    }
+
+    /// The connection `id` is over; `cause` says why, unless the device knows better.
+    fn over(&mut self, id: ConnectionId, cause: Cause, now: Instant) {
+        let index = id.index() as u32;
+        let device = &self.devices[id.index()];
+        if device.generation != id.generation() {
+            return;
+        }
+        let cause = if device.ended { Cause::Closed } else { cause };
+        match device.phase {
+            Phase::Connecting => self.dial_failed(index, cause, now),
+            Phase::Up => self.cut(index, cause, now),
+            Phase::Down | Phase::Queued => debug_assert!(false, "{id} has no connection"),
+        }
+    }
+}
+
+impl Endpoint for Fleet {
+    fn handle_accept(&mut self, _: ListenerId, _: Peer, _: Instant) -> Option<ConnectionId> {
+        None
+    }
+
+    fn handle_connect(&mut self, id: ConnectionId, now: Instant) {
+        self.connected(id.index() as u32, now);
+    }
+
+    fn handle_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
+        let now = self.clock.micros(now);
+        let device = &mut self.devices[id.index()];
+        self.tally.bytes_received += bytes.len() as u64;
+        if device.fault == Some(Fault::NeverRead) {
+            // It comes with the end of the stream, and too late to be answered.
+            return;
+        }
+        let mut rest = bytes;
+        loop {
+            let (used, heard) = device.client.handle_data(rest);
+            rest = &rest[used..];
+            match heard {
+                Some(Heard::Beat) => {
+                    self.tally.beats += 1;
+                    if let Some(last) = device.beat.replace(now) {
+                        let error = now.wrapping_sub(last).abs_diff(self.plan.beat_interval_us);
+                        self.tally.beat_error_us.saturating_record(u64::from(error));
+                    }
+                    if device.fault != Some(Fault::Silent) {
+                        device.answers = device.answers.saturating_add(1);
+                    }
+                }
+                Some(Heard::Text(text)) => {
+                    if device.echo.hear(text) {
+                        self.tally.round_trip(now.wrapping_sub(device.echo.at));
+                    }
+                }
+                None => break,
+            }
+        }
+        self.offer(id.index() as u32);
+    }
+
+    fn handle_end(&mut self, id: ConnectionId, _: Instant) {
+        let device = &mut self.devices[id.index()];
+        if !device.ended {
+            device.ended = true;
+            self.wishes.push_back(Wish::Close(id.index() as u32, false));
+        }
+    }
+
+    fn handle_sent(&mut self, id: ConnectionId, taken: usize, now: Instant) {
+        self.sent(id.index() as u32, taken, now);
+    }
+
+    fn handle_writable(&mut self, id: ConnectionId, _: Instant) {
+        self.devices[id.index()].blocked = false;
+        self.offer(id.index() as u32);
+    }
+
+    fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant) {
+        match end {
+            StreamEnd::Closed => self.over(id, Cause::Own, now),
+            StreamEnd::Failed(error) => {
+                self.tally.error(error);
+                self.over(id, Cause::of_error(error), now);
+            }
+        }
+    }
+
+    fn handle_datagram(&mut self, _: ListenerId, _: SocketAddr, _: Via, _: &[u8], _: Instant) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let millis = self.clock.millis(now);
+        // A device may be due again at once: each gets its turn once.
+        for _ in 0..self.wheel.len() {
+            let Some(index) = self.wheel.expire(Tick::new(millis)) else { break };
+            self.devices[index as usize].timer = None;
+            self.due(index, millis);
+            self.rearm(index);
+        }
+        while let Some(index) = self.dials.next(now, self.tally.connecting) {
+            self.dial(index, now);
+        }
+    }
+
+    fn handle_wake(&mut self, _: Instant) {}
+
+    fn poll_output(&mut self) -> Option<Output<'_>> {
+        while let Some(wish) = self.wishes.pop_front() {
+            match wish {
+                Wish::Connect(index) => {
+                    let from = self.plan.sources.map(|sources| sources.address(index));
+                    return Some(Output::Connect { id: self.id(index), from, to: self.plan.gateway });
+                }
+                Wish::Close(index, abort) if self.devices[index as usize].is_open() => {
+                    return Some(Output::Close { id: self.id(index), abort });
+                }
+                Wish::Close(..) => {}
+            }
+        }
+        let index = loop {
+            let index = self.ready.pop_front()?;
+            let device = &mut self.devices[index as usize];
+            device.queued = false;
+            if device.is_ready() {
+                break index;
+            }
+        };
+        self.lend(index)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let due = self.wheel.next_deadline().map(|tick| self.clock.instant(tick));
+        let wake = Some(self.wake_at);
+        [due, wake, self.dials.next_at(self.tally.connecting)].into_iter().flatten().min()
+    }
+}
+
+/// The shortest wait for the next dial: many a second go in small batches.
+const DIAL_PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,82 @@
+//! How a device's bytes get out: lent from the corpus, a job at a time, with no copy and no queue.
+
+use std::time::Instant;
+
+use pulsegate::endpoint::Output;
+
+use super::Fleet;
+use crate::content::{GLUED, SPAM};
+use crate::device::{ACTION, Job};
+use crate::faults::Fault;
+
+impl Fleet {
+    /// Puts the device in line if it has something to send.
+    pub(super) fn offer(&mut self, index: u32) {
+        let device = &mut self.devices[index as usize];
+        if device.is_ready() && !device.queued {
+            device.queued = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Lends what the device, which is ready, is to send next.
+    pub(super) fn lend(&mut self, index: u32) -> Option<Output<'_>> {
+        let id = self.id(index);
+        let device = &mut self.devices[index as usize];
+        let job = device.begin(self.plan.echo, &mut self.rng)?;
+        let bytes = self.corpus.bytes(job, device.echo.number, &mut self.scratch);
+        self.whole = bytes.len();
+        let rest = &bytes[device.offset as usize..];
+        let bytes = match device.fault.and_then(Fault::pieces) {
+            Some((pieces, _)) => &rest[..rest.len().min(bytes.len().div_ceil(pieces as usize))],
+            None => rest,
+        };
+        self.lent = bytes.len();
+        Some(Output::Send { id, bytes })
+    }
+
+    /// The kernel has taken so many of the bytes that were lent.
+    pub(super) fn sent(&mut self, index: u32, taken: usize, now: Instant) {
+        let device = &mut self.devices[index as usize];
+        let Some(job) = device.job else { return };
+        self.tally.bytes_sent += taken as u64;
+        if device.offset == 0 && matches!(job, Job::Echo(_)) {
+            device.echo.at = self.clock.micros(now);
+        }
+        device.offset += taken as u32;
+        device.blocked = taken < self.lent;
+        if device.offset as usize == self.whole {
+            device.job = None;
+            self.count_job(job);
+        } else if !device.blocked
+            && let Some((_, pause)) = device.fault.and_then(Fault::pieces)
+        {
+            device.held = true;
+            device.due[ACTION] = self.clock.millis(now) + pause;
+            self.rearm(index);
+        }
+        self.offer(index);
+    }
+
+    /// A job is done.
+    fn count_job(&mut self, job: Job) {
+        let tally = &mut self.tally;
+        match job {
+            Job::Answer => tally.answers += 1,
+            Job::Project(_) => tally.messages.project += 1,
+            Job::Performance(_) => tally.messages.performance += 1,
+            Job::Status(_) => tally.messages.status += 1,
+            Job::Picture(_) => tally.messages.picture += 1,
+            Job::Echo(_) => {
+                tally.messages.status += 1;
+                tally.echoes += 1;
+            }
+            Job::Glued(_, answer) => {
+                tally.messages.performance += GLUED;
+                tally.answers += u64::from(answer);
+            }
+            Job::Refused(_) | Job::Garbage(_) => tally.garbage += 1,
+            Job::Spam => tally.spam += SPAM as u64,
+        }
+    }
+}

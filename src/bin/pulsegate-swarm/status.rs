@@ -1,0 +1,114 @@
+//! The live status: one line that is written over on a terminal, else a plain line now and then.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::human;
+use crate::tally::Tally;
+use crate::timeline::Sample;
+
+/// Writes to stderr, so that stdout holds the report alone.
+pub(crate) struct Status {
+    terminal: bool,
+    /// When the next line is due; None if none ever is.
+    next: Option<Instant>,
+    duration: Duration,
+}
+
+impl Status {
+    pub(crate) fn new(quiet: bool, duration: Duration, now: Instant) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let next = (!quiet).then(|| if terminal { now } else { now + PLAIN_INTERVAL });
+        Self { terminal, next, duration }
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Shows how it stands, if a line is due. `sample` is the latest.
+    pub(crate) fn show(&mut self, passed: Duration, sample: &Sample, tally: &Tally, now: Instant) {
+        if self.next.is_none_or(|next| now < next) {
+            return;
+        }
+        let line = line(passed, self.duration, sample, tally, self.terminal);
+        let mut stderr = io::stderr().lock();
+        // A status that cannot be shown is no reason to end the run.
+        let _ = if self.terminal {
+            // Without wrapping, since a wrapped line could not be written over.
+            write!(stderr, "\r\x1b[?7l{line}\x1b[K\x1b[?7h").and_then(|()| stderr.flush())
+        } else {
+            writeln!(stderr, "{line}")
+        };
+        self.next = Some(now + if self.terminal { LIVE_INTERVAL } else { PLAIN_INTERVAL });
+    }
+
+    /// Shows one last thing that is going on.
+    pub(crate) fn say(&self, what: &str) {
+        if self.next.is_some() && self.terminal {
+            let _ = write!(io::stderr(), "\r{what}\x1b[K").and_then(|()| io::stderr().flush());
+        }
+    }
+
+    /// Takes the live line away.
+    pub(crate) fn clear(&self) {
+        if self.next.is_some() && self.terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+const LIVE_INTERVAL: Duration = Duration::from_millis(250);
+const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+
+fn line(passed: Duration, duration: Duration, sample: &Sample, tally: &Tally, bar: bool) -> String {
+    let share = (passed.as_secs_f64() / duration.as_secs_f64()).min(1.0);
+    let (passed, whole) = (human::clock(passed.as_secs_f64()), human::clock(duration.as_secs_f64()));
+    let progress = if bar {
+        const WIDTH: usize = 12;
+        let full = (share * WIDTH as f64) as usize;
+        format!("{passed} ▕{}{}▏{whole}", "█".repeat(full), "·".repeat(WIDTH - full))
+    } else {
+        format!("{passed}/{whole}")
+    };
+    let cuts = tally.cuts().0 + tally.cuts().1;
+    let round_trip = match (sample.round_trip_p50_us, sample.round_trip_p99_us) {
+        (Some(p50), Some(p99)) => format!("  rtt p50 {} p99 {}", human::micros(p50), human::micros(p99)),
+        _ => String::new(),
+    };
+    format!(
+        "{progress}  up {}  connecting {}  cut {}  {} msg/s  {:.2} MB/s  {} beats/s{round_trip}",
+        human::count(tally.up.into()),
+        human::count(tally.connecting.into()),
+        human::count(cuts),
+        human::rate(sample.messages_per_s),
+        sample.bytes_per_s / 1e6,
+        human::rate(sample.beats_per_s),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let mut tally = Tally::new();
+        (tally.up, tally.connecting) = (1500, 3);
+        let sample = Sample {
+            messages_per_s: 2400.4,
+            bytes_per_s: 9.1e6,
+            beats_per_s: 750.0,
+            round_trip_p50_us: Some(210),
+            round_trip_p99_us: Some(1300),
+            ..Sample::default()
+        };
+        let (passed, duration) = (Duration::from_secs(30), Duration::from_secs(60));
+        assert_eq!(
+            line(passed, duration, &sample, &tally, true),
+            "00:30 ▕██████······▏01:00  up 1,500  connecting 3  cut 0  2,400 msg/s  9.10 MB/s  750 beats/s  \
+             rtt p50 210 µs p99 1.30 ms"
+        );
+        assert!(line(passed, duration, &Sample::default(), &tally, false).starts_with("00:30/01:00  up 1,500"));
+    }
+}
