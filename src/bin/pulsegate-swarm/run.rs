@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::process::Process;
 use crate::report::{Report, Run};
 use crate::status::Status;
+use crate::tally::Tally;
 use crate::timeline::Timeline;
 use crate::watch::Watch;
 
@@ -42,6 +43,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, String> {
     let reactor = Reactor::new(budget).map_err(|error| format!("the event loop cannot be set up: {error}"))?;
     let epoch = clock::now();
     let clock = Clock::new(epoch);
+    let mut swarm = Watch::default();
+    if let Some(usage) = Process::own().usage() {
+        // Before the devices take their memory.
+        swarm.see(usage, &Tally::new(), options.devices);
+    }
     let mut play = Play {
         options,
         reactor,
@@ -51,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, String> {
         next_sample: epoch,
         status: Status::new(options.quiet, options.duration, epoch),
         gateway: Watch::default(),
-        swarm: Watch::default(),
+        swarm,
     };
     play.sample(epoch);
     play.timeline.samples.clear();

@@ -212,8 +212,8 @@ impl Endpoint for Fleet {
         let now = self.clock.micros(now);
         let device = &mut self.devices[id.index()];
         self.tally.bytes_received += bytes.len() as u64;
-        if device.fault == Some(Fault::NeverRead) {
-            // It comes with the end of the stream, and too late to be answered.
+        if device.own_end || device.fault == Some(Fault::NeverRead) {
+            // It is too late to be answered; a stream that is not read gives its data with its end.
             return;
         }
         let mut rest = bytes;
