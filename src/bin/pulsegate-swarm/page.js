@@ -154,7 +154,7 @@ const every = (name, s) => s == null ? null : `${name} every ${s < 1 ? `${s * 10
 
 document.title = `${count(run.devices)} devices · pulsegate-swarm`;
 const load = [every("performance", run.performance_every_s), every("status", run.status_every_s),
-  every(`picture (${bytes(run.picture_bytes)})`, run.picture_every_s)].filter(Boolean).join(", ");
+  every(`picture (${run.picture_bytes % 1024 ? bytes(run.picture_bytes) : `${count(run.picture_bytes / 1024)} KiB`})`, run.picture_every_s)].filter(Boolean).join(", ");
 put("subtitle", `${count(run.devices)} devices on ${run.gateway} for ${seconds(run.ran_s)}${run.interrupted ? " (interrupted)" : ""} · profile ${run.profile}: ${load || "answers to beats only"}`);
 
 put("tiles",
@@ -172,7 +172,7 @@ put("charts",
   chart({ title: "Devices", format: short, series: [
     { name: "up", colour: "--a", of: s => s.up, tip: count, area: true },
     { name: "connecting", colour: "--b", of: s => s.connecting, tip: count },
-    { name: "cut", colour: "--bad", of: s => cuts.healthy + cuts.faulty ? s.cuts : null, tip: count },
+    { name: "cut since the last point", colour: "--bad", of: s => cuts.healthy + cuts.faulty ? s.cuts : null, tip: count },
   ] }),
   chart({ title: "Messages and beats", note: "per second", format: short, series: [
     { name: "messages", colour: "--a", of: s => sent.messages ? s.messages_per_s : null, tip: count, area: true },
@@ -199,7 +199,7 @@ const costs = (title, of) => of && table(`${title}, process ${of.pid}`, null, [
   ["RSS with all devices", bytes(of.rss_full_bytes)],
   ["RSS at most", bytes(of.rss_max_bytes)],
   of.pss_full_bytes != null && ["PSS with all devices", bytes(of.pss_full_bytes)],
-  of.bytes_per_device != null && ["Bytes per device", count(of.bytes_per_device)],
+  of.bytes_per_device != null && ["RSS added per device", `${count(of.bytes_per_device)} B`],
   ["CPU time", `${of.cpu_seconds.toFixed(2)} s`],
   of.cpu_us_per_message != null && ["All CPU time per message", `${of.cpu_us_per_message.toFixed(2)} µs`],
   of.cpu_us_per_beat != null && ["All CPU time per beat", `${of.cpu_us_per_beat.toFixed(2)} µs`],

@@ -113,7 +113,7 @@ fn costs(f: &mut Formatter<'_>, name: &str, costs: &Costs) -> fmt::Result {
     let (before, full) = (bytes(costs.rss_before_bytes as f64), bytes(costs.rss_full_bytes as f64));
     row(f, "  memory", &format!("RSS {before} before, {full} with all devices{pss}"))?;
     if let Some(each) = costs.bytes_per_device {
-        row(f, "  bytes per device", &format!("{each:.0}"))?;
+        row(f, "  bytes per device", &format!("{each:.0} (RSS added; less in a process that was loaded before)"))?;
     }
     row(f, "  CPU time", &format!("{:.2} s", costs.cpu_seconds))?;
     if let Some(each) = costs.cpu_us_per_message {
