@@ -91,18 +91,19 @@ fn by_address(command: &mut Command, tcp: SocketAddr, _: SocketAddr) {
     command.arg("--gateway").arg(tcp.to_string());
 }
 
-/// Beats come often enough for a run of a few seconds to show who answers them.
-fn quick_beats() -> Settings {
+/// A gateway with little patience, so that a run of a few seconds shows who answers and who is done.
+fn quick() -> Settings {
     let mut settings = Settings::default();
-    settings.heartbeat.interval = Duration::from_millis(200);
+    settings.heartbeat.interval = Duration::from_millis(300);
+    settings.limits.object_timeout = Duration::from_secs(1);
     settings
 }
 
 #[test]
 fn both_sides_count_alike() {
-    let load = "--devices 200 --duration 3s --rate 500 --sources 127.1.0.0/16 --echo --beat-interval 200ms
+    let load = "--devices 200 --duration 3s --rate 500 --sources 127.1.0.0/16 --echo --beat-interval 300ms
                 --performance-every 200ms --status-every 300ms --picture-every 1s --picture-bytes 32KiB";
-    let (report, gateway) = run(quick_beats(), load, by_address);
+    let (report, gateway) = run(quick(), load, by_address);
     let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer}"));
     assert_eq!(number("/connects/connected"), 200);
     assert_eq!(gateway.connects, 200);
@@ -136,8 +137,8 @@ fn what_is_within_the_protocol_is_counted_alike_too() {
 
 #[test]
 fn only_faulty_devices_are_cut() {
-    let load = "--devices 80 --duration 4s --faulty 50% --performance-every 250ms --beat-interval 200ms";
-    let (report, gateway) = run(quick_beats(), load, by_address);
+    let load = "--devices 80 --duration 4s --faulty 50% --performance-every 250ms --beat-interval 300ms";
+    let (report, gateway) = run(quick(), load, by_address);
     assert_eq!(report["cuts"]["healthy"], 0, "{report:#}");
     for fault in report["faults"].as_array().unwrap() {
         assert_eq!(fault["devices"], 5);
