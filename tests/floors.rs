@@ -66,6 +66,7 @@ const RULES: [Rule; 9] = [
         ours: &[],
         crates: &[
             "pulsegate",
+            "hdrhistogram",
             "humantime",
             "lexopt",
             "log",
