@@ -13,7 +13,7 @@ const scaled = (n, units, step) => {
 };
 const bytes = n => scaled(n, ["B", "kB", "MB", "GB", "TB"], 1000);
 const micros = n => scaled(n, ["µs", "ms", "s"], 1000);
-const short = n => n == null ? none : Math.abs(n) >= 1e6 ? `${+(n / 1e6).toFixed(2)} M` : Math.abs(n) >= 1e4 ? `${+(n / 1e3).toFixed(1)} k` : `${+n.toFixed(n < 10 ? 2 : 0)}`;
+const short = n => n == null ? none : Math.abs(n) >= 1e6 ? `${+(n / 1e6).toFixed(2)} M` : (+n.toFixed(2)).toLocaleString("en-US");
 const percent = n => n == null ? none : `${+n.toFixed(n < 10 ? 1 : 0)} %`;
 const clock = s => { const m = Math.floor(s / 60); return m >= 60 ? `${Math.floor(m / 60)}:${String(m % 60).padStart(2, "0")}:${String(Math.floor(s % 60)).padStart(2, "0")}` : `${m}:${String(Math.floor(s % 60)).padStart(2, "0")}`; };
 const seconds = s => `${+s.toFixed(1)} s`;

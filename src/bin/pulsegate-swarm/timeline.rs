@@ -86,6 +86,10 @@ impl Timeline {
             cpu_percent: cpu.map(|(now, before)| (now - before).max(0.0) / passed * 100.0),
         });
         fleet.forget_recent();
+        if self.samples.len() > 1 && passed < self.interval.as_secs_f64() / 2.0 {
+            // The rates of the last, short interval of a run would be noise.
+            self.samples.pop();
+        }
         usage
     }
 }
