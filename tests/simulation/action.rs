@@ -68,6 +68,8 @@ pub(crate) enum What {
     Huge,
     /// An object that never ends, so many bytes of it.
     Begin(usize),
+    /// As well, but a byte of it comes every second.
+    Trickle,
 }
 
 /// The longest object that the simulated gateway takes.
@@ -146,7 +148,8 @@ fn what(rng: &mut Rng, mischief: usize) -> What {
         return match rng.below(12) {
             0 => What::Garbage,
             1 => What::Huge,
-            2..4 => What::Begin(1 + rng.below(3000)),
+            2 => What::Begin(1 + rng.below(3000)),
+            3 => What::Trickle,
             4..6 => What::Heartbeats(1 + rng.below(300)),
             _ => What::Rejected(rng.below(6), 1 + up_to(rng, &[3, 18])),
         };

@@ -286,7 +286,16 @@ impl World {
                 let begun = object_of(4000, 0);
                 self.tell_last(link, &begun[..bytes], Meaning::Begun);
             }
+            What::Trickle => self.trickle(link),
         }
+    }
+
+    fn trickle(&mut self, link: usize) {
+        let start = self.network.links[link].sent;
+        self.note(link, start, u64::MAX, Meaning::Begun);
+        self.network.send_slowly(link, &object_of(100, 0)[..45], 1, SECOND);
+        (self.devices[link].mute, self.devices[link].good) = (true, None);
+        self.network.links[link].answers = false;
     }
 
     fn tell(&mut self, link: usize, bytes: &[u8], what: Meaning) {
@@ -501,9 +510,15 @@ impl World {
         object.then(|| (said.start, (delivered - said.start) as usize))
     }
 
+    /// How long ago that was, without what the gateway could not know of.
+    fn time_since(&self, then: Instant) -> Duration {
+        let jumps = self.jumps.iter().filter(|(at, _)| *at > then);
+        let excused: Duration = jumps.map(|(_, duration)| *duration + SECOND * 2).sum();
+        (self.network.now - then).saturating_sub(excused)
+    }
+
     /// Everything that can be seen from outside, all devices at once.
     fn audit(&mut self) {
-        let now = self.network.now;
         let mut unfinished = 0;
         for link in 0..self.devices.len() {
             let text = &self.network.links[link].text;
@@ -516,11 +531,14 @@ impl World {
             }
             assert!(self.stopped || self.next_said(link).is_none(), "device {link}: an object was not shown");
             unfinished += self.partial(link).map_or(0, |(_, bytes)| bytes as u64);
-            let last = self.network.links[link].delivered_at.max(self.devices[link].heard);
-            let jumps = self.jumps.iter().filter(|(at, _)| *at > last);
-            let excused: Duration = jumps.map(|(_, duration)| *duration + SECOND * 2).sum();
-            let silence = (now - last).saturating_sub(excused);
+            let begun = self.devices[link].said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
+            let age = self.time_since(self.devices[link].heard);
+            assert!(!begun || age <= SECOND * 45, "device {link} is {age:?} in an object and lives");
+            let state = &self.network.links[link];
+            let silence = self.time_since(state.delivered_at.max(self.devices[link].heard));
             assert!(silence <= SECOND * 12 + TICK * 2, "device {link} has been silent for {silence:?} and lives");
+            let stall = self.time_since(state.taken_at.max(state.waited_at));
+            assert!(!state.waiting || stall <= SECOND * 30 + TICK * 2, "device {link} takes nothing for {stall:?}");
         }
         let open = self.network.links.iter().filter(|link| link.open).count();
         assert_eq!(self.network.gateway.connections(), open);
