@@ -77,6 +77,7 @@ const RULES: [Rule; 9] = [
             "signal_hook",
             "simplelog",
             "slab",
+            "toml",
         ],
         never: &[],
     },

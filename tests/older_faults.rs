@@ -5,10 +5,10 @@ mod common;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use common::{Cut, Network, TICK, device_address, object, object_of, v4};
+use common::{Cut, Network, Seen, TICK, device_address, object, object_of, v4};
 use pulsegate::endpoint::Via;
 use pulsegate::proto::heartbeat::ANSWER;
-use pulsegate::{CloseReason, FramingFault, SendError, Settings, Suppressed, Target};
+use pulsegate::{CloseReason, FramingFault, Refusal, SendError, Settings, Suppressed, Target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -138,7 +138,9 @@ fn fault_7_addresses_are_cut_at_a_fixed_place() {
         ("[::1]:2", "[::1]:2"),
         ("[::c000:207]:3", "[::c000:207]:3"),
     ] {
-        let mut network = Network::new(Settings::default());
+        let mut settings = Settings::default();
+        settings.limits.connections_max = 1;
+        let mut network = Network::new(settings);
         let given: SocketAddr = given.parse().unwrap();
         let link = network.connect(given);
         let device = network.gateway.parts(network.now).1.devices().next().expect("a device");
@@ -151,6 +153,10 @@ fn fault_7_addresses_are_cut_at_a_fixed_place() {
             assert_eq!(network.command(target, b"x").map(|queued| queued.id), Ok(network.id(link)), "{text}");
         }
         assert_eq!(network.command(IpAddr::from([192, 0, 2, 8]), b"x"), Err(SendError::NoSuchDevice));
+        // And one that is turned away is called the same.
+        network.connect(given);
+        let refused = Seen::Refused(shown, Refusal::ConnectionsMax);
+        assert_eq!(network.log.last().map(|(_, seen)| seen), Some(&refused));
     }
 }
 
