@@ -11,8 +11,23 @@
 #
 # The emulators come from target/cross/bin (scripts/cross.sh --fetch-qemu), else from PATH (Debian's qemu-user).
 #
-# What emulation cannot show, and only the machine itself can:
-LIMITS
+# qemu-user translates one process and hands its system calls to this machine's kernel. So it shows that the code is
+# right for the word size, the byte order, the alignment and the C library. It cannot show the following, for which the
+# machine itself is needed; x86_64 natively is subject to none of it but the first point:
+#
+# - The target's kernel. Edges of epoll, backlog, socket buffers, time-outs and memory pressure are this kernel's. An old
+#   kernel that lacks a system call (64-bit time on 32-bit machines came with Linux 5.1) is not met here.
+# - IP_PKTINFO on big-endian machines. qemu 7.2 does not know this control message and copies it unconverted ("Unsupported
+#   ancillary data: 0/8" with -d unimp). Addresses are in network order anyway and the interface's number is only handed
+#   back, in the same wrong order, so the check holds; the number as a number is never seen.
+# - Memory and speed: RSS, /proc/self/status and the daemon's `stats` are the emulator's. No figure from here is one.
+# - The least CPU of a kind. qemu's default CPU has more than the target requires; QEMU_CPU narrows it (cortex-a7,neon=off
+#   is the nearest to armv7 without NEON). zig builds musl for VFP with 32 registers, Rust for 16: an ARMv7 without d16-d31
+#   (Tegra 2, Armada 370) remains untried. mips is built for MIPS32r2 without an FPU.
+# - Unaligned access and memory order: x86_64 forgives the one and is stricter than the others in the other.
+# - Real networks: broadcast, several interfaces, IPv6 between machines. All runs on 127.0.0.0/8.
+# - A program that starts itself or another of its kind, for which the kernel would have to know the emulator. So
+#   tests/daemon.rs, which starts `pulsegate`, cannot run here; end-to-end.py plays its part from outside.
 set -eu
 
 usage() {
