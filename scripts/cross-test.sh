@@ -13,7 +13,7 @@
 #
 # qemu-user translates one process and hands its system calls to this machine's kernel. So it shows that the code is
 # right for the word size, the byte order, the alignment and the C library. It cannot show the following, for which the
-# machine itself is needed; x86_64 natively is subject to none of it but the first point:
+# machine itself is needed. (x86_64 runs natively: there only the points on kernel and networks hold.)
 #
 # - The target's kernel. Edges of epoll, backlog, socket buffers, time-outs and memory pressure are this kernel's. An old
 #   kernel that lacks a system call (64-bit time on 32-bit machines came with Linux 5.1) is not met here.
@@ -21,9 +21,9 @@
 #   ancillary data: 0/8" with -d unimp). Addresses are in network order anyway and the interface's number is only handed
 #   back, in the same wrong order, so the check holds; the number as a number is never seen.
 # - Memory and speed: RSS, /proc/self/status and the daemon's `stats` are the emulator's. No figure from here is one.
-# - The least CPU of a kind. qemu's default CPU has more than the target requires; QEMU_CPU narrows it (cortex-a7,neon=off
-#   is the nearest to armv7 without NEON). zig builds musl for VFP with 32 registers, Rust for 16: an ARMv7 without d16-d31
-#   (Tegra 2, Armada 370) remains untried. mips is built for MIPS32r2 without an FPU.
+# - The least ARMv7. An instruction that the chosen CPU lacks ends the program (armv7 runs without NEON, mips without FPU;
+#   QEMU_CPU chooses another), but qemu has no ARMv7 with 16 VFP registers. Rust keeps to 16, zig builds musl for 32: a
+#   Tegra 2 or Armada 370 remains untried.
 # - Unaligned access and memory order: x86_64 forgives the one and is stricter than the others in the other.
 # - Real networks: broadcast, several interfaces, IPv6 between machines. All runs on 127.0.0.0/8.
 # - A program that starts itself or another of its kind, for which the kernel would have to know the emulator. So
@@ -64,15 +64,21 @@ fault() {
     faults=$((faults + 1))
 }
 
+# qemu's default CPU may do more than a target requires, so unless QEMU_CPU says otherwise it is one that does little more.
+cpu=${QEMU_CPU:-}
+
 # Sets `emulator` to what stands before the executable: a command, or nothing for a native one.
 choose_emulator() { # TARGET
     case $1 in
     "$(uname -m)"-*) emulator='' how=natively; return ;;
-    armv* | arm-*) emulator=qemu-arm ;;
-    riscv64*) emulator=qemu-riscv64 ;;
-    *) emulator=qemu-${1%%-*} ;;
+    armv7*) emulator=qemu-arm least=cortex-a7,neon=off ;;
+    aarch64*) emulator=qemu-aarch64 least=cortex-a53 ;;
+    riscv64*) emulator=qemu-riscv64 least=rv64 ;;
+    mips-* | mipsel-*) emulator=qemu-${1%%-*} least=24Kc ;;
+    *) emulator=qemu-${1%%-*} least=max ;;
     esac
-    how="under $emulator"
+    export QEMU_CPU="${cpu:-$least}"
+    how="under $emulator as $QEMU_CPU"
     if [ -x "$CROSS_DIR/bin/$emulator" ]; then
         emulator=$CROSS_DIR/bin/$emulator
     else
