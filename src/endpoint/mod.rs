@@ -23,6 +23,14 @@ pub trait Endpoint {
     /// The stream that [`Output::Connect`] asked for is up.
     fn handle_connect(&mut self, id: ConnectionId, now: Instant);
 
+    /// A stream has something to read: how many bytes of it are wanted at most. With 0 it is left unread,
+    /// and its peer made to wait, until [`Output::Read`]. Asked before every read, but not of a stream
+    /// that is broken, which is read to its end.
+    fn poll_read(&mut self, id: ConnectionId) -> usize {
+        let _ = id;
+        usize::MAX
+    }
+
     /// Bytes have come. They may be any part of anything.
     fn handle_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant);
 
@@ -67,6 +75,11 @@ pub enum Output<'a> {
         id: ConnectionId,
         /// Never empty.
         bytes: &'a [u8],
+    },
+    /// Read a stream again that [`Endpoint::poll_read`] did not want to be read.
+    Read {
+        /// The stream.
+        id: ConnectionId,
     },
     /// Send one datagram. If it cannot be sent now it is lost, as datagrams may be.
     SendTo {

@@ -107,6 +107,11 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
+    /// Bytes of the memory budget that are used, and how many devices wait for some to be free.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.core.memory.held(), self.core.memory.waiting())
+    }
+
     /// Bytes of buffers held: for unfinished objects, and for what waits to be sent. Walks over all
     /// devices.
     pub fn buffered(&self) -> (usize, usize) {
@@ -224,6 +229,8 @@ pub enum SendError {
         /// Bytes that may wait.
         max: usize,
     },
+    /// The memory budget is used up.
+    Memory,
     /// There is nothing to send.
     Empty,
 }
@@ -235,6 +242,7 @@ impl fmt::Display for SendError {
             Self::Full { waiting, max } => {
                 write!(f, "the command does not fit: {waiting} bytes already wait for the device, {max} may")
             }
+            Self::Memory => f.write_str("the gateway's memory budget is used up"),
             Self::Empty => f.write_str("a command needs at least one byte"),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
 use super::interfaces::{InterfaceName, Verdicts};
 use super::latency::BeatTimes;
+use super::memory::Memory;
 use super::settings::{Settings, timeout};
 use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots, Ticket};
 use super::stats::Stats;
@@ -30,6 +31,7 @@ pub(super) struct Core {
     pub(super) slots: Slots,
     pub(super) wheel: TimerWheel<u32>,
     pub(super) stats: Stats,
+    pub(super) memory: Memory,
     /// The device whose bytes are being read: while its connection is lent out, its slot cannot
     /// say how it stands.
     pub(super) current: Option<Device>,
@@ -74,6 +76,7 @@ enum Op {
     Flush(ConnectionId),
     Beat(ConnectionId),
     Close(ConnectionId, bool),
+    Read(ConnectionId),
 }
 
 /// What was lent with the last [`Output::Send`].
@@ -107,6 +110,7 @@ impl Core {
             slots: Slots::default(),
             wheel: TimerWheel::new(),
             stats: Stats::default(),
+            memory: Memory::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
             current: None,
             wake_at: None,
             stop_deadline: None,
@@ -206,6 +210,10 @@ impl Core {
         let terminator = &self.settings.terminator;
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        if self.memory.is_full() {
+            self.stats.commands_refused_memory += 1;
+            return Err(SendError::Memory);
+        }
         if waiting + text.len() + terminator.len() > max {
             self.stats.commands_refused_full += 1;
             return Err(SendError::Full { waiting, max });
@@ -213,6 +221,7 @@ impl Core {
         let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
         pending.outbox.push(text);
         pending.outbox.push(terminator);
+        count(&mut self.memory, pending);
         if let Some(tag) = tag {
             pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
         }
@@ -225,12 +234,13 @@ impl Core {
     pub(super) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        if waiting + bytes.len() > slot.outbox_bytes_max {
+        if waiting + bytes.len() > slot.outbox_bytes_max || self.memory.is_full() {
             return false;
         }
         if !bytes.is_empty() {
             let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
             pending.outbox.push(bytes);
+            count(&mut self.memory, pending);
             flush(&mut self.ops, id, pending);
         }
         true
@@ -251,6 +261,8 @@ impl Core {
         let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return };
         slot.closing = true;
         let unfinished = slot.connection.unfinished();
+        self.memory.changed(slot.connection.buffered(), 0);
+        self.memory.done(id);
         slot.connection.release();
         let mut unsent = 0;
         if ending == Ending::Flush && slot.pending.is_some() {
@@ -260,7 +272,7 @@ impl Core {
             };
             self.wheel.reschedule(slot.timer, self.now.after(wait));
         } else {
-            unsent = lose(&mut slot.pending, reason, &mut self.reports);
+            unsent = lose(&mut slot.pending, reason, &mut self.reports, &mut self.memory);
             self.ops.push_back(Op::Close(id, ending == Ending::Abort));
         }
         self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
@@ -278,12 +290,14 @@ impl Core {
     /// A device's stream is gone: frees its slot and tells who it was and how it ended.
     pub(super) fn end(&mut self, id: ConnectionId, mut slot: DeviceSlot, broke: CloseReason) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);
+        self.memory.changed(slot.connection.buffered(), 0);
+        self.memory.done(id);
         let unfinished = slot.connection.unfinished();
         let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
             self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
             Disconnect { reason: broke, unfinished, unsent: 0 }
         });
-        end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports);
+        end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
         self.stats.unsent_bytes += end.unsent as u64;
         self.stats.closed[end.reason.number()] += 1;
         (slot.device(id), end)
@@ -311,10 +325,13 @@ impl Core {
         let held_up = late > interval;
         if held_up {
             slot.connection.excuse(late);
+        } else if slot.paused && slot.beat_due <= now {
+            // What is not read cannot be finished, nor a beat answered.
+            slot.connection.excuse(interval);
         }
         let object = slot.connection.object_deadline(&self.rules);
         let mut end = None;
-        if object.is_some_and(|deadline| deadline <= now) {
+        if object.is_some_and(|deadline| deadline <= now) && !slot.paused {
             let offset = slot.connection.unfinished().map_or(0, |(offset, _)| offset);
             end = Some((CloseReason::Framing(FramingFault::Timeout, offset), Ending::Drop));
         } else if stalled.is_some_and(|deadline| deadline <= now) {
@@ -324,7 +341,7 @@ impl Core {
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
-            match slot.connection.handle_beat(held_up) {
+            match slot.connection.handle_beat(held_up || slot.paused) {
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
                 Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
                 Beat::Send => self.ops.push_back(Op::Beat(id)),
@@ -372,6 +389,7 @@ impl Core {
                 let pending = open(slot, &mut self.spare_pending, now);
                 pending.outbox.push(&self.beat[taken..]);
                 pending.blocked = true;
+                count(&mut self.memory, pending);
             }
             return false;
         }
@@ -389,7 +407,11 @@ impl Core {
             pending.blocked = true;
             return false;
         }
-        self.spare_pending = slot.take().filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
+        let mut done = slot.take();
+        if let Some(pending) = &mut done {
+            self.memory.changed(std::mem::take(&mut pending.counted), 0);
+        }
+        self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
         let closing = match self.slots.get_mut(id) {
             Some(Slot::Device(device)) => device.closing,
             Some(Slot::Local(local)) => local.closing,
@@ -399,6 +421,54 @@ impl Core {
             self.ops.push_back(Op::Close(id, false));
         }
         true
+    }
+
+    /// How much of a stream is wanted now. A device that must wait for memory is remembered.
+    pub(super) fn poll_read(&mut self, id: ConnectionId) -> usize {
+        if !self.memory.is_tight() {
+            return usize::MAX;
+        }
+        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return usize::MAX };
+        let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
+        if begun < TIGHT_READ_BYTES && !self.memory.is_full() {
+            return TIGHT_READ_BYTES - begun;
+        }
+        if self.memory.serve(id) {
+            return usize::MAX;
+        }
+        if !std::mem::replace(&mut slot.paused, true) {
+            self.stats.pauses += 1;
+            self.memory.wait(id);
+        }
+        0
+    }
+
+    /// A device's connection has gone from holding `before` bytes to `after`: keeps the budget.
+    pub(super) fn balance(&mut self, id: ConnectionId, before: usize, after: usize) {
+        self.memory.changed(before, after);
+        if after == 0 {
+            self.memory.done(id);
+        }
+        while self.memory.is_over() {
+            let held = |slot: &DeviceSlot| slot.connection.buffered() + slot.pending.as_ref().map_or(0, |p| p.counted);
+            let largest = self.slots.devices().max_by_key(|(_, slot)| held(slot));
+            let Some((largest, _)) = largest.filter(|(_, slot)| held(slot) > 0) else { break };
+            self.begin_close(largest, CloseReason::Memory, Ending::Abort);
+        }
+    }
+
+    /// Lets those who wait for memory be read again, as far as there is some.
+    pub(super) fn resume(&mut self) {
+        for _ in 0..self.memory.waiting().min(RESUMED_AT_ONCE) {
+            let Some(id) = self.memory.next() else { break };
+            match self.slots.device_mut(id).filter(|slot| !slot.closing) {
+                Some(slot) => {
+                    slot.paused = false;
+                    self.ops.push_back(Op::Read(id));
+                }
+                None => self.memory.done(id),
+            }
+        }
     }
 
     pub(super) fn answer(&mut self, socket: ListenerId, to: SocketAddr, via: Via) {
@@ -421,6 +491,7 @@ impl Core {
             };
             match op {
                 Op::Close(id, abort) => return Some(Output::Close { id, abort }),
+                Op::Read(id) => return Some(Output::Read { id }),
                 Op::Beat(id) => {
                     if let Some(None) = self.slots.pending_mut(id) {
                         self.in_flight = Some(InFlight::Beat);
@@ -451,6 +522,7 @@ impl Core {
             self.rate.configure(discovery.rate, discovery.burst, discovery.source_rate, discovery.source_burst);
         }
         self.rules = settings.rules();
+        self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
         self.timing = Timing::new(&settings);
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.interfaces.clear();
@@ -485,6 +557,11 @@ impl Core {
     }
 }
 
+/// Bytes of an object that may have to be kept of every device, where memory is tight: small messages
+/// pass, and of a picture not much comes in.
+const TIGHT_READ_BYTES: usize = 4 << 10;
+/// Devices that are read again at once, before it is looked at what that costs.
+const RESUMED_AT_ONCE: usize = 64;
 /// The largest buffer that is kept for the next use.
 const SPARE_BYTES_MAX: usize = 16 << 10;
 /// Operations whose room is kept between calls.
@@ -509,9 +586,21 @@ fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>
     })
 }
 
+/// Has the memory budget know what an outbox holds.
+fn count(memory: &mut Memory, pending: &mut Pending) {
+    let held = pending.outbox.capacity();
+    memory.changed(std::mem::replace(&mut pending.counted, held), held);
+}
+
 /// Throws away what waits, reports the commands that are lost with it, and tells how many bytes that was.
-fn lose(slot: &mut Option<Box<Pending>>, reason: CloseReason, reports: &mut VecDeque<(u64, Delivery)>) -> usize {
+fn lose(
+    slot: &mut Option<Box<Pending>>,
+    reason: CloseReason,
+    reports: &mut VecDeque<(u64, Delivery)>,
+    memory: &mut Memory,
+) -> usize {
     let Some(pending) = slot.take() else { return 0 };
+    memory.changed(pending.counted, 0);
     reports.extend(pending.tickets.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
     pending.outbox.len()
 }

@@ -147,12 +147,14 @@ pub enum CloseReason {
     Refused,
     /// The gateway is stopping.
     Shutdown,
+    /// It held more than any other when the memory budget was used up.
+    Memory,
 }
 
 impl CloseReason {
     /// Every reason's word, in the order of [`Self::number`].
-    pub const WORDS: [&'static str; 9] =
-        ["closed", "reset", "silent", "framing", "faulty", "stalled", "removed", "refused", "shutdown"];
+    pub const WORDS: [&'static str; 10] =
+        ["closed", "reset", "silent", "framing", "faulty", "stalled", "removed", "refused", "shutdown", "memory"];
 
     /// The one word used in events, counters and logs.
     pub fn word(&self) -> &'static str {
@@ -171,6 +173,7 @@ impl CloseReason {
             Self::Removed => 6,
             Self::Refused => 7,
             Self::Shutdown => 8,
+            Self::Memory => 9,
         }
     }
 }

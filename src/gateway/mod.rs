@@ -11,6 +11,7 @@ mod core;
 mod handler;
 mod interfaces;
 mod latency;
+mod memory;
 mod remote;
 mod settings;
 mod slots;
@@ -239,6 +240,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let device = slot.device(id);
         let mut connection = std::mem::replace(&mut slot.connection, ServerConnection::new(0));
         core.current = Some(device);
+        let buffered_before = connection.buffered();
         let held_before = connection.unfinished().map_or(0, |(_, bytes)| bytes);
         let (mut rest, mut objects, mut object_bytes) = (bytes, 0, 0);
         let mut spare = std::mem::take(&mut core.spare);
@@ -290,6 +292,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
         core.stats.discarded_bytes += rest.len() as u64;
         let now = core.now;
         let Some(slot) = core.slots.device_mut(id) else { return };
+        if slot.closing {
+            connection.release();
+        }
+        let buffered = connection.buffered();
         slot.connection = connection;
         // The settings may have changed while it was out.
         slot.connection.set_credit(core.settings.heartbeat.credit);
@@ -297,12 +303,17 @@ impl<H: Handler> Endpoint for Gateway<H> {
         if objects > 0 {
             slot.seen = now;
         }
-        if slot.closing {
-            slot.connection.release();
+        if buffered_before > 0 || buffered > 0 {
+            core.balance(id, buffered_before, buffered);
         }
         if let Some(fault) = fault {
             core.handle_fault(id, fault);
         }
+        core.resume();
+    }
+
+    fn poll_read(&mut self, id: ConnectionId) -> usize {
+        self.core.poll_read(id)
     }
 
     fn handle_end(&mut self, id: ConnectionId, now: Instant) {
@@ -337,11 +348,13 @@ impl<H: Handler> Endpoint for Gateway<H> {
         match self.core.slots.remove(id) {
             Some(Slot::Device(slot)) => {
                 let (device, end) = self.core.end(id, slot, broke);
+                self.core.resume();
                 info!("device {id} from {} gone: {}", device.address(), end.reason);
                 self.report();
                 self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
             }
-            Some(Slot::Local(_)) => {
+            Some(Slot::Local(slot)) => {
+                self.core.memory.changed(slot.pending.map_or(0, |pending| pending.counted), 0);
                 self.tell(|handler, gateway| handler.on_local(id, Local::Closed(end), gateway));
             }
             _ => {}
@@ -385,6 +398,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             let Some(index) = self.core.wheel.expire(self.core.now) else { break };
             self.core.handle_timer(index);
         }
+        self.core.resume();
     }
 
     fn handle_wake(&mut self, now: Instant) {

@@ -48,6 +48,8 @@ pub(super) struct DeviceSlot {
     pub(super) pending: Option<Box<Pending>>,
     /// Its end has begun: it is no longer heard or sent to.
     pub(super) closing: bool,
+    /// It is not read until there is memory for what it sends.
+    pub(super) paused: bool,
 }
 
 /// A stream of the application's own: no heartbeat, no objects.
@@ -68,6 +70,8 @@ pub(super) struct Pending {
     pub(super) progress: Tick,
     /// The kernel took too little; it will tell when it takes more.
     pub(super) blocked: bool,
+    /// Bytes of the outbox's buffer that the memory budget knows of.
+    pub(super) counted: usize,
     /// A flush has been asked for and not been carried out.
     pub(super) queued: bool,
     /// Commands whose sender wants to know what becomes of them, in order.
@@ -101,6 +105,7 @@ impl DeviceSlot {
             objects: 0,
             pending: None,
             closing: false,
+            paused: false,
         }
     }
 

@@ -40,6 +40,10 @@ pub struct Stats {
     pub commands_refused_full: u64,
     /// Commands refused because there was no such device.
     pub commands_refused_unknown: u64,
+    /// Commands refused because the memory budget was used up.
+    pub commands_refused_memory: u64,
+    /// Times that a device was not read because memory was tight.
+    pub pauses: u64,
     /// Bytes of commands and beats that the kernel took.
     pub sent_bytes: u64,
     /// Bytes of commands that a device's end left unsent.

@@ -309,6 +309,7 @@ impl Sockets {
                         endpoint.handle_close(id, StreamEnd::Failed(error.into()), now);
                     }
                 }
+                Output::Read { id } => self.leave_unfinished(id, None),
                 Output::Close { id, abort } => {
                     if let Some(stream) = self.stream(id) {
                         if abort {
@@ -404,11 +405,16 @@ impl Sockets {
         let mut budget = self.budget.read_bytes_per_turn_max;
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(stream) = self.stream(id) {
+            let wanted = if broke.is_some() { usize::MAX } else { endpoint.poll_read(id) };
+            if wanted == 0 {
+                break;
+            }
+            let room = wanted.min(buffer.len());
             if broke.is_some() && matches!(stream.io, Io::File(_)) {
                 self.close(id, failed(broke, None), endpoint, now);
                 break;
             }
-            match stream.read(&mut buffer) {
+            match stream.read(&mut buffer[..room]) {
                 Ok(0) => {
                     // The stream's error is told once: a write of this very turn may have got it.
                     let written = |(other, error): &(_, Option<OsError>)| error.filter(|_| *other == id);
@@ -424,7 +430,7 @@ impl Sockets {
                 Ok(n) => {
                     // A short read has emptied the stream; should more come now, so will an edge. Only
                     // an end that was announced before would not be announced again.
-                    let emptied = n < buffer.len() && !stream.ended && broke.is_none();
+                    let emptied = n < room && !stream.ended && broke.is_none();
                     endpoint.handle_data(id, &buffer[..n], now);
                     self.drain(endpoint, now);
                     if emptied {

@@ -81,6 +81,9 @@ pub(crate) struct Link {
     /// Of the window.
     used: usize,
     unread: Vec<u8>,
+    /// What has arrived and the gateway did not want to be read yet, and the end behind it.
+    received: Vec<u8>,
+    end_received: bool,
     /// The gateway waits for `handle_writable`.
     blocked: bool,
     /// Something waits to be taken.
@@ -94,6 +97,8 @@ enum Event {
     Reset,
     Down(Vec<u8>),
     Writable,
+    /// The gateway wants a stream to be read again.
+    Readable,
 }
 
 pub(crate) struct Network {
@@ -188,6 +193,8 @@ impl Network {
             arrival: self.now,
             used: 0,
             unread: Vec::new(),
+            received: Vec::new(),
+            end_received: false,
             blocked: false,
         });
         if let Some(id) = id {
@@ -400,13 +407,22 @@ impl Network {
             // The rest is for the gateway, which must be there still.
             (_, None) => {}
             (_, Some(_)) if !state.open => {}
-            (Event::Up(bytes), Some(id)) => self.deliver(link, id, &bytes),
-            (Event::End, Some(id)) => {
-                state.end_told = true;
-                self.gateway.handle_end(id, now);
-                self.drain();
+            (Event::Up(bytes), Some(id)) => {
+                state.received.extend_from_slice(&bytes);
+                self.deliver(link, id, false);
             }
+            (Event::End, Some(id)) => {
+                state.end_received = true;
+                self.deliver(link, id, false);
+            }
+            (Event::Readable, Some(id)) => self.deliver(link, id, false),
             (Event::Reset, Some(id)) => {
+                // A broken stream is read to its end, whatever the gateway wants.
+                self.deliver(link, id, true);
+                let state = &mut self.links[link];
+                if !state.open {
+                    return;
+                }
                 state.open = false;
                 self.ids.remove(&id);
                 self.gateway.handle_close(id, StreamEnd::Failed(RESET), now);
@@ -421,21 +437,35 @@ impl Network {
         }
     }
 
-    fn deliver(&mut self, link: LinkId, id: ConnectionId, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.links[link].open {
+    /// Hands over what has arrived, as far as the gateway wants it.
+    fn deliver(&mut self, link: LinkId, id: ConnectionId, broken: bool) {
+        let bytes = std::mem::take(&mut self.links[link].received);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() && self.links[link].open {
+            let wanted = if broken { usize::MAX } else { self.gateway.poll_read(id) };
+            if wanted == 0 {
+                break;
+            }
             let most = match self.links[link].cut {
-                Cut::Whole => bytes.len(),
+                Cut::Whole => rest.len(),
                 Cut::Every(n) => n,
                 // Short ones as well, of a stream of any length.
                 Cut::Anywhere if self.rng.chance(30) => 1 + self.rng.below(8),
-                Cut::Anywhere => 1 + self.rng.below(bytes.len()),
+                Cut::Anywhere => 1 + self.rng.below(rest.len()),
             };
-            let (read, rest) = bytes.split_at(most.min(bytes.len()));
+            let (read, left) = rest.split_at(most.min(rest.len()).min(wanted));
             self.links[link].delivered += read.len() as u64;
             self.links[link].delivered_at = self.now;
             self.gateway.handle_data(id, read, self.now);
             self.drain();
-            bytes = rest;
+            rest = left;
+        }
+        let state = &mut self.links[link];
+        state.received = rest.to_vec();
+        if rest.is_empty() && state.open && std::mem::take(&mut state.end_received) && !broken {
+            state.end_told = true;
+            self.gateway.handle_end(id, self.now);
+            self.drain();
         }
     }
 
@@ -501,6 +531,11 @@ impl Network {
                         self.schedule(now + Duration::from_millis(3), link, Event::Writable);
                     }
                     self.gateway.handle_sent(id, taken, now);
+                }
+                Output::Read { id } => {
+                    if let Some(&link) = self.ids.get(&id) {
+                        self.schedule(now, link, Event::Readable);
+                    }
                 }
                 Output::SendTo { to, via, bytes, .. } => self.answers.push((to, via, bytes.to_vec())),
                 Output::Connect { .. } => panic!("a gateway opens no streams"),

@@ -288,6 +288,7 @@ fn send_refused(error: SendError) -> Refused {
     let word = match error {
         SendError::NoSuchDevice => "no_such_device",
         SendError::Full { .. } => "outbox_full",
+        SendError::Memory => "no_memory",
         _ => "bad_request",
     };
     (word, error.to_string())

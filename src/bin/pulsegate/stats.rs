@@ -40,6 +40,7 @@ fn millis(duration: Option<Duration>) -> Value {
 pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
     let stats = gateway.stats();
     let (objects, outboxes) = gateway.buffered();
+    let (used, waiting) = gateway.memory();
     let round_trip = &stats.beat_round_trip;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -75,14 +76,22 @@ pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
         },
         "commands": {
             "queued": stats.commands_queued,
-            "refused": { "outbox_full": stats.commands_refused_full, "no_such_device": stats.commands_refused_unknown },
+            "refused": { "outbox_full": stats.commands_refused_full, "no_memory": stats.commands_refused_memory,
+                "no_such_device": stats.commands_refused_unknown },
         },
         "discovery": {
             "asked": stats.probes,
             "answered": stats.probes_answered,
             "suppressed": by_word(Suppressed::ALL.map(Suppressed::as_str), stats.probes_suppressed),
         },
-        "buffered_bytes": { "objects": objects, "outboxes": outboxes },
+        "memory": {
+            "budget_bytes": gateway.settings().limits.memory_budget,
+            "used_bytes": used,
+            "objects_bytes": objects,
+            "outboxes_bytes": outboxes,
+            "devices_waiting": waiting,
+            "pauses": stats.pauses,
+        },
         "process": process(),
     })
 }

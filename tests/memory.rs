@@ -1,0 +1,109 @@
+//! The memory budget: many pictures at the same time all come through, nobody can take it all, and what
+//! was held is given back.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Cut, Network, device_address};
+use pulsegate::{SendError, Settings};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BUDGET: usize = 2 << 20;
+
+fn network() -> Network {
+    let mut settings = Settings::default();
+    settings.limits.memory_budget = BUDGET as u64;
+    settings.limits.object_bytes_max = 200_000;
+    settings.limits.outbox_bytes_max = 100_000;
+    let mut network = Network::new(settings);
+    network.cut = Cut::Every(8 << 10);
+    network
+}
+
+/// A `Project` of about `bytes` bytes that says who sent it.
+fn picture(number: usize, bytes: usize) -> Vec<u8> {
+    format!(r#"{{"Type":"Project","Number":{number},"Picture":"{}"}}"#, "P".repeat(bytes)).into_bytes()
+}
+
+/// Runs on, looking after each step that the budget is kept; the most that was held.
+fn run(network: &mut Network, seconds: u32) -> usize {
+    let (end, mut most) = (network.now + SECOND * seconds, 0);
+    while network.now < end && network.step() {
+        let (held, _) = network.gateway.parts(network.now).1.memory();
+        assert!(held <= BUDGET, "{held} bytes are held");
+        most = most.max(held);
+    }
+    most
+}
+
+#[test]
+fn pictures_of_all_devices_at_the_same_time_all_come_through() {
+    let mut network = network();
+    let devices: Vec<_> = (0..300).map(|number| network.connect(device_address(number))).collect();
+    // All of it together is twenty times the budget, and comes in small parts, mixed.
+    for &device in &devices {
+        network.send_slowly(device, &picture(device, 150_000), 10_000, Duration::from_millis(50));
+    }
+    let most = run(&mut network, 60);
+    assert!(most > BUDGET / 4 * 3, "memory was never tight: {most}");
+    for &device in &devices {
+        network.expect_messages(device, &[picture(device, 150_000)]);
+        assert!(network.end_of(device).is_none(), "device {device} was cut");
+    }
+    assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0));
+}
+
+#[test]
+fn those_who_die_in_a_picture_give_their_place_to_others() {
+    let mut network = network();
+    let dead: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();
+    for &device in &dead {
+        network.links[device].answers = false;
+        network.send(device, &picture(device, 150_000)[..100_000]);
+    }
+    run(&mut network, 1);
+    let late = network.connect(device_address(200));
+    network.send(late, picture(late, 150_000));
+    // Each place is held for at most the time that a silent device has.
+    run(&mut network, 400);
+    assert!(dead.iter().all(|&device| network.end_of(device).is_some()), "the dead are gone");
+    network.expect_messages(late, &[picture(late, 150_000)]);
+    assert!(network.end_of(late).is_none());
+    assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0));
+}
+
+#[test]
+fn small_messages_pass_while_pictures_wait() {
+    let mut network = network();
+    for number in 0..15 {
+        let device = network.connect(device_address(number));
+        network.send(device, &picture(device, 150_000)[..100_000]);
+    }
+    assert!(run(&mut network, 1) > BUDGET / 4 * 3, "memory was never tight");
+    let small = network.connect(device_address(200));
+    let objects: Vec<Vec<u8>> = (0..100).map(|number| picture(number, 10)).collect();
+    for object in &objects {
+        network.send(small, object.clone());
+    }
+    run(&mut network, 1);
+    network.expect_messages(small, &objects);
+}
+
+#[test]
+fn commands_that_nobody_takes_use_no_more_than_the_budget() {
+    let mut network = network();
+    let devices: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();
+    let mut refused = 0;
+    for &device in &devices {
+        network.links[device].window = 1_000;
+        network.set_reading(device, false);
+        let id = network.id(device);
+        refused += usize::from(network.command(id, &[b'x'; 90_000]) == Err(SendError::Memory));
+    }
+    run(&mut network, 1);
+    assert!(refused > 0, "everything was taken");
+    assert_eq!(network.stats().commands_refused_memory, refused as u64);
+    run(&mut network, 60);
+    assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0), "devices that take nothing are stalled");
+}
