@@ -10,9 +10,6 @@ mod keys;
 mod list;
 mod scalar;
 mod suggest;
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -315,3 +312,6 @@ fn comment(text: &mut String, words: &str) {
 fn sentence(key: &Key, what: What) -> String {
     Sentence { name: key.name, want: key.want, bound: key.bound(), what }.to_string()
 }
+
+#[cfg(test)]
+mod tests;

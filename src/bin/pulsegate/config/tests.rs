@@ -418,6 +418,32 @@ fn precedence() {
 }
 
 #[test]
+fn a_reload_knows_what_has_changed() {
+    let check = |old: &str, new: &str, expected: &[&str]| {
+        assert_eq!(load(old).unwrap().changes(&load(new).unwrap()), expected, "{old} {new}");
+    };
+    check("", "", &[]);
+    check("", "listen = '[::]:5556'\nheartbeat.interval = '2000ms'", &[]);
+    check("", "listen = '[::]:1'\n[access]\nallow = []", &["listen", "access.allow"]);
+    check("heartbeat.credit = 1\nlog.level = 'off'", "log.level = 'off'", &["heartbeat.credit"]);
+}
+
+#[test]
+fn every_option_has_its_key() {
+    let options = ["listen", "discovery", "control", "events", "log-level", "config", "--listen"];
+    let keys = [
+        Some("listen"),
+        Some("discovery.listen"),
+        Some("control.path"),
+        Some("events.output"),
+        Some("log.level"),
+        None,
+        None,
+    ];
+    assert_eq!(options.map(Config::key_of_option), keys);
+}
+
+#[test]
 fn deep_and_long_files_are_refused() {
     for (text, expected) in [
         (
