@@ -176,14 +176,24 @@ def ended(gateway, device, reason):
         return gateway.await_event("disconnect", port=device.port, reason=reason)
 
 
+def probe(gateway, asked, seconds):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(seconds)
+        udp.sendto(b"where are you?", (asked, gateway.udp))
+        try:
+            answer, source = udp.recvfrom(64)
+        except socket.timeout:
+            return False
+    expect(answer == REPLY, f"{answer!r} instead of {REPLY!r}")
+    expect(source == (asked, gateway.udp), f"asked {asked}:{gateway.udp}, {source[0]}:{source[1]} answered")
+    return True
+
+
 def discovery(gateway):
-    for asked in ("127.0.0.1", "127.0.0.2"):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.settimeout(WAIT)
-            udp.sendto(b"where are you?", (asked, gateway.udp))
-            answer, (host, port) = udp.recvfrom(64)
-        expect(answer == REPLY, f"{answer!r} instead of {REPLY!r}")
-        expect((host, port) == (asked, gateway.udp), f"asked {asked}:{gateway.udp}, {host}:{port} answered")
+    # TCP is up, UDP perhaps not yet. Once it is, no probe may go unanswered.
+    until(lambda: probe(gateway, "127.0.0.1", 0.5), "no probe was answered")
+    for asked in ("127.0.0.2", "127.0.0.1") * 5:
+        expect(probe(gateway, asked, WAIT), f"a probe to {asked} was not answered within {WAIT} s")
 
 
 def two_in_one_read(gateway):
