@@ -52,14 +52,16 @@ fn event(line: String) -> Value {
 
 impl Daemon {
     fn start(name: &str) -> Self {
+        Self::start_with(name, |_| ())
+    }
+
+    fn start_with(name: &str, change: impl FnOnce(&mut Command)) -> Self {
         let control = std::env::temp_dir().join(format!("pulsegate-{}-{name}.sock", std::process::id()));
-        let mut process = pulsegate()
-            .args(["--listen", "127.0.0.1:0", "--discovery", "127.0.0.1:0", "--control"])
-            .arg(&control)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the gateway starts");
+        let mut call = pulsegate();
+        call.args(["--listen", "127.0.0.1:0", "--discovery", "127.0.0.1:0", "--control"]).arg(&control);
+        call.stdout(Stdio::piped()).stderr(Stdio::piped());
+        change(&mut call);
+        let mut process = call.spawn().expect("the gateway starts");
         let events = lines(process.stdout.take().unwrap(), event);
         let log = lines(process.stderr.take().unwrap(), |line| line);
         let listening = events.recv_timeout(PATIENCE).expect("a listening event");
@@ -177,7 +179,10 @@ fn a_signal_stops_it_and_every_device_is_told_of() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let mut gateway = Daemon::start("twice");
+    // The device answers no beat and must not be missed before it has been filled.
+    let mut gateway = Daemon::start_with("twice", |call| {
+        call.env("PULSEGATE_HEARTBEAT_INTERVAL", "60s");
+    });
     // A device that takes nothing keeps a stop waiting for its whole time.
     let mut device = gateway.connect();
     device.write_all(br#"{"Type":"Status"}"#).unwrap();
@@ -267,4 +272,36 @@ fn wrong_calls_get_one_sentence_and_their_code() {
         1,
         &format!("cannot listen on TCP {address}"),
     );
+}
+
+#[test]
+fn a_reload_changes_what_has_changed_and_cuts_no_one() {
+    let file = std::env::temp_dir().join(format!("pulsegate-{}-reload.toml", std::process::id()));
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[limits]\nconnections_max = 5\n");
+    let gateway = Daemon::start_with("reload", |call| {
+        call.arg("--config").arg(&file);
+    });
+    let device = gateway.connect();
+    gateway.event("connect");
+    write("[limits]\nconnections_max = 1\n[log]\nlevel = \"debug\"\n");
+    let (code, told, _) = text(&gateway.call(&["reload"]));
+    assert_eq!((code, told.as_str()), (0, "changed: limits.connections_max, log.level\n"));
+    let refused = gateway.connect();
+    assert_eq!(gateway.event("disconnect")["detail"], "connections_max");
+    // A fault changes nothing, and says where it is.
+    write("[limits]\nconnections_max = 1\nconections_max = 2\n");
+    let (code, _, why) = text(&gateway.call(&["reload"]));
+    assert_eq!(code, 78);
+    assert!(why.contains(":3:1: ") && why.contains("connections_max"), "{why}");
+    gateway.signal(Signal::SIGHUP);
+    while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("stays as it is") {}
+    let (_, devices, _) = text(&gateway.call(&["devices"]));
+    assert_eq!(devices.lines().last(), Some("1 device"), "the device that was there still is");
+    // An address rule is the one thing that cuts.
+    write("[access]\ndeny = [\"127.0.0.0/8\"]\n");
+    gateway.call(&["reload"]);
+    assert_eq!(gateway.event("disconnect")["reason"], "refused");
+    drop((device, refused));
+    std::fs::remove_file(&file).unwrap();
 }

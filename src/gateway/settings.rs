@@ -45,8 +45,9 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a stop, or the removal of a device, waits for what is queued. Default 1 s.
     pub close_timeout: Duration,
-    /// Bytes of buffers for unfinished objects and waiting commands, of all devices together. Default
-    /// 32 MiB. Not enforced yet.
+    /// Bytes of buffers for unfinished objects and for what waits to be sent, of all streams together.
+    /// Above three quarters of it, devices that send large objects are read a few at a time. Default
+    /// 32 MiB.
     pub memory_budget: u64,
 }
 

@@ -22,7 +22,10 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
         .set_location_level(LevelFilter::Off)
         .build();
     let lines = Lines { output, line: Vec::new(), lost: 0 };
-    WriteLogger::init(level, config, lines).map_err(io::Error::other)
+    // A reload may change the level: what is logged is decided by the one of the `log` crate.
+    WriteLogger::init(LevelFilter::Trace, config, lines).map_err(io::Error::other)?;
+    log::set_max_level(level);
+    Ok(())
 }
 
 enum Sink {

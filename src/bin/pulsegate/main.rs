@@ -123,9 +123,12 @@ fn device(name: &str) -> Result<String, Failure> {
     known.map(|_| name.to_owned()).map_err(|e| Failure::Usage(format!("{name:?} is no device: {e}")))
 }
 
+/// Nobody waits longer, and clocks cannot be counted on to.
+const YEAR: f64 = 366.0 * 24.0 * 60.0 * 60.0;
+
 fn seconds(text: &str) -> Result<Duration, Failure> {
-    let plain = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let known = plain.or_else(|| humantime::parse_duration(text).ok());
+    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
+    let known = number.filter(|seconds| *seconds <= YEAR).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     known.ok_or_else(|| Failure::Usage(format!("{text:?} is not a number of seconds")))
 }
 

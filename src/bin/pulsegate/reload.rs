@@ -1,14 +1,10 @@
 //! A reload: read, check, then change what has changed and nothing else.
 
-use std::net::SocketAddr;
-
 use log::{info, warn};
-use pulsegate::{ListenerId, Server};
 
-use crate::app::App;
 use crate::config::{Config, Events};
 use crate::control_socket::ControlSocket;
-use crate::serve::Daemon;
+use crate::serve::{Daemon, Listener, addresses};
 
 impl Daemon {
     /// Carries out the reloads that were asked for, by signal or by the control socket.
@@ -42,7 +38,7 @@ impl Daemon {
             match ControlSocket::open(&mut self.server, &new) {
                 Ok(socket) => self.control = socket,
                 Err(error) => {
-                    opened.into_iter().for_each(|(_, id)| self.server.unlisten(id));
+                    self.close(opened);
                     self.control = ControlSocket::open(&mut self.server, &self.config).ok().flatten();
                     return Err(error);
                 }
@@ -50,10 +46,11 @@ impl Daemon {
         }
         self.server.configure(new.settings.clone()).map_err(|e| e.to_string())?;
         self.listeners.extend(opened);
-        let wanted = |address: &SocketAddr| new.listen.contains(address) || new.discovery.contains(address);
-        let (keep, gone): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(|(address, _)| wanted(address));
+        let wanted: Vec<_> = addresses(&new).collect();
+        let stays = |listener: &Listener| wanted.contains(&(listener.address, listener.transport));
+        let (keep, gone) = self.listeners.drain(..).partition(stays);
         self.listeners = keep;
-        gone.into_iter().for_each(|(_, id)| self.server.unlisten(id));
+        self.close(gone);
         if changed("events.") {
             let (app, mut gateway) = self.server.parts();
             app.leave_stdout(&mut gateway);
@@ -67,23 +64,22 @@ impl Daemon {
     }
 
     /// Opens the addresses that are new; if one cannot be had, none is.
-    fn open_new(&mut self, new: &Config) -> Result<Vec<(SocketAddr, ListenerId)>, String> {
+    fn open_new(&mut self, new: &Config) -> Result<Vec<Listener>, String> {
+        let old: Vec<_> = addresses(&self.config).collect();
         let mut opened = Vec::new();
-        let tcp = new.listen.iter().filter(|address| !self.config.listen.contains(address)).map(|a| (a, true));
-        let udp = new.discovery.iter().filter(|address| !self.config.discovery.contains(address)).map(|a| (a, false));
-        for (&address, tcp) in tcp.chain(udp) {
-            match listen(&mut self.server, address, tcp) {
-                Ok(id) => opened.push((address, id)),
+        for (address, transport) in addresses(new).filter(|address| !old.contains(address)) {
+            match self.listen(address, transport) {
+                Ok(listener) => opened.push(listener),
                 Err(error) => {
-                    opened.into_iter().for_each(|(_, id)| self.server.unlisten(id));
+                    self.close(opened);
                     return Err(error);
                 }
             }
         }
         Ok(opened)
     }
-}
 
-fn listen(server: &mut Server<App>, address: SocketAddr, tcp: bool) -> Result<ListenerId, String> {
-    if tcp { server.listen(address) } else { server.listen_udp(address) }.map_err(|e| e.to_string())
+    fn close(&mut self, listeners: Vec<Listener>) {
+        listeners.into_iter().for_each(|listener| self.server.unlisten(listener.id));
+    }
 }

@@ -25,7 +25,27 @@ pub(crate) struct Daemon {
     pub(crate) sources: Sources,
     pub(crate) control: Option<ControlSocket>,
     /// The addresses of the configuration, and what listens there.
-    pub(crate) listeners: Vec<(SocketAddr, ListenerId)>,
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// An address of the configuration that is listened on.
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) id: ListenerId,
+}
+
+/// What comes to an address: devices, or probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// Every address that a configuration wants to be listened on.
+pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = (SocketAddr, Transport)> {
+    let tcp = config.listen.iter().map(|&address| (address, Transport::Tcp));
+    tcp.chain(config.discovery.iter().map(|&address| (address, Transport::Udp)))
 }
 
 /// Runs the gateway until it is told to stop. The error is a sentence for people.
@@ -49,17 +69,23 @@ impl Daemon {
             .map_err(|e| e.to_string())?;
         watch_signals(&mut server).map_err(|e| format!("signals cannot be watched: {e}"))?;
         let mut daemon = Self { server, config: config.clone(), sources, control: None, listeners: Vec::new() };
-        for &address in &config.listen {
-            daemon.listeners.push((address, daemon.server.listen(address).map_err(|e| e.to_string())?));
-        }
-        for &address in &config.discovery {
-            daemon.listeners.push((address, daemon.server.listen_udp(address).map_err(|e| e.to_string())?));
+        for (address, transport) in addresses(&config) {
+            let listener = daemon.listen(address, transport)?;
+            daemon.listeners.push(listener);
         }
         if config.events == Events::Stdout {
             daemon.follow_stdout(&config)?;
         }
         daemon.control = ControlSocket::open(&mut daemon.server, &config)?;
         Ok(daemon)
+    }
+
+    pub(crate) fn listen(&mut self, address: SocketAddr, transport: Transport) -> Result<Listener, String> {
+        let id = match transport {
+            Transport::Tcp => self.server.listen(address),
+            Transport::Udp => self.server.listen_udp(address),
+        };
+        Ok(Listener { address, transport, id: id.map_err(|e| e.to_string())? })
     }
 
     /// Has events written to standard output, whatever it is.

@@ -200,8 +200,9 @@ pub(super) static KEYS: &[Key] = &[
         Size<u64>,
         settings.limits.memory_budget,
         None,
-        "Memory for unfinished objects and waiting commands, of all devices together. It is checked, but not enforced \
-         yet. It must be no less than object_bytes_max and outbox_bytes_max."
+        "Memory for unfinished objects, waiting commands and waiting events, all together. Above three quarters of it, \
+         devices that send large objects are read a few at a time. It must be no less than object_bytes_max and \
+         outbox_bytes_max."
     ),
     key!(
         "access.allow",
