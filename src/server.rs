@@ -3,12 +3,12 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use crate::endpoint::{ConnectionId, ListenerId};
 use crate::gateway::{Commands, Gateway, Handler, Remote, Settings, SettingsError};
-use crate::reactor::{Budget, Io, Reactor, clock, interface_name, open_tcp};
+use crate::reactor::{Budget, Io, Reactor, clock, interface_name, is_listening, open_tcp};
 
 /// The port that devices connect to.
 const TCP_PORT: u16 = 5556;
@@ -148,6 +148,11 @@ impl<H: Handler> Server<H> {
         self.discovery.iter().map(|&(_, address)| address)
     }
 
+    /// Whether a stop has been asked for.
+    pub fn is_stopping(&self) -> bool {
+        self.gateway.is_stopping()
+    }
+
     /// How long the longest turn of the loop in the last minute took: while it lasted, no device was
     /// heard.
     pub fn longest_turn(&self) -> Duration {
@@ -222,6 +227,39 @@ impl<H: Handler> Server<H> {
             Ok(local)
         };
         let local = bind().map_err(|error| Error::Bind { address: format!("UDP {address}"), error })?;
+        self.gateway.add_discovery(id, local);
+        self.discovery.push((id, local));
+        Ok(id)
+    }
+
+    /// Listens on a TCP socket that is open already, such as one that a service manager holds.
+    ///
+    /// # Errors
+    /// If it does not listen, or cannot be registered.
+    pub fn adopt_tcp(&mut self, listener: TcpListener) -> Result<ListenerId, Error> {
+        let id = self.new_listener();
+        let local = listener.local_addr().map_err(Error::Loop)?;
+        let fail = |error| Error::Bind { address: format!("TCP {local}, which was handed in"), error };
+        if !is_listening(&listener).map_err(fail)? {
+            return Err(fail(io::Error::other("the socket is not one that listens")));
+        }
+        self.reactor.listen(id, listener).map_err(fail)?;
+        self.listeners.push((id, local));
+        Ok(id)
+    }
+
+    /// Answers probes on a UDP socket that is open already.
+    ///
+    /// # Errors
+    /// If it is bound to no address, or cannot be registered.
+    pub fn adopt_udp(&mut self, socket: UdpSocket) -> Result<ListenerId, Error> {
+        let id = self.new_listener();
+        let local = socket.local_addr().map_err(Error::Loop)?;
+        let fail = |error| Error::Bind { address: format!("UDP {local}, which was handed in"), error };
+        if local.port() == 0 {
+            return Err(fail(io::Error::other("the socket is bound to no port")));
+        }
+        self.reactor.receive(id, socket).map_err(fail)?;
         self.gateway.add_discovery(id, local);
         self.discovery.push((id, local));
         Ok(id)

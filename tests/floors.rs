@@ -69,6 +69,7 @@ const RULES: [Rule; 9] = [
             "hdrhistogram",
             "humantime",
             "lexopt",
+            "listenfd",
             "log",
             "memchr",
             "nix",

@@ -102,6 +102,11 @@ pub(crate) fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
     Ok(fd.into())
 }
 
+/// Whether connections can be accepted on a socket that somebody else has opened.
+pub(crate) fn is_listening(listener: &std::net::TcpListener) -> io::Result<bool> {
+    Ok(getsockopt(listener, sockopt::AcceptConn)?)
+}
+
 /// Connections that may wait to be accepted: after a power cut all devices come at once, so it is as
 /// many as the kernel allows (`net.core.somaxconn`). A number of our own will not do: nix refuses one
 /// above the C library's `SOMAXCONN`, and musl's is 128.

@@ -25,7 +25,7 @@ use self::turns::Turns;
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, OsError, Output, StreamEnd};
 
 pub(crate) use datagram::interface_name;
-pub(crate) use listener::open_tcp;
+pub(crate) use listener::{is_listening, open_tcp};
 pub use stream::Io;
 
 /// What one turn may do at most for one socket, so that a loud one cannot starve the rest.

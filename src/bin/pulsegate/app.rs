@@ -2,6 +2,7 @@
 //! follow them.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use log::{info, warn};
 use pulsegate::{
@@ -11,6 +12,7 @@ use pulsegate::{
 use crate::control::Control;
 use crate::events::{EventLine, Follower};
 use crate::stats::Figures;
+use crate::systemd::Manager;
 
 /// Everything that the daemon keeps between two events.
 #[derive(Default)]
@@ -18,6 +20,7 @@ pub(crate) struct App {
     line: EventLine,
     stdout: Option<Follower>,
     signals: Option<Signals>,
+    pub(crate) manager: Manager,
     pub(crate) figures: Figures,
     pub(crate) control: Control,
 }
@@ -97,6 +100,14 @@ impl Handler for App {
 
     fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
         self.control.sent(tag, delivery, gateway);
+    }
+
+    /// The service manager hears of the loop by the loop's own turn: from one that hangs it hears nothing.
+    fn on_timer(&mut self, now: Instant, gateway: &mut Commands<'_>) {
+        if let Some(interval) = self.manager.watchdog {
+            self.manager.alive();
+            gateway.wake_at(Some(now + interval));
+        }
     }
 
     fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {

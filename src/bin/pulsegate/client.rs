@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::control_socket::default_path;
+use crate::control_socket::{SYSTEM_PATH, default_path};
 use crate::{Failure, say, show};
 
 /// What a running gateway can be asked for.
@@ -147,13 +147,20 @@ struct Connection {
 
 impl Connection {
     fn open(path: Option<&str>) -> Result<Self, Failure> {
-        let path = path.map(PathBuf::from).or_else(default_path).ok_or_else(|| {
-            Failure::Usage("XDG_RUNTIME_DIR is not set: tell where the control socket is by --control PATH".into())
-        })?;
-        let stream = UnixStream::connect(&path).map_err(|error| {
-            Failure::NoGateway(format!("no gateway answers on the control socket {}: {error}", path.display()))
-        })?;
-        Ok(Self { stream: BufReader::new(stream), path })
+        // Without a name, a gateway of this user's own comes before the system's.
+        let mut paths: Vec<_> = match path {
+            Some(path) => vec![PathBuf::from(path)],
+            None => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
+        };
+        paths.dedup();
+        let mut failures = Vec::new();
+        for path in paths {
+            match UnixStream::connect(&path) {
+                Ok(stream) => return Ok(Self { stream: BufReader::new(stream), path }),
+                Err(error) => failures.push(format!("{}: {error}", path.display())),
+            }
+        }
+        Err(Failure::NoGateway(format!("no gateway answers on the control socket {}", failures.join(", nor on "))))
     }
 
     /// Sends a request and gives the answer to it. Events that come before it are passed over.

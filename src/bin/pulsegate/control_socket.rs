@@ -14,18 +14,25 @@ use pulsegate::{ListenerId, Server};
 use crate::app::App;
 use crate::config::{Config, Control};
 
+/// Where the control socket of a gateway of the system is.
+pub(crate) const SYSTEM_PATH: &str = "/run/pulsegate/control.sock";
+
 /// Where the control socket is, unless told otherwise: none, if this user has no place for it.
 pub(crate) fn default_path() -> Option<PathBuf> {
+    // Made by the service manager for the gateway, whoever that runs as.
+    if let Some(directory) = std::env::var_os("RUNTIME_DIRECTORY").filter(|directory| !directory.is_empty()) {
+        return Some(Path::new(&directory).join("control.sock"));
+    }
     if geteuid().is_root() {
-        return Some("/run/pulsegate/control.sock".into());
+        return Some(SYSTEM_PATH.into());
     }
     std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("pulsegate.sock"))
 }
 
-/// The socket, whose name goes when the gateway does.
+/// The socket, whose name goes when the gateway does, unless it belongs to the service manager.
 pub(crate) struct ControlSocket {
     listener: ListenerId,
-    path: PathBuf,
+    path: Option<PathBuf>,
 }
 
 impl ControlSocket {
@@ -58,7 +65,18 @@ impl ControlSocket {
             }
         };
         let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
-        Ok(Some(Self { listener, path }))
+        Ok(Some(Self { listener, path: Some(path) }))
+    }
+
+    /// Takes over a socket that was handed in: its name, mode and group are the service manager's.
+    pub(crate) fn adopt(server: &mut Server<App>, listener: UnixListener, config: &Config) -> Result<Self, String> {
+        let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
+        Ok(Self { listener, path: None })
+    }
+
+    /// Whether it was handed in.
+    pub(crate) fn is_handed(&self) -> bool {
+        self.path.is_none()
     }
 
     /// Takes no more clients; those that are connected stay.
@@ -69,8 +87,9 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            warn!("the control socket {} could not be removed: {error}", self.path.display());
+        let Some(path) = &self.path else { return };
+        if let Err(error) = fs::remove_file(path) {
+            warn!("the control socket {} could not be removed: {error}", path.display());
         }
     }
 }

@@ -14,6 +14,7 @@ mod serve;
 mod show;
 mod stats;
 mod stdio;
+mod systemd;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -133,6 +134,7 @@ fn seconds(text: &str) -> Result<Duration, Failure> {
 }
 
 fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
+    let handed = systemd::Sockets::from_environment().map_err(Failure::Failed)?;
     let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value);
     let sources = Sources {
         file: given("config").map(PathBuf::from),
@@ -146,7 +148,7 @@ fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
         return say(&config.print());
     }
     logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
-    serve::run(config, sources).map_err(Failure::Failed)
+    serve::run(config, sources, handed).map_err(Failure::Failed)
 }
 
 /// What the configuration is read from, now and at every reload.

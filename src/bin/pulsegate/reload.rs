@@ -1,10 +1,12 @@
 //! A reload: read, check, then change what has changed and nothing else.
 
+use std::net::SocketAddr;
+
 use log::{info, warn};
 
 use crate::config::{Config, Events};
 use crate::control_socket::ControlSocket;
-use crate::serve::{Daemon, Listener, addresses};
+use crate::serve::{Daemon, Listener, Protocol};
 
 impl Daemon {
     /// Carries out the reloads that were asked for, by signal or by the control socket.
@@ -13,12 +15,14 @@ impl Daemon {
         if askers.is_empty() {
             return;
         }
+        self.server.handler().manager.reloading();
         let result = self.reload();
         match &result {
             Ok(changes) if changes.is_empty() => info!("reload: nothing has changed"),
             Ok(changes) => info!("reload: changed {}", changes.join(", ")),
             Err(error) => warn!("reload: the configuration stays as it is: {error}"),
         }
+        self.server.handler().manager.ready(&self.status());
         let (app, mut gateway) = self.server.parts();
         for asker in askers.into_iter().flatten() {
             app.control.reloaded(asker, &result, &mut gateway);
@@ -31,14 +35,16 @@ impl Daemon {
         let changes = self.config.changes(&new);
         let changed = |section: &str| changes.iter().any(|name| name.starts_with(section));
         // What can fail comes first, and is undone if something behind it does.
-        let opened = self.open_new(&new)?;
-        if changed("control.") {
+        let old = self.config.clone();
+        let opened = self.open_addresses(&new, |protocol, address| !addresses(&old, protocol).contains(&address))?;
+        // A control socket that was handed in is not ours to close.
+        if changed("control.") && !self.control.as_ref().is_some_and(ControlSocket::is_handed) {
             // Two sockets cannot have one name, so the old one makes way.
             self.control.take().into_iter().for_each(|socket| socket.close(&mut self.server));
             match ControlSocket::open(&mut self.server, &new) {
                 Ok(socket) => self.control = socket,
                 Err(error) => {
-                    self.close(opened);
+                    opened.into_iter().for_each(|listener| self.server.unlisten(listener.id));
                     self.control = ControlSocket::open(&mut self.server, &self.config).ok().flatten();
                     return Err(error);
                 }
@@ -46,11 +52,10 @@ impl Daemon {
         }
         self.server.configure(new.settings.clone()).map_err(|e| e.to_string())?;
         self.listeners.extend(opened);
-        let wanted: Vec<_> = addresses(&new).collect();
-        let stays = |listener: &Listener| wanted.contains(&(listener.address, listener.transport));
-        let (keep, gone) = self.listeners.drain(..).partition(stays);
+        let wanted = |listener: &Listener| addresses(&new, listener.protocol).contains(&listener.address);
+        let (keep, gone): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(wanted);
         self.listeners = keep;
-        self.close(gone);
+        gone.into_iter().for_each(|listener| self.server.unlisten(listener.id));
         if changed("events.") {
             let (app, mut gateway) = self.server.parts();
             app.leave_stdout(&mut gateway);
@@ -58,28 +63,21 @@ impl Daemon {
                 self.follow_stdout(&new).unwrap_or_else(|error| warn!("{error}"));
             }
         }
+        for (name, protocol) in [("listen", Protocol::Tcp), ("discovery.listen", Protocol::Udp)] {
+            if changes.contains(&name) && self.handed.contains(&protocol) {
+                warn!("{name} has no effect: the service manager has handed in the sockets");
+            }
+        }
         log::set_max_level(new.log_level);
         self.config = new;
         Ok(changes)
     }
+}
 
-    /// Opens the addresses that are new; if one cannot be had, none is.
-    fn open_new(&mut self, new: &Config) -> Result<Vec<Listener>, String> {
-        let old: Vec<_> = addresses(&self.config).collect();
-        let mut opened = Vec::new();
-        for (address, transport) in addresses(new).filter(|address| !old.contains(address)) {
-            match self.listen(address, transport) {
-                Ok(listener) => opened.push(listener),
-                Err(error) => {
-                    self.close(opened);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(opened)
-    }
-
-    fn close(&mut self, listeners: Vec<Listener>) {
-        listeners.into_iter().for_each(|listener| self.server.unlisten(listener.id));
+/// The addresses of a configuration for one protocol.
+fn addresses(config: &Config, protocol: Protocol) -> &[SocketAddr] {
+    match protocol {
+        Protocol::Tcp => &config.listen,
+        Protocol::Udp => &config.discovery,
     }
 }

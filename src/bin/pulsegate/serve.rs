@@ -1,10 +1,11 @@
 //! `pulsegate serve`: the gateway as a daemon.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,6 +18,7 @@ use crate::config::{Config, Events};
 use crate::control_socket::ControlSocket;
 use crate::events::{Filter, Follower};
 use crate::stdio::Output;
+use crate::systemd::{Manager, Sockets};
 
 /// A gateway that runs, and what it was made from.
 pub(crate) struct Daemon {
@@ -24,68 +26,115 @@ pub(crate) struct Daemon {
     pub(crate) config: Config,
     pub(crate) sources: Sources,
     pub(crate) control: Option<ControlSocket>,
-    /// The addresses of the configuration, and what listens there.
+    /// What listens on the addresses of the configuration.
     pub(crate) listeners: Vec<Listener>,
+    /// The protocols whose sockets were handed in: for these, the configuration's addresses mean nothing.
+    pub(crate) handed: Vec<Protocol>,
 }
 
-/// An address of the configuration that is listened on.
-pub(crate) struct Listener {
-    pub(crate) address: SocketAddr,
-    pub(crate) transport: Transport,
-    pub(crate) id: ListenerId,
-}
-
-/// What comes to an address: devices, or probes.
+/// What devices use an address for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub(crate) enum Protocol {
+    /// They connect there.
     Tcp,
+    /// They probe there.
     Udp,
 }
 
-/// Every address that a configuration wants to be listened on.
-pub(crate) fn addresses(config: &Config) -> impl Iterator<Item = (SocketAddr, Transport)> {
-    let tcp = config.listen.iter().map(|&address| (address, Transport::Tcp));
-    tcp.chain(config.discovery.iter().map(|&address| (address, Transport::Udp)))
+/// An address of the configuration that is listened on.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+    pub(crate) id: ListenerId,
 }
 
 /// Runs the gateway until it is told to stop. The error is a sentence for people.
-pub(crate) fn run(config: Config, sources: Sources) -> Result<(), String> {
+pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(), String> {
     raise_descriptor_limit(config.settings.limits.connections_max);
-    let mut daemon = Daemon::open(config, sources)?;
+    let mut daemon = Daemon::open(config, sources, handed)?;
     daemon.announce();
-    while daemon.server.turn().map_err(|e| e.to_string())? {
+    daemon.begin_watchdog();
+    let mut stopping = false;
+    loop {
+        let goes_on = daemon.server.turn().map_err(|e| e.to_string())?;
         daemon.server.handler_mut().figures.longest_turn = daemon.server.longest_turn();
         daemon.reload_if_asked();
+        // Where no device is connected, a stop begins and ends in one turn.
+        if daemon.server.is_stopping() && !std::mem::replace(&mut stopping, true) {
+            daemon.server.handler().manager.stopping();
+        }
+        if !goes_on {
+            break;
+        }
     }
     info!("stopped");
     Ok(())
 }
 
 impl Daemon {
-    fn open(config: Config, sources: Sources) -> Result<Self, String> {
+    fn open(config: Config, sources: Sources, sockets: Sockets) -> Result<Self, String> {
         let mut server = Server::builder()
             .settings(config.settings.clone())
             .build_unbound(App::default())
             .map_err(|e| e.to_string())?;
+        server.handler_mut().manager = Manager::from_environment();
         watch_signals(&mut server).map_err(|e| format!("signals cannot be watched: {e}"))?;
-        let mut daemon = Self { server, config: config.clone(), sources, control: None, listeners: Vec::new() };
-        for (address, transport) in addresses(&config) {
-            let listener = daemon.listen(address, transport)?;
-            daemon.listeners.push(listener);
-        }
+        let mut daemon =
+            Self { server, config: config.clone(), sources, control: None, listeners: Vec::new(), handed: Vec::new() };
+        let Sockets { tcp, udp, control } = sockets;
+        daemon.adopt(tcp, udp).map_err(|e| e.to_string())?;
+        daemon.listeners = daemon.open_addresses(&config, |_, _| true)?;
         if config.events == Events::Stdout {
             daemon.follow_stdout(&config)?;
         }
-        daemon.control = ControlSocket::open(&mut daemon.server, &config)?;
+        daemon.control = match control {
+            Some(listener) => Some(ControlSocket::adopt(&mut daemon.server, listener, &config)?),
+            None => ControlSocket::open(&mut daemon.server, &config)?,
+        };
         Ok(daemon)
     }
 
-    pub(crate) fn listen(&mut self, address: SocketAddr, transport: Transport) -> Result<Listener, String> {
-        let id = match transport {
-            Transport::Tcp => self.server.listen(address),
-            Transport::Udp => self.server.listen_udp(address),
-        };
-        Ok(Listener { address, transport, id: id.map_err(|e| e.to_string())? })
+    /// Takes over sockets that were open before the process was. They stay to its end.
+    fn adopt(&mut self, tcp: Vec<TcpListener>, udp: Vec<UdpSocket>) -> Result<(), pulsegate::Error> {
+        for listener in tcp {
+            self.server.adopt_tcp(listener)?;
+            self.handed.push(Protocol::Tcp);
+        }
+        for socket in udp {
+            self.server.adopt_udp(socket)?;
+            self.handed.push(Protocol::Udp);
+        }
+        Ok(())
+    }
+
+    /// Opens those addresses of `config` that are wanted and have no sockets in their place; if one cannot
+    /// be had, none is.
+    pub(crate) fn open_addresses(
+        &mut self,
+        config: &Config,
+        wanted: impl Fn(Protocol, SocketAddr) -> bool,
+    ) -> Result<Vec<Listener>, String> {
+        let tcp = config.listen.iter().map(|&address| (Protocol::Tcp, address));
+        let udp = config.discovery.iter().map(|&address| (Protocol::Udp, address));
+        let mut opened = Vec::new();
+        for (protocol, address) in tcp.chain(udp) {
+            if self.handed.contains(&protocol) || !wanted(protocol, address) {
+                continue;
+            }
+            let listener = match protocol {
+                Protocol::Tcp => self.server.listen(address),
+                Protocol::Udp => self.server.listen_udp(address),
+            };
+            match listener {
+                Ok(id) => opened.push(Listener { protocol, address, id }),
+                Err(error) => {
+                    opened.into_iter().for_each(|listener: Listener| self.server.unlisten(listener.id));
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(opened)
     }
 
     /// Has events written to standard output, whatever it is.
@@ -109,10 +158,29 @@ impl Daemon {
             let (tcp, udp) = (tcp.get(line).copied(), udp.get(line).copied());
             app.listening(tcp, udp, &mut gateway);
         }
-        let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        match list(&udp).as_str() {
-            "" => info!("listening on TCP {}, discovery off", list(&tcp)),
-            udp => info!("listening on TCP {}, UDP {udp}", list(&tcp)),
+        let status = self.status();
+        info!("{status}");
+        self.server.handler().manager.ready(&status);
+    }
+
+    /// One line for people: what is listened on.
+    pub(crate) fn status(&self) -> String {
+        let list = |addresses: &mut dyn Iterator<Item = SocketAddr>| {
+            addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let tcp = list(&mut self.server.listen_addresses());
+        match list(&mut self.server.discovery_addresses()).as_str() {
+            "" => format!("listening on TCP {tcp}, discovery off"),
+            udp => format!("listening on TCP {tcp}, UDP {udp}"),
+        }
+    }
+
+    /// Has the service manager told that the loop turns, if it wants to hear that.
+    #[expect(clippy::disallowed_methods, reason = "the first turn has not given its time yet")]
+    fn begin_watchdog(&mut self) {
+        let (app, mut gateway) = self.server.parts();
+        if app.manager.watchdog.is_some() {
+            gateway.wake_at(Some(Instant::now()));
         }
     }
 }
