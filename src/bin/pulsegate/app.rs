@@ -11,6 +11,7 @@ use pulsegate::{
 
 use crate::control::Control;
 use crate::events::{EventLine, Follower};
+use crate::refusals::Refusals;
 use crate::stats::Figures;
 use crate::systemd::Manager;
 
@@ -21,6 +22,7 @@ pub(crate) struct App {
     stdout: Option<Follower>,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
+    refusals: Refusals,
     pub(crate) figures: Figures,
     pub(crate) control: Control,
 }
@@ -95,6 +97,7 @@ impl Handler for App {
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
+        self.refusals.note(from.ip(), refusal, gateway.uptime());
         self.publish((None, from), None, gateway, |line| line.refused(from, refusal));
     }
 

@@ -150,7 +150,10 @@ impl Connection {
         // Without a name, a gateway of this user's own comes before the system's.
         let mut paths: Vec<_> = match path {
             Some(path) => vec![PathBuf::from(path)],
-            None => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
+            None => match std::env::var("PULSEGATE_CONTROL_PATH") {
+                Ok(path) if path.starts_with('/') => vec![PathBuf::from(path)],
+                _ => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
+            },
         };
         paths.dedup();
         let mut failures = Vec::new();

@@ -22,11 +22,11 @@ pub(crate) struct Control {
 }
 
 /// Clients at one time.
-const CLIENTS_MAX: usize = 64;
+pub(crate) const CLIENTS_MAX: usize = 64;
 /// Commands of one client on their way at one time.
-const SENDING_MAX: usize = 256;
+pub(crate) const SENDING_MAX: usize = 256;
 /// Length of a request in bytes.
-const REQUEST_BYTES_MAX: usize = 64 << 10;
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 struct Client {
     stream: ConnectionId,

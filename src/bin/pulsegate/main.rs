@@ -9,6 +9,9 @@ mod control_socket;
 mod discover;
 mod events;
 mod logging;
+#[cfg(test)]
+mod manual;
+mod refusals;
 mod reload;
 mod serve;
 mod show;

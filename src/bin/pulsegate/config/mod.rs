@@ -8,6 +8,8 @@ mod file;
 mod format;
 mod keys;
 mod list;
+#[cfg(test)]
+mod manual;
 mod scalar;
 mod suggest;
 use std::collections::BTreeMap;
@@ -25,6 +27,8 @@ use self::keys::{KEYS, Key, PREFIX, SECTIONS};
 use self::suggest::{brief, nearest, question};
 
 pub(crate) use self::error::ConfigError;
+#[cfg(test)]
+pub(crate) use self::manual::{environment, page};
 
 /// All that an operator can say, and where it was said.
 #[derive(Debug, Clone, PartialEq)]

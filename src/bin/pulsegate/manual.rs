@@ -1,0 +1,185 @@
+//! What is made from the tables of the program for its users: completions, pulsegate.toml(5), the list of
+//! calls in pulsegate(1); and the tests that hold the rest of the manual to the code.
+//!
+//! `PULSEGATE_WRITE_MANUAL=1 cargo test manual` writes what is made.
+
+mod completions;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use pulsegate::{CloseReason, Kind, Reason, Refusal, Suppressed};
+
+use crate::calls::{CALLS, Call};
+use crate::{Failure, config, control};
+
+/// Text as roff wants it: what has a meaning there is escaped, sentences begin on lines of their own.
+pub(crate) fn roff(text: &str) -> String {
+    let mut escaped = String::new();
+    for char in text.chars() {
+        match char {
+            '\\' => escaped.push_str("\\e"),
+            '-' => escaped.push_str("\\-"),
+            '"' => escaped.push_str("\\(dq"),
+            '\'' => escaped.push_str("\\(aq"),
+            '^' => escaped.push_str("\\(ha"),
+            '…' => escaped.push_str("..."),
+            '~' => escaped.push_str("\\(ti"),
+            char => {
+                assert!(char.is_ascii(), "say here how roff writes {char:?}");
+                escaped.push(char);
+            }
+        }
+    }
+    let escaped = escaped.replace(". ", ".\n");
+    if escaped.starts_with('.') { format!("\\&{escaped}") } else { escaped }
+}
+
+/// The calls and their options, as they stand in pulsegate(1).
+fn calls() -> String {
+    let mut text = String::new();
+    for Call { name, arguments, about, options } in CALLS {
+        let heading = format!("{name} {arguments}");
+        let _ = writeln!(text, ".SS {}\n{}{}.", roff(heading.trim_end()), about[..1].to_uppercase(), roff(&about[1..]));
+        for option in *options {
+            let value = option.value.map(|value| format!(" \\fI{}\\fR", roff(value))).unwrap_or_default();
+            let _ = writeln!(text, ".TP\n\\fB\\-\\-{}\\fR{value}\n{}", roff(option.name), roff(option.about));
+        }
+    }
+    text
+}
+
+const BEGIN: &str = ".\\\" The calls are made from src/bin/pulsegate/calls.rs: change that, not this.\n";
+const END: &str = ".\\\" So much for the calls.\n";
+
+/// pulsegate(1) with its list of calls as it should be.
+fn page_with_calls(page: &str) -> String {
+    let (head, rest) = page.split_once(BEGIN).expect("pulsegate.1 says where the calls begin");
+    let (_, tail) = rest.split_once(END).expect("pulsegate.1 says where the calls end");
+    format!("{head}{BEGIN}{}{END}{tail}", calls())
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn check(path: &str, expected: &str) {
+    if std::env::var_os("PULSEGATE_WRITE_MANUAL").is_some() {
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), expected).unwrap();
+    }
+    let message = "is out of date: write it anew with `PULSEGATE_WRITE_MANUAL=1 cargo test manual`";
+    assert!(read(path) == expected, "{path} {message}");
+}
+
+#[test]
+fn what_is_made_from_tables_is_up_to_date() {
+    check("man/pulsegate.toml.5", &config::page());
+    check("man/pulsegate.1", &page_with_calls(&read("man/pulsegate.1")));
+    check("completions/pulsegate.bash", &completions::bash());
+    check("completions/_pulsegate", &completions::zsh());
+}
+
+/// A page as it is read: without escapes and fonts.
+fn plain(page: &str) -> String {
+    let mut text = read(page);
+    for (roff, char) in [("\\-", "-"), ("\\(dq", "\""), ("\\(aq", "'"), ("\\fB", ""), ("\\fI", ""), ("\\fR", "")] {
+        text = text.replace(roff, char);
+    }
+    text.replace("\\e", "\\")
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_').any(|found| found == word)
+}
+
+fn must_have<'a>(page: &str, what: &str, words: impl IntoIterator<Item = &'a str>) {
+    let text = plain(page);
+    let missing: Vec<_> = words.into_iter().filter(|word| !has_word(&text, word)).collect();
+    assert!(missing.is_empty(), "{page} says nothing about the {what} {missing:?}");
+}
+
+/// The texts in a source file that are single words: operations, error words, names of members.
+fn words_of(source: &str) -> Vec<&str> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let code_lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let strings = code_lines.flat_map(|line| line.split('"').skip(1).step_by(2));
+    strings.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')).collect()
+}
+
+#[test]
+fn every_word_of_the_control_socket_is_told() {
+    for (what, source) in [
+        ("words of requests and answers", include_str!("control.rs")),
+        ("counters and figures", include_str!("stats.rs")),
+        ("events and their members", include_str!("events.rs")),
+    ] {
+        let words = words_of(source);
+        assert!(words.len() > 10, "{words:?}");
+        must_have(CONTROL_PAGE, what, words);
+    }
+    must_have(CONTROL_PAGE, "reasons of a disconnect", CloseReason::WORDS);
+    must_have(CONTROL_PAGE, "refusals", Refusal::WORDS);
+    must_have(CONTROL_PAGE, "reasons to drop an object", Reason::ALL.map(Reason::as_str));
+    must_have(CONTROL_PAGE, "reasons to answer no probe", Suppressed::ALL.map(Suppressed::as_str));
+    let kinds = Kind::ALL.map(|kind| format!("{kind:?}"));
+    must_have(CONTROL_PAGE, "kinds of messages", kinds.iter().map(String::as_str));
+    let page = plain(CONTROL_PAGE);
+    for limit in [
+        format!("{} clients", control::CLIENTS_MAX),
+        format!("{} commands", control::SENDING_MAX),
+        format!("{} bytes", control::REQUEST_BYTES_MAX),
+    ] {
+        assert!(page.contains(&limit), "{CONTROL_PAGE} says nothing about the limit of {limit}");
+    }
+}
+
+#[test]
+fn members_of_requests_are_told() {
+    let source = include_str!("control.rs");
+    let (_, rest) = source.split_once("struct Request<'a> {").unwrap();
+    let (members, _) = rest.split_once("\n}").unwrap();
+    let names = members.lines().filter(|line| !line.contains("#[")).filter_map(|line| line.trim().split_once(':'));
+    must_have(CONTROL_PAGE, "members of requests", names.map(|(name, _)| name));
+}
+
+#[test]
+fn reasons_are_told_where_people_look_for_them() {
+    must_have(PAGE, "reasons of a disconnect", CloseReason::WORDS);
+    must_have(PAGE, "refusals", Refusal::WORDS);
+}
+
+#[test]
+fn every_exit_code_is_told() {
+    let page = plain(PAGE);
+    let text = String::new;
+    for failure in
+        [Failure::Failed(text()), Failure::Usage(text()), Failure::NoGateway(text()), Failure::Config(text())]
+    {
+        // Whoever adds one adds it here: the match has no other arm.
+        match failure {
+            Failure::Failed(_) | Failure::Usage(_) | Failure::NoGateway(_) | Failure::Config(_) => {}
+        }
+        let code = failure.code();
+        assert!(page.contains(&format!("\n.B {code}\n")), "{PAGE} says nothing about exit code {code}");
+        let help = crate::calls::help(None);
+        let told = help.lines().find(|line| line.starts_with("Exit codes:")).unwrap();
+        assert!(has_word(told, &code.to_string()), "help says nothing about exit code {code}");
+    }
+}
+
+#[test]
+fn every_variable_is_told() {
+    let text = plain("man/pulsegate.toml.5");
+    let missing: Vec<_> = config::environment().filter(|name| !has_word(&text, name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    // And those of others that the program looks at.
+    for source in [include_str!("systemd.rs"), include_str!("control_socket.rs"), include_str!("client.rs")] {
+        let calls = source.split("env::var").skip(1).filter_map(|rest| rest.split('"').nth(1));
+        must_have(PAGE, "variables", calls.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
+    }
+}
+
+const PAGE: &str = "man/pulsegate.1";
+const CONTROL_PAGE: &str = "man/pulsegate-control.7";
