@@ -1,0 +1,133 @@
+//! What stands between a UCI file and the gateway: the converter, with the few functions of OpenWrt's
+//! /lib/functions.sh that it uses played by the test, and the real executable to judge what it prints.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// As in OpenWrt: what `uci export` prints is a script that calls these, and each calls back.
+const FUNCTIONS: &str = r#"
+config() { CONFIG_SECTION=$2; config_cb "$1" "$2"; }
+option() { local name=$1; shift; option_cb "$name" "$*"; }
+list() { local name=$1; shift; list_cb "$name" "$*"; }
+config_load() { . "$IPKG_INSTROOT/etc/config/$1" && config_cb; }
+"#;
+
+/// A root with those functions and a UCI file, gone with the test.
+struct Root(PathBuf);
+
+impl Root {
+    fn new(name: &str, uci: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("pulsegate-openwrt-{}-{name}", std::process::id()));
+        fs::create_dir_all(root.join("lib")).unwrap();
+        fs::create_dir_all(root.join("etc/config")).unwrap();
+        fs::write(root.join("lib/functions.sh"), FUNCTIONS).unwrap();
+        fs::write(root.join("etc/config/pulsegate"), uci).unwrap();
+        Self(root)
+    }
+
+    /// What the converter makes of the file.
+    fn toml(&self) -> String {
+        let converter = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate-uci");
+        let output = Command::new("sh").arg(converter).env("IPKG_INSTROOT", &self.0).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the gateway says to it: its values, or what is wrong.
+    fn judged(&self) -> Result<String, String> {
+        let file = self.0.join("pulsegate.toml");
+        fs::write(&file, self.toml()).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+        let output = program.args(["serve", "--print-config", "--config"]).arg(&file).stdin(Stdio::null()).output();
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_file_that_is_shipped_is_taken() {
+    let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate.config"));
+    let shown = Root::new("shipped", &shipped.unwrap()).judged().unwrap();
+    assert!(shown.contains("connections_max = 200 "), "{shown}");
+    assert!(shown.contains(r#"allow = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fe80::/10", "fc00::/7"]"#));
+}
+
+#[test]
+fn every_kind_of_value_comes_over() {
+    let uci = r#"
+config pulsegate 'limits'
+	option connections_max '7'
+	option object_bytes_max '65536'
+	option object_timeout '1m 30s'
+config pulsegate 'control'
+	option mode '0600'
+config pulsegate 'access'
+	list allow '192.0.2.0/24'
+	list allow '2001:db8::/32'
+	list deny '192.0.2.7'
+	list connections_per_ip_overrides '192.0.2.0/24=3'
+	list connections_per_ip_overrides '192.0.2.9=1'
+config pulsegate 'discovery'
+	option listen 'off'
+	option reply 'a "quoted" one'
+	option burst '5'
+config pulsegate 'main'
+	option enabled '1'
+	list listen '0.0.0.0:5556'
+	option terminator '\n'
+"#;
+    let shown = Root::new("kinds", uci).judged().unwrap();
+    for line in [
+        r#"listen = ["0.0.0.0:5556"]"#,
+        r#"terminator = "\n""#,
+        r#"listen = "off""#,
+        r#"reply = "a \"quoted\" one""#,
+        "burst = 5 ",
+        "connections_max = 7 ",
+        r#"object_bytes_max = "64KiB""#,
+        r#"object_timeout = "1m 30s""#,
+        r#"allow = ["192.0.2.0/24", "2001:db8::/32"]"#,
+        r#"deny = ["192.0.2.7"]"#,
+        r#"connections_per_ip_overrides = { "192.0.2.0/24" = 3, "192.0.2.9" = 1 }"#,
+        r#"mode = "0600""#,
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_by_the_gateway() {
+    let check = |name: &str, uci: &str, sentence: &str| {
+        let error = Root::new(name, uci).judged().unwrap_err();
+        assert!(error.contains(sentence), "{error}");
+    };
+    let limits = "config pulsegate 'limits'\n";
+    check("word", &format!("{limits}option connections_max 'many'"), "limits.connections_max must be a whole number");
+    check("name", &format!("{limits}option conections_max '7'"), "did you mean limits.connections_max?");
+    check("section", "config pulsegate 'limit'\noption connections_max '7'", "there is no section limit");
+}
+
+/// Every key that is a bare number in TOML is known to the converter as one, and no other is.
+#[test]
+fn numbers_are_known() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"));
+    let defaults = fs::read_to_string(format!("{root}/pulsegate.toml")).unwrap();
+    let is_number = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit());
+    let pairs = defaults.lines().filter_map(|line| line.split_once(" = "));
+    let mut numbers: Vec<_> = pairs.filter(|(_, value)| is_number(value)).map(|(name, _)| name).collect();
+    let converter = fs::read_to_string(format!("{root}/packaging/openwrt/files/pulsegate-uci")).unwrap();
+    let line = converter.lines().find_map(|line| line.strip_prefix("numbers=\"")).unwrap();
+    let mut known: Vec<_> = line.trim_end_matches('"').split_whitespace().collect();
+    numbers.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(known, numbers);
+}
