@@ -265,12 +265,12 @@ impl Core {
         self.memory.done(id);
         slot.connection.release();
         let mut unsent = 0;
-        if ending == Ending::Flush && slot.pending.is_some() {
-            let wait = match reason {
-                CloseReason::Closed => self.timing.write_timeout,
-                _ => self.timing.close_timeout,
+        if let (Ending::Flush, Some(pending)) = (ending, &slot.pending) {
+            let deadline = match reason {
+                CloseReason::Closed => pending.progress.after(self.timing.write_timeout),
+                _ => self.now.after(self.timing.close_timeout),
             };
-            self.wheel.reschedule(slot.timer, self.now.after(wait));
+            self.wheel.reschedule(slot.timer, deadline);
         } else {
             unsent = lose(&mut slot.pending, reason, &mut self.reports, &mut self.memory);
             self.ops.push_back(Op::Close(id, ending == Ending::Abort));
