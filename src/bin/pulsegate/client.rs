@@ -44,7 +44,11 @@ pub(crate) fn run(ask: &Ask, control: Option<&str>) -> Result<(), Failure> {
             let answer = gateway.ask(&json!({ "op": "reload" }))?;
             say(&show::reloaded(&answer["changed"]))
         }
-        Ask::Stop => gateway.ask(&json!({ "op": "stop" })).map(drop),
+        // One that has nothing to wait for may be gone before its answer has: that, too, is a stop.
+        Ask::Stop => match gateway.ask(&json!({ "op": "stop" })) {
+            Ok(_) | Err(Failure::NoGateway(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        },
     }
 }
 

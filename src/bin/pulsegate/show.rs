@@ -65,8 +65,11 @@ pub(crate) fn event(event: &Value) -> String {
         "listening" => format!("{time} listening on {} {}\n", text("tcp"), text("udp")),
         other => {
             let mut line = format!("{time} {device} {other}");
+            if let Some(reason) = event["reason"].as_str() {
+                let _ = write!(line, " {reason}");
+            }
             for (name, value) in event.as_object().into_iter().flatten() {
-                if !matches!(name.as_str(), "event" | "time" | "conn" | "ip" | "port") {
+                if !matches!(name.as_str(), "event" | "time" | "conn" | "ip" | "port" | "reason") {
                     let _ = write!(line, " {name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
                 }
             }
