@@ -109,6 +109,8 @@ pub(crate) struct Network {
     pub(crate) links: Vec<Link>,
     /// What the application was told, and when.
     pub(crate) log: Vec<(Instant, Seen)>,
+    /// Who was heard since a test last looked.
+    pub(crate) spoke: Vec<LinkId>,
     /// Datagrams that the gateway sent.
     pub(crate) answers: Vec<(SocketAddr, Via, Vec<u8>)>,
     /// What new links are like.
@@ -150,6 +152,7 @@ impl Network {
             rng: Rng::new(seed),
             links: Vec::new(),
             log: Vec::new(),
+            spoke: Vec::new(),
             answers: Vec::new(),
             latency: Duration::from_millis(5),
             cut: Cut::Whole,
@@ -439,6 +442,7 @@ impl Network {
 
     /// Hands over what has arrived, as far as the gateway wants it.
     fn deliver(&mut self, link: LinkId, id: ConnectionId, broken: bool) {
+        self.spoke.push(link);
         let bytes = std::mem::take(&mut self.links[link].received);
         let mut rest = &bytes[..];
         while !rest.is_empty() && self.links[link].open {

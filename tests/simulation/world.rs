@@ -408,6 +408,10 @@ impl World {
                 (_, Seen::Refused(..) | Seen::Sent(..)) => {}
             }
         }
+        // Answers to beats are not shown, but when they came matters.
+        for link in std::mem::take(&mut self.network.spoke) {
+            self.next_said(link);
+        }
         if self.steps.is_multiple_of(STEPS_PER_AUDIT) {
             self.audit();
         }
@@ -462,9 +466,13 @@ impl World {
             CloseReason::Reset(_) => device.reset,
             CloseReason::Silent => {
                 // A beat that is withheld because commands wait cannot be answered.
-                let beaten = !state.waiting && now - state.waited_at > SECOND * 14;
-                let good = beaten && device.good.is_some_and(|since| now - since > SECOND * 14);
-                now - device.heard >= SECOND * 10 && !good
+                let beaten = !state.waiting && self.time_since(state.waited_at) > SECOND * 14;
+                let good = beaten && device.good.is_some_and(|since| self.time_since(since) > SECOND * 14);
+                // What is heard in a late turn is followed at once by the beat that was due before it; one
+                // that is late by less than an interval takes its credit.
+                let in_late_turn = self.jumps.iter().any(|(at, _)| *at == device.heard);
+                let least = SECOND * if in_late_turn { 8 } else { 10 };
+                now - device.heard >= least && !good
             }
             CloseReason::Framing(FramingFault::Timeout, offset) => {
                 let begun = now - device.heard >= SECOND * 30;
