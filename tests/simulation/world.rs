@@ -31,6 +31,8 @@ pub(crate) struct World {
     /// Commands by their tags until it is told what has become of them.
     awaited: HashMap<u64, Awaited>,
     stopped: bool,
+    /// When the application stopped the gateway, if that was one of the actions.
+    stopped_at: Option<Instant>,
     objects: u64,
     steps: u64,
     /// Over all events: two runs of one seed are alike if these are.
@@ -99,6 +101,7 @@ impl World {
             jumps: Vec::new(),
             awaited: HashMap::new(),
             stopped: false,
+            stopped_at: None,
             objects: 0,
             steps: 0,
             digest: DefaultHasher::new(),
@@ -176,6 +179,7 @@ impl World {
             }
             Action::Stop => {
                 self.stopped = true;
+                self.stopped_at.get_or_insert(self.network.now);
                 self.network.stop();
             }
         }
@@ -539,6 +543,10 @@ impl World {
             }
             assert!(self.stopped || self.next_said(link).is_none(), "device {link}: an object was not shown");
             unfinished += self.partial(link).map_or(0, |(_, bytes)| bytes as u64);
+            if self.stopped {
+                // It may be seen off already, and has until the stop is over.
+                continue;
+            }
             let begun = self.devices[link].said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
             let age = self.time_since(self.devices[link].heard);
             assert!(!begun || age <= SECOND * 45, "device {link} is {age:?} in an object and lives");
@@ -547,6 +555,10 @@ impl World {
             assert!(silence <= SECOND * 12 + TICK * 2, "device {link} has been silent for {silence:?} and lives");
             let stall = self.time_since(state.taken_at.max(state.waited_at));
             assert!(!state.waiting || stall <= SECOND * 30 + TICK * 2, "device {link} takes nothing for {stall:?}");
+        }
+        if let Some(at) = self.stopped_at {
+            let left = self.network.gateway.connections();
+            assert!(left == 0 || self.time_since(at) <= SECOND + TICK * 2, "{left} devices outlive the stop");
         }
         let open = self.network.links.iter().filter(|link| link.open).count();
         assert_eq!(self.network.gateway.connections(), open);
