@@ -158,6 +158,11 @@ impl Control {
         input.extend_from_slice(bytes);
         let mut rest = &input[..];
         while let Some(end) = memchr::memchr(b'\n', rest) {
+            // A client that lets its answers wait is closed, see [`reply`]. What it asks then would be in vain, and
+            // thousands of questions keep the devices waiting.
+            if !gateway.write(stream, b"") {
+                return;
+            }
             self.request(stream, &rest[..end], figures, gateway);
             rest = &rest[end + 1..];
         }
