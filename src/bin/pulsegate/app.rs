@@ -38,13 +38,9 @@ impl App {
         self.signals = Some(Signals { stop, reload });
     }
 
-    pub(crate) fn follow_stdout(&mut self, follower: Follower) {
-        self.stdout = Some(follower);
-    }
-
-    /// Writes no more events to standard output.
-    pub(crate) fn leave_stdout(&mut self, gateway: &mut Commands<'_>) {
-        if let Some(stdout) = self.stdout.take() {
+    /// From now on writes events to that follower of standard output, or to none.
+    pub(crate) fn follow_stdout(&mut self, follower: Option<Follower>, gateway: &mut Commands<'_>) {
+        if let Some(stdout) = std::mem::replace(&mut self.stdout, follower) {
             gateway.close(stdout.stream);
         }
     }

@@ -39,22 +39,27 @@ impl ControlSocket {
     /// Opens the control socket that the configuration asks for. One that was not asked for by name
     /// is not insisted on, except where another gateway answers on it.
     pub(crate) fn open(server: &mut Server<App>, config: &Config) -> Result<Option<Self>, String> {
-        let (path, insist) = match &config.control {
-            Control::Off => return Ok(None),
-            Control::Path(path) => (path.clone(), true),
-            Control::Default => match default_path() {
-                Some(path) => (path, false),
-                None => {
-                    info!("no control socket: XDG_RUNTIME_DIR is not set");
-                    return Ok(None);
-                }
-            },
+        let Some((path, insist)) = place(config) else {
+            if config.control == Control::Default {
+                info!("no control socket: XDG_RUNTIME_DIR is not set");
+            }
+            return Ok(None);
         };
         let shown = path.display().to_string();
-        if UnixStream::connect(&path).is_ok() {
-            return Err(format!(
-                "another gateway answers on the control socket {shown}; give this one --control PATH or --control off"
-            ));
+        match UnixStream::connect(&path) {
+            Ok(_) => {
+                return Err(format!(
+                    "another gateway answers on the control socket {shown}; give this one --control PATH or --control off"
+                ));
+            }
+            // There is nobody.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
+            // There may be somebody, whose socket is not to be taken away.
+            Err(error) if insist => return Err(format!("cannot open the control socket {shown}: {error}")),
+            Err(error) => {
+                warn!("no control socket: cannot open {shown}: {error}");
+                return Ok(None);
+            }
         }
         let listener = match bind(&path, config, insist) {
             Ok(listener) => listener,
@@ -79,6 +84,11 @@ impl ControlSocket {
         self.path.is_none()
     }
 
+    /// Whether it has the name that the configuration asks for.
+    pub(crate) fn is_where_wanted(&self, config: &Config) -> bool {
+        self.path.is_some() && self.path == place(config).map(|(path, _)| path)
+    }
+
     /// Takes no more clients; those that are connected stay.
     pub(crate) fn close(self, server: &mut Server<App>) {
         server.unlisten(self.listener);
@@ -91,6 +101,15 @@ impl Drop for ControlSocket {
         if let Err(error) = fs::remove_file(path) {
             warn!("the control socket {} could not be removed: {error}", path.display());
         }
+    }
+}
+
+/// Where the control socket is to be, if there is to be one, and whether that place was asked for by name.
+fn place(config: &Config) -> Option<(PathBuf, bool)> {
+    match &config.control {
+        Control::Off => None,
+        Control::Path(path) => Some((path.clone(), true)),
+        Control::Default => default_path().map(|path| (path, false)),
     }
 }
 
@@ -108,10 +127,11 @@ fn bind(path: &Path, config: &Config, insist: bool) -> io::Result<UnixListener> 
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     umask(before);
+    let listener = listener?;
     if let Some(name) = &config.control_group {
         let group = Group::from_name(name)?.ok_or_else(|| io::Error::other(format!("there is no group {name:?}")))?;
         chown(path, None, Some(group.gid))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.control_mode))?;
-    listener
+    Ok(listener)
 }

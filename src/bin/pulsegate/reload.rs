@@ -6,6 +6,7 @@ use log::{info, warn};
 
 use crate::config::{Config, Events};
 use crate::control_socket::ControlSocket;
+use crate::events::Follower;
 use crate::serve::{Daemon, Listener, Protocol};
 
 impl Daemon {
@@ -37,18 +38,28 @@ impl Daemon {
         // What can fail comes first, and is undone if something behind it does.
         let old = self.config.clone();
         let opened = self.open_addresses(&new, |protocol, address| !addresses(&old, protocol).contains(&address))?;
+        let stdout = match (changed("events."), new.events) {
+            (true, Events::Stdout) => match self.open_stdout(&new) {
+                Ok(follower) => Some(follower),
+                Err(error) => return Err(self.undo(opened, None, error)),
+            },
+            _ => None,
+        };
         // A control socket that was handed in is not ours to close.
         if changed("control.") && !self.control.as_ref().is_some_and(ControlSocket::is_handed) {
-            // Two sockets cannot have one name, so the old one makes way.
-            self.control.take().into_iter().for_each(|socket| socket.close(&mut self.server));
+            let mut old = self.control.take();
+            // Two sockets cannot have one name: where it stays the same, the old one makes way.
+            if old.as_ref().is_some_and(|socket| socket.is_where_wanted(&new)) {
+                old.take().into_iter().for_each(|socket| socket.close(&mut self.server));
+            }
             match ControlSocket::open(&mut self.server, &new) {
                 Ok(socket) => self.control = socket,
                 Err(error) => {
-                    opened.into_iter().for_each(|listener| self.server.unlisten(listener.id));
-                    self.control = ControlSocket::open(&mut self.server, &self.config).ok().flatten();
-                    return Err(error);
+                    self.control = old.or_else(|| ControlSocket::open(&mut self.server, &self.config).ok().flatten());
+                    return Err(self.undo(opened, stdout, error));
                 }
             }
+            old.into_iter().for_each(|socket| socket.close(&mut self.server));
         }
         self.server.configure(new.settings.clone()).map_err(|e| e.to_string())?;
         self.listeners.extend(opened);
@@ -58,10 +69,7 @@ impl Daemon {
         gone.into_iter().for_each(|listener| self.server.unlisten(listener.id));
         if changed("events.") {
             let (app, mut gateway) = self.server.parts();
-            app.leave_stdout(&mut gateway);
-            if new.events == Events::Stdout {
-                self.follow_stdout(&new).unwrap_or_else(|error| warn!("{error}"));
-            }
+            app.follow_stdout(stdout, &mut gateway);
         }
         for (name, protocol) in [("listen", Protocol::Tcp), ("discovery.listen", Protocol::Udp)] {
             if changes.contains(&name) && self.handed.contains(&protocol) {
@@ -71,6 +79,14 @@ impl Daemon {
         log::set_max_level(new.log_level);
         self.config = new;
         Ok(changes)
+    }
+
+    /// Closes what was opened for a reload that has failed, and hands back why.
+    fn undo(&mut self, opened: Vec<Listener>, stdout: Option<Follower>, error: String) -> String {
+        opened.into_iter().for_each(|listener| self.server.unlisten(listener.id));
+        let (_, mut gateway) = self.server.parts();
+        stdout.into_iter().for_each(|follower| gateway.close(follower.stream));
+        error
     }
 }
 

@@ -86,7 +86,9 @@ impl Daemon {
         daemon.adopt(tcp, udp).map_err(|e| e.to_string())?;
         daemon.listeners = daemon.open_addresses(&config, |_, _| true)?;
         if config.events == Events::Stdout {
-            daemon.follow_stdout(&config)?;
+            let stdout = daemon.open_stdout(&config)?;
+            let (app, mut gateway) = daemon.server.parts();
+            app.follow_stdout(Some(stdout), &mut gateway);
         }
         daemon.control = match control {
             Some(listener) => Some(ControlSocket::adopt(&mut daemon.server, listener, &config)?),
@@ -137,16 +139,15 @@ impl Daemon {
         Ok(opened)
     }
 
-    /// Has events written to standard output, whatever it is.
-    pub(crate) fn follow_stdout(&mut self, config: &Config) -> Result<(), String> {
+    /// Opens standard output for events, whatever it is.
+    pub(crate) fn open_stdout(&mut self, config: &Config) -> Result<Follower, String> {
         let unusable = |error: &dyn std::fmt::Display| format!("standard output cannot be used: {error}");
         let io = match Output::open(io::stdout(), 1).map_err(|e| unusable(&e))? {
             Output::Socket(fd) => Io::from(UnixStream::from(fd)),
             Output::File(file) => Io::File(file),
         };
         let stream = self.server.attach(io, config.consumer_bytes_max()).map_err(|e| unusable(&e))?;
-        self.server.handler_mut().follow_stdout(Follower::new(stream, Filter::default()));
-        Ok(())
+        Ok(Follower::new(stream, Filter::default()))
     }
 
     /// The `listening` events: one for each TCP address, with the UDP addresses beside them.
