@@ -1,0 +1,149 @@
+//! A gateway that has run out of descriptors, and reloads while it has.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::devices::{answer_beats, datagrams, device};
+use crate::gateway::{Control, Gateway, Start, pause};
+use crate::stage::{Fault, Stage};
+
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        Fault::quick("descriptors exhausted, then a reload", exhausted).with(few),
+        Fault::quick("reload with hardly a descriptor left", reload_with_few).with(few),
+    ]
+}
+
+const FEW: usize = 64;
+
+fn few(start: &mut Start) -> Result<(), String> {
+    let line = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
+    start.before = line.map(str::to_owned).to_vec();
+    Ok(())
+}
+
+/// How reloads have come out, in the words of the log.
+fn reloads(gateway: &Gateway) -> Vec<String> {
+    let is_result = |line: &&String| line.contains("reload:") && !line.contains("asked by");
+    gateway.written.lines.lock().unwrap().iter().filter(is_result).cloned().collect()
+}
+
+/// Asks for a reload by signal, and waits for what the log says of it.
+fn reload(stage: &mut Stage) -> String {
+    let before = reloads(&stage.gateway).len();
+    stage.gateway.signal(Signal::SIGHUP);
+    stage.gateway.until("the reload is over", |gateway| reloads(gateway).len() > before);
+    reloads(&stage.gateway).pop().expect("a line")
+}
+
+fn exhausted(stage: &mut Stage) {
+    // Many more than there is room for: they wait in the kernel's queue.
+    let mut streams: Vec<TcpStream> = (0..200).map(|n| device(n, stage.gateway.tcp)).collect();
+    stage.gateway.until("all descriptors are taken", |gateway| gateway.figures().descriptors >= FEW);
+    stage.gateway.until("it is said", |gateway| gateway.has_logged("no connection can be accepted"));
+    // It neither spins nor fills the log.
+    let before = stage.gateway.figures();
+    pause(Duration::from_secs(3));
+    let after = stage.gateway.figures();
+    let (cpu, lines) = (after.cpu - before.cpu, after.log - before.log);
+    // The healthy devices' commands have a line each.
+    assert!(cpu < 0.75, "{cpu} s of CPU in 3 s");
+    assert!(
+        !stage.gateway.has_logged("panicked") && lines < 150,
+        "{lines} lines in 3 s: {:?}",
+        stage.gateway.log_tail()
+    );
+    // What needs no descriptor works.
+    let socket = datagrams("127.8.0.1");
+    socket.send_to(b"", stage.gateway.udp).unwrap();
+    let mut answer = [0; 100];
+    assert_eq!(socket.recv(&mut answer).expect("an answer to a probe"), 13);
+    // A reload cannot even read its file. Everything stays as it is.
+    let config = fs::read_to_string(stage.gateway.config_path()).unwrap();
+    let changed = config.replace("[discovery]\n", "[discovery]\nreply = \"changed\"\n");
+    fs::write(stage.gateway.config_path(), changed).unwrap();
+    let said = reload(stage);
+    assert!(said.contains("stays as it is") && said.contains("Too many open files"), "{said}");
+    assert_eq!(stage.control.call(json!({ "op": "reload" }))["error"], "bad_configuration");
+    stage.gateway.until("both are logged", |gateway| reloads(gateway).len() == 2);
+    // When they leave, it is as if they had not been: the reload works, and a new device comes in.
+    streams.clear();
+    // Those that waited are accepted now, and gone at once.
+    stage.gateway.until("all have come and gone", |gateway| {
+        gateway.count("connect") == 200 && gateway.count("disconnect") == 200
+    });
+    let said = reload(stage);
+    assert!(said.contains("changed discovery.reply"), "{said}");
+    let mut stream = device(999, stage.gateway.tcp);
+    assert!(answer_beats(&mut stream, Duration::from_secs(3)) > 0, "a new device is beaten");
+    fs::write(stage.gateway.config_path(), config).unwrap();
+    reload(stage);
+}
+
+/// Whatever the number of descriptors that are left, a reload either takes place or changes nothing.
+fn reload_with_few(stage: &mut Stage) {
+    let config = fs::read_to_string(stage.gateway.config_path()).unwrap();
+    let folder = stage.gateway.folder.clone();
+    let control = |n: usize| folder.join(if n == 0 { "control.sock".into() } else { format!("control-{n}.sock") });
+    let more = |n: usize| {
+        // Changes that need descriptors: one more listener, another control socket, standard output opened anew.
+        let port = stage_port(&config);
+        config
+            .replacen("\"]\n", &format!("\", \"127.9.0.{}:{port}\"]\n", n + 1), 1)
+            .replace("control.sock", control(n).file_name().and_then(|name| name.to_str()).unwrap())
+            + &format!("[events]\nbuffer_bytes_max = \"{}KiB\"\n", 1024 + 4 * n)
+    };
+    let mut streams: Vec<TcpStream> = Vec::new();
+    let mut at: PathBuf = control(0);
+    let (mut done, mut refused) = (0, 0);
+    for free in 0..12 {
+        while stage.gateway.figures().descriptors < FEW - free {
+            let told = stage.gateway.count("connect");
+            streams.push(device(streams.len(), stage.gateway.tcp));
+            stage.gateway.until("it is accepted", |gateway| gateway.count("connect") > told);
+        }
+        while stage.gateway.figures().descriptors > FEW - free {
+            let told = stage.gateway.count("disconnect");
+            drop(streams.pop());
+            stage.gateway.until("it is gone", |gateway| gateway.count("disconnect") > told);
+        }
+        fs::write(stage.gateway.config_path(), more(free + 1)).unwrap();
+        let said = reload(stage);
+        if said.contains("stays as it is") {
+            refused += 1;
+        } else {
+            done += 1;
+            at = control(free + 1);
+        }
+        // Room for a question.
+        let told = stage.gateway.count("disconnect");
+        streams.drain(..4);
+        stage.gateway.until(&format!("events are told with {free} left: {said}"), |gateway| {
+            gateway.count("disconnect") == told + 4
+        });
+        let descriptors = stage.gateway.figures().descriptors;
+        let mut asker = Control::try_connect(&at).unwrap_or_else(|| panic!("{free} left, {said}: no control socket"));
+        assert_eq!(asker.call(json!({ "op": "ping" }))["ok"], true, "{free} left");
+        drop(asker);
+        stage.gateway.until("it has gone", |gateway| gateway.figures().descriptors == descriptors);
+        // That nobody is taken for dead.
+        for stream in &mut streams {
+            stream.write_all(br#"{"Type":"Status"}"#).unwrap();
+        }
+    }
+    assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
+    drop(streams);
+    fs::write(stage.gateway.config_path(), &config).unwrap();
+    stage.gateway.until("there is room", |gateway| gateway.figures().descriptors < FEW / 2);
+    reload(stage);
+}
+
+fn stage_port(config: &str) -> &str {
+    config.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next()).expect("a port")
+}

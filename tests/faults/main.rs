@@ -1,0 +1,95 @@
+//! Everything that devices, networks, file systems and operators may do to the real executable, one after the other,
+//! beside five healthy devices that must lose nothing by it. At the end comes a table: what each cost the gateway.
+//!
+//! `cargo test` runs those that are quick. With `PULSEGATE_FAULTS=all` the heavy ones run as well, which takes several
+//! minutes and up to 20,000 descriptors. Any other argument is part of a name, as with other tests:
+//! `PULSEGATE_FAULTS=all cargo test --test faults -- stopped`. `PULSEGATE_SEED` replays what was left to chance.
+
+mod descriptors;
+mod devices;
+mod gateway;
+mod healthy;
+mod many;
+mod outputs;
+mod stage;
+mod streams;
+mod time;
+mod udp;
+
+use std::collections::VecDeque;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use stage::{Fault, Outcome, Row};
+
+/// Faults that go on at the same time, each with a gateway of its own: most of them wait.
+const BESIDE: usize = 3;
+
+/// The time of the test.
+#[expect(clippy::disallowed_methods, reason = "a test measures real time")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let faults: Vec<Fault> =
+        [streams::faults(), many::faults(), descriptors::faults(), udp::faults(), outputs::faults(), time::faults()]
+            .concat();
+    if arguments.iter().any(|argument| argument == "--list") {
+        faults.iter().for_each(|fault| println!("{}: test", fault.name));
+        return ExitCode::SUCCESS;
+    }
+    // What a name may not be is meant for the usual harness, such as --nocapture.
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let all = std::env::var("PULSEGATE_FAULTS").is_ok_and(|which| which == "all");
+    let chosen: Vec<Fault> = faults.into_iter().filter(|fault| is_wanted(fault.name)).collect();
+    let (heavy, quick): (Vec<Fault>, Vec<Fault>) = chosen.into_iter().partition(|fault| fault.heavy);
+    let mut rows = run(quick, BESIDE);
+    if all {
+        rows.extend(run(heavy, 1));
+    } else {
+        rows.extend(heavy.iter().map(|fault| Row::skipped(fault.name, "heavy: PULSEGATE_FAULTS=all runs it".into())));
+    }
+    if rows.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\n{}", stage::table(&rows));
+    for row in &rows {
+        match &row.outcome {
+            Outcome::Passed => {}
+            Outcome::Skipped(why) => println!("SKIPPED {}: {why}", row.name),
+            Outcome::Failed(why) => println!("FAILED {}: {why}\n", row.name),
+        }
+    }
+    let count = |wanted: fn(&Outcome) -> bool| rows.iter().filter(|row| wanted(&row.outcome)).count();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+    println!("{} faults passed, {failed} failed, {skipped} SKIPPED", rows.len() - failed - skipped);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the faults, so many beside each other.
+fn run(faults: Vec<Fault>, beside: usize) -> Vec<Row> {
+    let (waiting, rows) = (Mutex::new(VecDeque::from(faults)), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..beside {
+            scope.spawn(|| {
+                loop {
+                    let Some(fault) = waiting.lock().unwrap().pop_front() else { break };
+                    let row = catch_unwind(|| stage::run(&fault)).unwrap_or_else(|panic| {
+                        let text = panic.downcast_ref::<String>().map(String::as_str);
+                        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+                        Row::failed(fault.name, text.to_owned())
+                    });
+                    println!("{row}");
+                    rows.lock().unwrap().push(row);
+                }
+            });
+        }
+    });
+    rows.into_inner().unwrap()
+}

@@ -1,0 +1,184 @@
+//! Faults by number: many devices, many bytes, many at once.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::clock;
+use crate::devices::{device, devices, reset};
+use crate::gateway::{PATIENCE, in_a, pause};
+use crate::stage::{Fault, Stage};
+
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        Fault::quick("reset storm", reset_storm),
+        Fault::quick("everybody reconnects at once", |stage| reconnect(stage, 1_000, 3)),
+        Fault::heavy("10,000 reconnect at once", |stage| reconnect(stage, 10_000, 3)),
+        Fault::quick("64 unfinished megabytes", |stage| unfinished(stage, 64)),
+        Fault::heavy("4,000 unfinished megabytes", |stage| unfinished(stage, 4_000)),
+        Fault::heavy("18,000 connects, then silence", eighteen_thousand),
+    ]
+}
+
+/// The seed of what is left to chance, which is printed.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("PULSEGATE_SEED").ok();
+    let seed =
+        given.map_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000, |text| text.parse().expect("a seed"));
+    println!("seed {seed}");
+    seed
+}
+
+/// Marsaglia's xorshift.
+pub(crate) struct Noise(u64);
+
+impl Noise {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn bytes(&mut self, number: usize) -> Vec<u8> {
+        let mut next = || {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 24) as u8
+        };
+        (0..number).map(|_| next()).collect()
+    }
+}
+
+/// Connects, sends part of an object or nothing, and breaks the connection, over and over.
+fn reset_storm(stage: &mut Stage) {
+    let until = in_a(Duration::from_secs(3));
+    let (mut number, mut refused) = (0, 0);
+    while clock() < until {
+        for _ in 0..50 {
+            // Connections that wait to be accepted may be too many for the kernel's queue for a while.
+            match crate::devices::connect_from(&crate::devices::source(number), stage.gateway.tcp) {
+                Ok(mut stream) => {
+                    let _ = stream.write_all(&br#"{"Type":"Status"}{"Type":"#[..number % 26]);
+                    reset(stream);
+                    number += 1;
+                }
+                Err(error) => {
+                    assert!(error.kind() != ErrorKind::ConnectionRefused, "nobody listens any more: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    // Those that were gone before they were accepted are no devices.
+    let control = &mut stage.control;
+    stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
+    let connections = control.stats()["connections"].clone();
+    let told = connections["accepted"].as_u64().unwrap() - 5;
+    let gone: u64 = ["closed", "reset"].iter().map(|word| connections["closed"][word].as_u64().unwrap()).sum();
+    assert_eq!(told, gone, "{connections}");
+    assert!(told > 100 && told <= number as u64, "{told} of {number}, {refused} in vain");
+    println!("{number} connections were reset, {told} of them once they were accepted; {refused} in vain");
+    stage.may.log_lines = 2 * told + 100;
+}
+
+/// After a power cut all devices come at once; and again, since the first time was too much for something.
+fn reconnect(stage: &mut Stage, number: usize, times: u64) {
+    raise_descriptors();
+    let all = number as u64;
+    let mut streams: Vec<TcpStream> = Vec::new();
+    for time in 1..=times {
+        drop(std::mem::take(&mut streams));
+        let begun = clock();
+        streams = devices(number, stage.gateway.tcp);
+        for stream in &mut streams {
+            stream.write_all(br#"{"Type":"Status"}"#).unwrap();
+        }
+        let control = &mut stage.control;
+        stage.gateway.until_in(Duration::from_secs(60), "all are heard", |_| {
+            let stats = control.stats();
+            stats["connections"]["now"] == all + 5 && stats["connections"]["accepted"].as_u64() == Some(all * time + 5)
+        });
+        println!("{number} devices were connected and heard within {:?}", begun.elapsed());
+    }
+    drop(streams);
+    let control = &mut stage.control;
+    stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
+    let closed = control.stats()["connections"]["closed"].clone();
+    assert_eq!(closed["closed"].as_u64().unwrap() + closed["reset"].as_u64().unwrap(), all * times, "{closed}");
+    // A line for each that comes, and one for each that goes.
+    stage.may.log_lines = 2 * all * times + 100;
+    stage.may.growth_kib = (8 << 10) + all;
+}
+
+/// Every device keeps an object of nearly a megabyte unfinished. What is held for all together is bounded.
+fn unfinished(stage: &mut Stage, number: usize) {
+    raise_descriptors();
+    let piece = [b'a'; 64 << 10];
+    let control = &mut stage.control;
+    let budget = BUDGET_KIB;
+    let mut streams = Vec::new();
+    let mut taken = 0u64;
+    for n in 0..number {
+        let mut stream = device(n, stage.gateway.tcp);
+        stream.set_nonblocking(true).unwrap();
+        let _ = stream.write(br#"{"Type":"Project","x":""#);
+        streams.push((stream, 0usize));
+    }
+    // Each gets a piece in turn, so that all grow together. Those that are not read, or were cut, take none.
+    let until = in_a(Duration::from_secs(if number > 1000 { 25 } else { 10 }));
+    let mut moved = true;
+    while moved && clock() < until {
+        moved = false;
+        for (stream, sent) in &mut streams {
+            if *sent + piece.len() < 1 << 20 {
+                if let Ok(bytes) = stream.write(&piece) {
+                    *sent += bytes;
+                    taken += bytes as u64;
+                    moved = true;
+                }
+            }
+        }
+        if !moved {
+            pause(Duration::from_millis(200));
+        }
+    }
+    let stats = control.stats();
+    println!("{number} unfinished: {} MiB taken, held {}", taken >> 20, stats["buffered_bytes"]);
+    // Everything else that the gateway holds, its code and its table of devices among it.
+    stage.may.growth_kib = budget + (8 << 10) + number as u64;
+    stage.may.stay_kib = 8 << 10;
+    stage.may.log_lines = 3 * number as u64 + 100;
+    stage.may.settle = Duration::from_secs(60);
+    drop(streams);
+    stage.gateway.until_in(Duration::from_secs(60), "all are gone", |_| control.stats()["connections"]["now"] == 5);
+    assert_eq!(stage.gateway.count("message"), 0);
+}
+
+/// The default of `limits.memory_budget`.
+const BUDGET_KIB: u64 = 32 << 10;
+
+fn eighteen_thousand(stage: &mut Stage) {
+    raise_descriptors();
+    let number = 18_000;
+    let streams = devices(number, stage.gateway.tcp);
+    let control = &mut stage.control;
+    stage.gateway.until_in(Duration::from_secs(60), "all are connected", |_| {
+        control.stats()["connections"]["accepted"] == number as u64 + 5
+    });
+    stage.gateway.until_in(Duration::from_secs(60), "all are found dead", |_| {
+        control.stats()["connections"]["closed"]["silent"] == number as u64
+    });
+    drop(streams);
+    stage.may.log_lines = 2 * number as u64 + 100;
+    stage.may.growth_kib = 16 << 10;
+    stage.may.stay_kib = 8 << 10;
+    pause(PATIENCE / 20);
+}
+
+/// As many descriptors as this process may have: it plays all the devices.
+fn raise_descriptors() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit is raised");
+}

@@ -1,0 +1,295 @@
+//! Faults in what one device sends, or in how it does.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::devices::{answer_beats, device, devices, flood, is_closed, object_of, reset, source};
+use crate::gateway::{PATIENCE, in_a, pause};
+use crate::stage::{Fault, Stage};
+use crate::{clock, many};
+
+pub(crate) fn faults() -> Vec<Fault> {
+    let impatient = |start: &mut crate::gateway::Start| {
+        start.set("PULSEGATE_LIMITS_OBJECT_TIMEOUT", "3s");
+        start.set("PULSEGATE_LIMITS_WRITE_TIMEOUT", "3s");
+        Ok(())
+    };
+    vec![
+        Fault::quick("endless object", endless_object),
+        Fault::quick("endless padding", endless_padding),
+        Fault::quick("nesting", nesting),
+        Fault::quick("a byte at a time", a_byte_at_a_time).with(impatient),
+        Fault::heavy("a byte at a time, default timeout", |stage| never_finished(stage, Duration::from_secs(30))),
+        Fault::quick("300,000 objects in one breath", one_breath),
+        Fault::quick("refused objects without end", refused_objects),
+        Fault::quick("never reads", |stage| never_reads(stage, Duration::from_secs(3))).with(impatient),
+        Fault::heavy("never reads, default timeout", |stage| never_reads(stage, Duration::from_secs(30))),
+        Fault::quick("silence after connect", silence),
+        Fault::quick("heartbeat spam", heartbeat_spam),
+        Fault::quick("half close in the middle of an object", half_close),
+        Fault::quick("foreign protocols", foreign_protocols),
+        Fault::quick("SIGTERM in the middle of an object", sigterm),
+    ]
+}
+
+/// Objects that outgrow the limit, in each way in which a parser may be made to gather them.
+fn endless_object(stage: &mut Stage) {
+    let beginnings: [(&[u8], &[u8]); 6] = [
+        (br#"{"Type":"Project","x":""#, b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        (br#"{"Type":"Project","x":""#, br"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\"),
+        (b"{", b"                                                                "),
+        (br#"{"Type":"Project","x":["#, b"0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"),
+        (b"{", br#"{"a":{},"b":{},"c":{},"d":{},"e":{},"f":{},"g":{},"h":{},"i":{}},"#),
+        (br#"{"Type":"Project""#, br#","Type":"Project","Type":"Project","Type":"Project","Type":"Pro""#),
+    ];
+    // All at once: what one may gather, each may.
+    for (n, (beginning, more)) in beginnings.into_iter().enumerate() {
+        let mut stream = device(n, stage.gateway.tcp);
+        stream.write_all(beginning).unwrap();
+        let taken = flood(&mut stream, &more.repeat(1000), PATIENCE);
+        // What the kernel had taken by then comes on top.
+        assert!(taken > 900 << 10 && taken < 16 << 20, "{taken} bytes were taken of {}", beginning.escape_ascii());
+        let events = n as u64 + 1;
+        stage.gateway.until("it is cut", |gateway| gateway.count("disconnect framing") == events);
+    }
+    assert_eq!(stage.gateway.count("message"), 0);
+    let first = &stage.gateway.events("disconnect")[0];
+    assert!(first["detail"].as_str().is_some_and(|detail| detail.contains("large")), "{first}");
+}
+
+/// Padding is no object: it keeps nobody alive, however much of it comes.
+fn endless_padding(stage: &mut Stage) {
+    let mut stream = device(0, stage.gateway.tcp);
+    let taken = flood(&mut stream, &b" \t\r\n\0".repeat(10_000), PATIENCE);
+    stage.gateway.until("it is found dead", |gateway| gateway.count("disconnect silent") == 1);
+    assert!(taken > 1 << 20, "{taken}");
+}
+
+fn nesting(stage: &mut Stage) {
+    let mut stream = device(0, stage.gateway.tcp);
+    let deep = |open: &str, close: &str, depth: usize| {
+        format!(r#"{{"Type":"Status","x":{}0{}}}"#, open.repeat(depth), close.repeat(depth))
+    };
+    // As deep as the limit allows, a step deeper, and as deep as an object can be; and yet the stream goes on.
+    for text in [
+        deep(r#"{"a":"#, "}", 126),
+        deep(r#"{"a":"#, "}", 127),
+        deep("[", "]", 127),
+        deep(r#"{"a":"#, "}", 170_000),
+        deep("[", "]", 500_000),
+        deep("[", "", 900_000),
+        deep(r#"{"a":"#, "}", 126),
+    ] {
+        stream.write_all(text.as_bytes()).unwrap();
+    }
+    stage.gateway.until("both messages are told", |gateway| gateway.count("message") == 2);
+    assert_eq!(stage.gateway.count("rejected too_deep"), 5);
+    assert_eq!(stage.gateway.count("disconnect"), 0);
+    // Nested without an end.
+    flood(&mut stream, &br#"{"a":"#.repeat(10_000), PATIENCE);
+    stage.gateway.until("it is cut", |gateway| gateway.count("disconnect framing") == 1);
+}
+
+fn a_byte_at_a_time(stage: &mut Stage) {
+    // 50 devices, each byte a packet of its own.
+    let object = br#"{"Type":"Status","Text":"\"}{\\","List":[1,2,{"a":null}]}"#;
+    let mut streams = devices(50, stage.gateway.tcp);
+    for byte in object {
+        streams.iter_mut().for_each(|stream| stream.write_all(&[*byte]).unwrap());
+        pause(Duration::from_millis(2));
+    }
+    stage.gateway.until("all are told", |gateway| gateway.count("message") == 50);
+    drop(streams);
+    // Closed, or reset where a beat had come that was not read.
+    stage.gateway.until("all are gone", |gateway| gateway.count("disconnect") == 50);
+    never_finished(stage, Duration::from_secs(3));
+}
+
+/// An object whose bytes keep coming, but whose end does not.
+fn never_finished(stage: &mut Stage, timeout: Duration) {
+    let before = stage.gateway.count("disconnect framing");
+    let mut stream = device(99, stage.gateway.tcp);
+    let begun = clock();
+    stream.write_all(br#"{"Type":"Project","x":""#).unwrap();
+    while stage.gateway.count("disconnect framing") == before {
+        // It ends by an error once the gateway has closed.
+        let _ = stream.write(b"a");
+        pause(Duration::from_millis(20));
+        assert!(begun.elapsed() < timeout + Duration::from_secs(5), "it may go on for ever");
+    }
+    assert!(begun.elapsed() >= timeout, "cut after {:?}", begun.elapsed());
+}
+
+fn one_breath(stage: &mut Stage) {
+    let number = 300_000;
+    let breath: Vec<u8> = (0..number).flat_map(|n| format!(r#"{{"Type":"Status","N":{n}}}"#).into_bytes()).collect();
+    let mut stream = device(0, stage.gateway.tcp);
+    stream.write_all(&breath).unwrap();
+    // Those who follow events may be too slow; what they miss is counted.
+    stage.gateway.until_in(Duration::from_secs(60), "all are told or counted as missed", |gateway| {
+        gateway.count("message") + gateway.count("missed") >= number
+    });
+    assert_eq!(stage.gateway.count("disconnect"), 0);
+    stage.may.growth_kib = 12 << 10;
+}
+
+/// Each device may send 16 refused objects in a row; then it connects again.
+fn refused_objects(stage: &mut Stage) {
+    let until = in_a(Duration::from_secs(3));
+    let (mut cut, mut n) = (0, 0);
+    while clock() < until {
+        n += 1;
+        let mut stream = device(n, stage.gateway.tcp);
+        let _ = stream.write_all(&br#"{"Type":7}{"Type":"a","Type":"b"}{]}{"x":"\q"}{"Type":"\ud800"}"#.repeat(10));
+        assert!(is_closed(&mut stream, PATIENCE));
+        cut += 1;
+    }
+    stage.gateway.until("all are cut", |gateway| gateway.count("disconnect faulty") == cut);
+    assert_eq!(stage.gateway.count("rejected"), cut * 16);
+    stage.may.log_lines = cut * 2 + 100;
+}
+
+/// It says that it lives, but takes nothing.
+fn never_reads(stage: &mut Stage, timeout: Duration) {
+    let mut stream = device(0, stage.gateway.tcp);
+    let to = stream.local_addr().unwrap().to_string();
+    let text = "x".repeat(30_000);
+    let begun = clock();
+    // Until the kernel's buffers and the outbox are full. Answers come when a command is on its way or lost, so they
+    // are not waited for.
+    let mut asker = stage.gateway.control();
+    while stage.control.stats()["commands"]["refused"]["outbox_full"].as_u64() < Some(10) {
+        asker.ask(json!({ "op": "send", "device": to, "text": text }));
+        stream.write_all(br#"{"Type":"Heartbeat"}"#).unwrap();
+        assert!(begun.elapsed() < PATIENCE, "the outbox has no end");
+    }
+    while stage.gateway.count("disconnect stalled") == 0 {
+        let _ = stream.write_all(br#"{"Type":"Heartbeat"}"#);
+        pause(Duration::from_millis(100));
+        assert!(begun.elapsed() < timeout + PATIENCE, "it is never found to have stalled");
+    }
+    assert!(begun.elapsed() >= timeout, "stalled after {:?}", begun.elapsed());
+    let event = &stage.gateway.events("disconnect")[0];
+    assert!(event["unsent_bytes"].as_u64() > Some(100_000), "{event}");
+}
+
+fn silence(stage: &mut Stage) {
+    let streams = devices(200, stage.gateway.tcp);
+    stage.gateway.until("all are found dead", |gateway| gateway.count("disconnect silent") == 200);
+    drop(streams);
+}
+
+/// Stray answers are no credit for the time after them.
+fn heartbeat_spam(stage: &mut Stage) {
+    let mut stream = device(0, stage.gateway.tcp);
+    let taken = flood(&mut stream, &br#"{"Type":"Heartbeat"}"#.repeat(1000), Duration::from_secs(3));
+    let silent_since = clock();
+    assert_eq!(stage.gateway.count("disconnect"), 0, "spam is bearable");
+    // What was in the sockets then is read first.
+    stage.gateway.until("it is found dead", |gateway| gateway.count("disconnect silent") == 1);
+    let after = silent_since.elapsed();
+    assert!(after < Duration::from_secs(14), "{taken} bytes of heartbeats hid a death for {after:?}");
+    drop(stream);
+}
+
+fn half_close(stage: &mut Stage) {
+    let mut streams = devices(20, stage.gateway.tcp);
+    for stream in &mut streams {
+        stream.write_all(br#"{"Type":"Status"}{"Type":"Project","x":"#).unwrap();
+    }
+    stage.gateway.until("all are told", |gateway| gateway.count("message") == 20);
+    for stream in &streams {
+        let to = stream.local_addr().unwrap().to_string();
+        stage.control.ask(json!({ "op": "send", "device": to, "text": "farewell" }));
+        stream.shutdown(Shutdown::Write).unwrap();
+    }
+    stage.gateway.until("all are gone", |gateway| gateway.count("disconnect closed") == 20);
+    for event in stage.gateway.events("disconnect") {
+        assert_eq!((&event["truncated_offset"], &event["truncated_bytes"]), (&json!(17), &json!(22)), "{event}");
+    }
+    for stream in &mut streams {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        let got = String::from_utf8(got).unwrap().replace("heartbeat", "");
+        // The request may have come after the end; then it was refused.
+        assert!(got == "farewell" || got.is_empty(), "{got}");
+    }
+    // One that ends its half and takes nothing holds nothing for long.
+    for (n, stream) in devices(20, stage.gateway.tcp).into_iter().enumerate() {
+        if n % 2 == 0 { drop(stream) } else { reset(stream) }
+    }
+    stage.gateway.until("all are gone", |gateway| gateway.count("disconnect") == 40);
+}
+
+fn foreign_protocols(stage: &mut Stage) {
+    let seed = many::seed();
+    let mut noise = many::Noise::new(seed);
+    let tls: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x20";
+    let mut samples: Vec<Vec<u8>> = [
+        b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n".as_slice(),
+        b"POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n{\"Type\":\"Status\"}",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        tls,
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+        b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00{\"Type\":\"Status\"}",
+        b"\x05\x01\x00",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"\x00\x00\x00\x11{\"Type\":\"Status\"}X",
+        b"[{\"Type\":\"Status\"}]",
+        b"\xff\xfe{\x00\"\x00",
+        b"\xef\xbb{\"Type\":\"Status\"}",
+        b"heartbeat",
+        b"}",
+        b"\"{\"Type\":\"Status\"}\"",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    let clean = samples.len();
+    samples.extend((0..200).map(|_| noise.bytes(300)));
+    for (n, sample) in samples.iter().enumerate() {
+        let mut stream = device(n, stage.gateway.tcp);
+        stream.write_all(sample).unwrap();
+        // Random bytes may have `{` first, and then wait for the rest of an object.
+        let closed = is_closed(&mut stream, if n < clean { PATIENCE } else { Duration::from_millis(100) });
+        assert!(
+            closed || n >= clean && sample.iter().find(|b| !b" \t\r\n\0".contains(b)) == Some(&b'{'),
+            "{n}: {seed}"
+        );
+    }
+    stage.gateway.until("all are gone", |gateway| gateway.count("disconnect") == samples.len() as u64);
+    // `\0\0\0\x11` is padding and then none; nothing behind it counts. So nothing may have come through.
+    assert_eq!(stage.gateway.count("message"), 0, "seed {seed}");
+    assert!(stage.gateway.count("disconnect framing") >= clean as u64);
+}
+
+fn sigterm(stage: &mut Stage) {
+    let mut streams = devices(50, stage.gateway.tcp);
+    for stream in &mut streams {
+        stream.write_all(br#"{"Type":"Project","x":""#).unwrap();
+        stream.write_all(&[b'a'; 10_000]).unwrap();
+    }
+    // And one that takes nothing, so that the stop has something to wait for.
+    let mut deaf = device(100, stage.gateway.tcp);
+    deaf.write_all(&object_of(1000)).unwrap();
+    let to = deaf.local_addr().unwrap().to_string();
+    stage.gateway.until("all have come", |gateway| gateway.count("connect") == 51);
+    for _ in 0..200 {
+        stage.control.ask(json!({ "op": "send", "device": to, "text": "x".repeat(30_000) }));
+    }
+    answer_beats(&mut streams[0], Duration::from_millis(500));
+    let begun = clock();
+    stage.gateway.signal(Signal::SIGTERM);
+    assert_eq!(stage.gateway.wait(), Some(0));
+    // The close timeout is 1 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "the stop took {:?}", begun.elapsed());
+    stage.gateway.until("all are told", |gateway| gateway.count("disconnect shutdown") == 51);
+    let truncated = |event: &serde_json::Value| event["truncated_bytes"] == 10_023;
+    assert_eq!(stage.gateway.events("disconnect").iter().filter(|event| truncated(event)).count(), 50);
+    assert!(stage.gateway.events("disconnect").iter().all(|event| event["ip"] != source(9999)));
+    stage.has_ended = true;
+}

@@ -1,0 +1,45 @@
+//! Floods of datagrams.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::devices::datagrams;
+use crate::gateway::{in_a, pause};
+use crate::stage::{Fault, Stage};
+
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        Fault::quick("UDP flood, empty datagrams", |stage| flood(stage, 0)),
+        Fault::quick("UDP flood, 65,000 bytes each", |stage| flood(stage, 65_000)),
+    ]
+}
+
+fn flood(stage: &mut Stage, bytes: usize) {
+    let sockets: Vec<_> = (1..=100).map(|n| datagrams(&format!("127.8.1.{n}"))).collect();
+    let payload = vec![b'a'; bytes];
+    let begun = clock();
+    let until = in_a(Duration::from_secs(3));
+    let mut sent = 0u64;
+    while clock() < until {
+        for socket in &sockets {
+            // The kernel may have no room for the moment.
+            sent += u64::from(socket.send_to(&payload, stage.gateway.udp).is_ok());
+        }
+    }
+    let took = begun.elapsed().as_secs() + 1;
+    let probes = stage.control.stats()["discovery"].clone();
+    let number = |name: &str| probes[name].as_u64().unwrap();
+    println!("{sent} datagrams of {bytes} bytes were sent: {probes}");
+    assert!(number("asked") > 1000, "{probes}");
+    // 1,000 at once, and 1,000 a second; it is not to be used against others.
+    assert!((1..=1000 + 1000 * took).contains(&number("answered")), "{probes} in {took} s");
+    // Whoever asks later is answered.
+    let socket = datagrams("127.8.2.1");
+    let mut answer = [0; 100];
+    let answered = (0..20).any(|_| {
+        pause(Duration::from_millis(100));
+        socket.send_to(b"?", stage.gateway.udp).unwrap();
+        socket.recv(&mut answer).is_ok()
+    });
+    assert!(answered, "nobody is answered after a flood");
+}
