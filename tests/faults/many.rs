@@ -132,12 +132,12 @@ fn unfinished(stage: &mut Stage, number: usize) {
     while moved && clock() < until {
         moved = false;
         for (stream, sent) in &mut streams {
-            if *sent + piece.len() < 1 << 20 {
-                if let Ok(bytes) = stream.write(&piece) {
-                    *sent += bytes;
-                    taken += bytes as u64;
-                    moved = true;
-                }
+            if *sent + piece.len() < 1 << 20
+                && let Ok(bytes) = stream.write(&piece)
+            {
+                *sent += bytes;
+                taken += bytes as u64;
+                moved = true;
             }
         }
         if !moved {

@@ -1,0 +1,128 @@
+#!/bin/sh
+# What only a network between two machines can show: two network namespaces joined by veth, with the gateway in one and
+# devices in the other. It needs root, ip and tc (Debian: iproute2) with netem, and python3; what is absent is said.
+# Nothing outside the namespaces is touched, and they are gone when it ends.
+#
+#     scripts/namespaces.sh [discovery] [cable] [loss]      all three, if none is named
+#
+#   discovery  The gateway has two interfaces, one of them with an alias of its own network. Probes by broadcast and to
+#              each address: the answer comes from the address that was asked, or, for a broadcast, from the interface's.
+#   cable      1 MiB waits to be sent to a device; the cable is pulled. The device is found to have stalled, or to be
+#              silent; another on the other interface notices nothing, and everything that was held is free again.
+#   loss       20 % of all packets are lost in each direction, and each takes 200 ms each way, for LOSS_SECONDS (180). How
+#              many of LOSS_DEVICES (20) that do everything right are taken for dead, at the default settings and with
+#              twice the credit.
+#
+# The executable is built here, unless NAMESPACES_BIN names a directory that has it.
+set -eu
+
+die() { echo "namespaces: $*" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || die "NOT RUN: this needs root"
+for tool in ip tc python3; do
+    command -v $tool >/dev/null || die "NOT RUN: $tool is not installed"
+done
+root=$(cd "$(dirname "$0")/.." && pwd)
+parts=${*:-discovery cable loss}
+for part in $parts; do
+    case $part in discovery | cable | loss) ;; *) die "there is no part '$part'" ;; esac
+done
+if [ -z "${NAMESPACES_BIN:-}" ]; then
+    (cd "$root" && cargo build --locked --release --bin pulsegate) || die "the executable cannot be built"
+    NAMESPACES_BIN=${CARGO_TARGET_DIR:-$root/target}/release
+fi
+gateway=$NAMESPACES_BIN/pulsegate
+[ -x "$gateway" ] || die "there is no executable $gateway"
+
+work=$(mktemp -d)
+here=pgate-$$ there=pdev-$$ pids=''
+clean_up() {
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    ip netns del $here 2>/dev/null || true
+    ip netns del $there 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+ip netns add $here || die "NOT RUN: network namespaces cannot be made here"
+ip netns add $there
+for n in 1 2; do
+    ip link add "g$n" netns $here type veth peer name "d$n" netns $there
+    ip -n $here address add "10.77.$n.1/24" broadcast "10.77.$n.255" dev "g$n"
+    ip -n $there address add "10.77.$n.2/24" broadcast "10.77.$n.255" dev "d$n"
+    ip -n $here link set "g$n" up
+    ip -n $there link set "d$n" up
+done
+ip -n $here address add 10.77.3.1/24 broadcast 10.77.3.255 dev g1 label g1:alias
+ip -n $there address add 10.77.3.2/24 broadcast 10.77.3.255 dev d1
+ip -n $here link set lo up
+ip -n $there link set lo up
+
+start() { # OPTION…: a gateway with these settings in the environment
+    rm -f "$work/control.sock"
+    ip netns exec $here env "$@" "$gateway" --listen '[::]:5556' --discovery 0.0.0.0:5555 \
+        --control "$work/control.sock" >"$work/events" 2>"$work/log" &
+    gateway_pid=$!
+    pids="$pids $gateway_pid"
+    for _ in $(seq 100); do
+        "$gateway" stats --control "$work/control.sock" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    cat "$work/log" >&2
+    die "the gateway does not start"
+}
+
+stop() {
+    kill -TERM $gateway_pid
+    wait $gateway_pid || die "the gateway ended with $?"
+    tail -n 3 "$work/log" | sed 's/^/    log: /'
+}
+
+device() { ip netns exec $there python3 "$root/scripts/namespaces.py" "$@"; }
+failed=''
+
+for part in $parts; do
+    echo "== $part"
+    case $part in
+    discovery)
+        start
+        device discovery || failed="$failed discovery"
+        stop
+        # Answers from one interface alone, by its name.
+        start PULSEGATE_DISCOVERY_INTERFACES_ALLOW=g2
+        device only 10.77.2 || failed="$failed interfaces_allow"
+        stop
+        ;;
+    cable)
+        # A short write timeout shows the one end, the default the other: silence comes first.
+        for setting in PULSEGATE_LIMITS_WRITE_TIMEOUT=5s PULSEGATE_LIMITS_WRITE_TIMEOUT=30s; do
+            start "$setting" PULSEGATE_LIMITS_OUTBOX_BYTES_MAX=8MiB
+            echo "  $setting"
+            python3 "$root/scripts/namespaces.py" cable "$here" "$there" "$gateway" "$work/control.sock" "$gateway_pid" \
+                "$work/events" || failed="$failed cable"
+            ip -n $there link set d1 up
+            stop
+        done
+        ;;
+    loss)
+        for n in 1 2; do
+            ip netns exec $here tc qdisc add dev "g$n" root netem delay 200ms loss 20% ||
+                die "NOT RUN: the kernel has no netem (module sch_netem)"
+            ip netns exec $there tc qdisc add dev "d$n" root netem delay 200ms loss 20%
+        done
+        for setting in PULSEGATE_HEARTBEAT_CREDIT=5 PULSEGATE_HEARTBEAT_CREDIT=10; do
+            start "$setting"
+            echo "  $setting"
+            device loss "${LOSS_DEVICES:-20}" "${LOSS_SECONDS:-180}" || failed="$failed loss"
+            "$gateway" stats --control "$work/control.sock" | sed -n '/^connections/,/^[^ ]/p;/^beats/,/^commands/p' | sed 's/^/    /'
+            stop
+        done
+        for n in 1 2; do
+            ip netns exec $here tc qdisc del dev "g$n" root
+            ip netns exec $there tc qdisc del dev "d$n" root
+        done
+        ;;
+    esac
+done
+[ -z "$failed" ] || die "FAILED:$failed"
+echo "namespaces: passed: $parts"
