@@ -210,7 +210,8 @@ impl Core {
         let terminator = &self.settings.terminator;
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        if self.memory.is_full() {
+        // A short command to a device that takes what it is sent does not have to be kept.
+        if self.memory.is_full() && (waiting > 0 || text.len() > TIGHT_READ_BYTES) {
             self.stats.commands_refused_memory += 1;
             return Err(SendError::Memory);
         }
@@ -234,7 +235,8 @@ impl Core {
     pub(super) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        if waiting + bytes.len() > slot.outbox_bytes_max || self.memory.is_full() {
+        // Whoever takes what is written is told more of it: the answer to an operator above all.
+        if waiting + bytes.len() > slot.outbox_bytes_max || waiting > 0 && self.memory.is_full() {
             return false;
         }
         if !bytes.is_empty() {
