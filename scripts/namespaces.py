@@ -1,9 +1,14 @@
 """The devices of scripts/namespaces.sh, which says what each part is about. Python's standard library only."""
 
+import ctypes
+import fcntl
+import heapq
 import json
 import os
+import random
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -118,9 +123,9 @@ class Device:
             self.send(b'{"Type":"Heartbeat"}')
 
 
-def loss(number, seconds):
+def loss(to, number, seconds):
     """Devices that report every 5 s and answer every beat. Never fails: a death here is what is to be counted."""
-    devices = [Device("10.77.%d.1" % (n % 2 + 1)) for n in range(number)]
+    devices = [Device(to) for n in range(number)]
     begun = time.monotonic()
     report = {}
     while time.monotonic() < begun + seconds:
@@ -141,6 +146,38 @@ def loss(number, seconds):
     say("%d devices, %d s: %d beats heard, %d connections ended by the gateway: one in %s device minutes"
         % (number, seconds, beats, deaths, "%.0f" % (minutes / deaths) if deaths else "more than %.0f" % minutes))
     return beats > number * seconds / 2 * 0.5
+
+
+def link(here, there, delay, share, seed):
+    """A link between two namespaces that holds every packet for `delay` seconds and loses a share of them, for kernels
+    without netem: a TUN device in each, and this between them."""
+    tunsetiff, iff_tun, iff_no_pi = 0x400454CA, 0x0001, 0x1000
+    libc = ctypes.CDLL(None, use_errno=True)
+    ends = []
+    for namespace, address in ((here, "10.77.4.1/24"), (there, "10.77.4.2/24")):
+        # A TUN device belongs to the namespace in which it is opened; its descriptor works in every other.
+        with open("/run/netns/" + namespace) as f:
+            if libc.setns(f.fileno(), 0x40000000):
+                raise OSError(ctypes.get_errno(), "setns")
+        end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(end, tunsetiff, struct.pack("16sH22x", b"slow0", iff_tun | iff_no_pi))
+        subprocess.check_call(["ip", "address", "add", address, "dev", "slow0"])
+        subprocess.check_call(["ip", "link", "set", "slow0", "up", "mtu", "1500"])
+        ends.append(end)
+    chance, waiting, number = random.Random(seed), [], 0
+    print("up", flush=True)
+    while True:
+        now = time.monotonic()
+        while waiting and waiting[0][0] <= now:
+            _, _, end, packet = heapq.heappop(waiting)
+            os.write(end, packet)
+        readable, _, _ = select.select(ends, [], [], waiting[0][0] - now if waiting else None)
+        for end in readable:
+            packet = os.read(end, 65536)
+            number += 1
+            if chance.random() >= share:
+                other = ends[1] if end == ends[0] else ends[0]
+                heapq.heappush(waiting, (time.monotonic() + delay, number, other, packet))
 
 
 def cable(here, there, gateway, control, pid, events):
@@ -226,7 +263,9 @@ def main():
     elif part == "only":
         good = only(*rest)
     elif part == "loss":
-        good = loss(int(rest[0]), int(rest[1]))
+        good = loss(rest[0], int(rest[1]), int(rest[2]))
+    elif part == "link":
+        good = link(rest[0], rest[1], 0.2, 0.2, int(rest[2]))
     else:
         good = cable(*rest)
     sys.exit(0 if good else 1)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What only a network between two machines can show: two network namespaces joined by veth, with the gateway in one and
-# devices in the other. It needs root, ip and tc (Debian: iproute2) with netem, and python3; what is absent is said.
+# devices in the other. It needs root, ip and tc (Debian: iproute2), python3, and for the
+# loss netem or TUN devices in the kernel; what is absent is said.
 # Nothing outside the namespaces is touched, and they are gone when it ends.
 #
 #     scripts/namespaces.sh [discovery] [cable] [loss]      all three, if none is named
@@ -105,21 +106,30 @@ for part in $parts; do
         done
         ;;
     loss)
-        for n in 1 2; do
-            ip netns exec $here tc qdisc add dev "g$n" root netem delay 200ms loss 20% ||
-                die "NOT RUN: the kernel has no netem (module sch_netem)"
-            ip netns exec $there tc qdisc add dev "d$n" root netem delay 200ms loss 20%
-        done
+        to=10.77.1.1 seed=${LOSS_SEED:-1}
+        if ip netns exec $here tc qdisc add dev g1 root netem delay 200ms loss 20% 2>/dev/null; then
+            ip netns exec $there tc qdisc add dev d1 root netem delay 200ms loss 20%
+            echo "  by netem"
+        elif [ -c /dev/net/tun ]; then
+            python3 "$root/scripts/namespaces.py" link $here $there "$seed" >"$work/link" &
+            pids="$pids $!"
+            for _ in $(seq 50); do grep -q up "$work/link" && break; sleep 0.1; done
+            to=10.77.4.1
+            echo "  this kernel has no netem: by a pair of TUN devices, seed $seed"
+        else
+            die "NOT RUN: the kernel has neither netem (module sch_netem) nor TUN devices"
+        fi
+        ip netns exec $there ping -c 20 -i 0.2 -q $to 2>/dev/null | sed -n '/packets\|rtt/s/^/    /p' || true
         for setting in PULSEGATE_HEARTBEAT_CREDIT=5 PULSEGATE_HEARTBEAT_CREDIT=10; do
             start "$setting"
             echo "  $setting"
-            device loss "${LOSS_DEVICES:-20}" "${LOSS_SECONDS:-180}" || failed="$failed loss"
+            device loss $to "${LOSS_DEVICES:-20}" "${LOSS_SECONDS:-180}" || failed="$failed loss"
             "$gateway" stats --control "$work/control.sock" | sed -n '/^connections/,/^[^ ]/p;/^beats/,/^commands/p' | sed 's/^/    /'
             stop
         done
-        for n in 1 2; do
-            ip netns exec $here tc qdisc del dev "g$n" root
-            ip netns exec $there tc qdisc del dev "d$n" root
+        for end in "$here g1" "$there d1"; do
+            # shellcheck disable=SC2086
+            ip netns exec ${end% *} tc qdisc del dev ${end#* } root 2>/dev/null || true
         done
         ;;
     esac
