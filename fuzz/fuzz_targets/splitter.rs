@@ -1,0 +1,260 @@
+//! Any bytes, cut anywhere: the same objects, verdicts, faults and offsets as the rules of the protocol give when they
+//! are followed byte by byte, with serde_json as the judge of what is JSON.
+//!
+//! Input: the size limit, the number of read lengths, the read lengths (used in turn), the stream.
+
+#![no_main]
+
+use std::fmt;
+
+use libfuzzer_sys::fuzz_target;
+use pulsegate::proto::{Message, Reason, SplitError, SplitFault, Splitter};
+use pulsegate_fuzz::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Offset, depth, ascii, bytes, and the `Type` or what is wrong: with its place and words among runs.
+#[derive(Debug, PartialEq)]
+struct Seen<V> {
+    offset: u64,
+    depth: u32,
+    ascii: bool,
+    bytes: Vec<u8>,
+    verdict: V,
+}
+
+/// The fault, or where the stream stands and what is unfinished there.
+type End = Result<(u64, Option<(u64, usize)>), SplitError>;
+type Verdict = Result<String, (Reason, u64, &'static str)>;
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Bytes(data);
+    let limit = match input.byte() {
+        255 => 1 << 20,
+        small => u32::from(small) * 8,
+    };
+    let lengths = input.below(16);
+    let lengths: Vec<usize> = input.take(lengths).iter().map(|&length| usize::from(length)).collect();
+    let stream = input.0;
+
+    let whole = run([stream], limit);
+    let expected = reference(stream, limit as usize);
+    assert_eq!(whole.1, expected.1);
+    assert_eq!(whole.0.len(), expected.0.len());
+    for (seen, expected) in whole.0.iter().zip(&expected.0) {
+        let outer = |seen: &Seen<Verdict>| (seen.offset, seen.depth, seen.ascii);
+        assert_eq!(outer(seen), (expected.offset, expected.depth, expected.ascii));
+        assert_eq!(seen.bytes, expected.bytes);
+        assert!(
+            expected.verdict.iter().any(|verdict| verdict.fits(&seen.verdict, seen.offset)),
+            "{:?}, but expected {:?} of {}",
+            seen.verdict,
+            expected.verdict,
+            String::from_utf8_lossy(&seen.bytes)
+        );
+    }
+    assert_eq!(run(stream.chunks(1), limit), whole, "byte by byte");
+    if lengths.iter().any(|&length| length > 0) {
+        let mut rest = stream;
+        let reads = lengths.iter().cycle().map_while(|&length| {
+            let (read, behind) = rest.split_at(length.min(rest.len()));
+            rest = behind;
+            (!rest.is_empty() || !read.is_empty()).then_some(read)
+        });
+        assert_eq!(run(reads, limit), whole, "cut to {lengths:?}");
+    }
+});
+
+fn run<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limit: u32) -> (Vec<Seen<Verdict>>, End) {
+    let (mut splitter, mut spare, mut seen, mut sent) = (Splitter::new(), Vec::new(), Vec::new(), 0);
+    for read in reads {
+        let mut rest = read;
+        loop {
+            let (used, object) = match splitter.push(rest, limit, &mut spare) {
+                Ok(pushed) => pushed,
+                Err(error) => return (seen, Err(error)),
+            };
+            rest = &rest[used..];
+            let Some(object) = object else { break };
+            let message = Message::check(&object, 127);
+            if let Ok(message) = &message {
+                assert_eq!((message.bytes(), message.offset()), (object.bytes, object.offset));
+            }
+            seen.push(Seen {
+                offset: object.offset,
+                depth: object.depth,
+                ascii: object.ascii,
+                bytes: object.bytes.to_vec(),
+                verdict: message
+                    .map(|message| message.type_name().to_owned())
+                    .map_err(|error| (error.reason, error.offset, error.detail)),
+            });
+        }
+        sent += read.len() as u64;
+        assert!(rest.is_empty());
+        assert_eq!(splitter.offset(), sent);
+        let held = splitter.unfinished().map_or(0, |(_, bytes)| bytes);
+        assert!(splitter.buffered() <= held * 8 + 256, "{held} bytes are held in {}", splitter.buffered());
+    }
+    (seen, Ok((splitter.offset(), splitter.unfinished())))
+}
+
+/// What the protocol says, byte by byte.
+fn reference(stream: &[u8], limit: usize) -> (Vec<Seen<Vec<Expected>>>, End) {
+    let mark = b"\xEF\xBB\xBF";
+    let mut at = mark.iter().zip(stream).take_while(|(mark, byte)| mark == byte).count();
+    if (1..mark.len()).contains(&at) {
+        let end = match stream.len() == at {
+            true => Ok((at as u64, Some((0, at)))),
+            false => Err(SplitError { fault: SplitFault::Garbage(mark[0]), offset: 0 }),
+        };
+        return (Vec::new(), end);
+    }
+    let mut seen = Vec::new();
+    // Of the object that is open: where it began, and what is open in it.
+    let mut start = None;
+    let (mut braces, mut brackets, mut depth, mut quoted, mut escaped) = (0, 0_u32, 0, false, false);
+    while let Some(&byte) = stream.get(at) {
+        if start.is_none() {
+            match byte {
+                b' ' | b'\t' | b'\n' | b'\r' | 0 => {
+                    at += 1;
+                    continue;
+                }
+                b'{' => (start, depth) = (Some(at), 0),
+                _ => {
+                    return (seen, Err(SplitError { fault: SplitFault::Garbage(byte), offset: at as u64 }));
+                }
+            }
+        }
+        let first = start.unwrap_or(at);
+        if at - first >= limit {
+            return (seen, Err(SplitError { fault: SplitFault::TooLarge, offset: first as u64 }));
+        }
+        at += 1;
+        match (quoted, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => quoted = !quoted,
+            (true, _) => {}
+            (_, b'{') => braces += 1,
+            (_, b'[') => brackets += 1,
+            (_, b'}') => braces -= 1,
+            (_, b']') => brackets = brackets.saturating_sub(1),
+            _ => {}
+        }
+        depth = depth.max(braces + brackets);
+        if braces == 0 {
+            let bytes = stream[first..at].to_vec();
+            let (offset, ascii, verdict) = (first as u64, bytes.is_ascii(), expected(&bytes, depth));
+            seen.push(Seen { offset, depth, ascii, bytes, verdict });
+            (start, brackets) = (None, 0);
+        }
+    }
+    (seen, Ok((at as u64, start.map(|start| (start as u64, at - start)))))
+}
+
+/// A verdict that is right; the place is that in the object, where the reference knows it.
+#[derive(Debug)]
+enum Expected {
+    Type(String),
+    Refused(Reason, Option<usize>),
+}
+
+impl Expected {
+    fn fits(&self, verdict: &Verdict, offset: u64) -> bool {
+        match (self, verdict) {
+            (Self::Type(expected), Ok(name)) => expected == name,
+            (Self::Refused(expected, place), Err((reason, at, _))) => {
+                expected == reason && *at >= offset && place.is_none_or(|place| offset + place as u64 == *at)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The verdicts on an object that are right: one, but where two things are wrong with its `Type`.
+fn expected(bytes: &[u8], depth: u32) -> Vec<Expected> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => return vec![Expected::Refused(Reason::InvalidUtf8, Some(error.valid_up_to()))],
+    };
+    if depth > 127 {
+        return vec![Expected::Refused(Reason::TooDeep, None)];
+    }
+    // What is read as bytes, as keys are below, may have control characters: hence twice.
+    let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let Some(top) = serde_json::from_str::<Top<'_>>(text).ok().filter(|_| is_json) else {
+        return vec![Expected::Refused(Reason::InvalidJson, None)];
+    };
+    let mut verdicts = Vec::new();
+    for value in &top.types {
+        // An unpaired surrogate can stand in JSON but not in a string of ours.
+        if value.get().starts_with('"') && serde_json::from_str::<String>(value.get()).is_err() {
+            verdicts.push(Expected::Refused(Reason::InvalidJson, None));
+        }
+    }
+    match &top.types[..] {
+        [] => verdicts.push(Expected::Refused(Reason::NoType, Some(0))),
+        [value] if !value.get().starts_with('"') => {
+            let at = value.get().as_ptr() as usize - text.as_ptr() as usize;
+            verdicts.push(Expected::Refused(Reason::TypeNotString, Some(at)));
+        }
+        [value] => verdicts.extend(serde_json::from_str(value.get()).map(Expected::Type)),
+        _ => verdicts.push(Expected::Refused(Reason::DuplicateType, None)),
+    }
+    verdicts
+}
+
+/// The values of every `Type` at the top level.
+struct Top<'a> {
+    types: Vec<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Top<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TopVisitor)
+    }
+}
+
+struct TopVisitor;
+
+impl<'de> Visitor<'de> for TopVisitor {
+    type Value = Top<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top<'de>, A::Error> {
+        let mut types = Vec::new();
+        while let Some((IsType(is_type), value)) = map.next_entry::<IsType, &RawValue>()? {
+            if is_type {
+                types.push(value);
+            }
+        }
+        Ok(Top { types })
+    }
+}
+
+/// Whether a key is `Type`; read as bytes, since a key may have unpaired surrogates.
+struct IsType(bool);
+
+impl<'de> Deserialize<'de> for IsType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Key;
+        impl Visitor<'_> for Key {
+            type Value = IsType;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<IsType, E> {
+                Ok(IsType(bytes == b"Type"))
+            }
+        }
+        deserializer.deserialize_bytes(Key)
+    }
+}

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Fuzzes everything that reads what others write, each target for a while. What is found lies in fuzz/artifacts, and
+# becomes a test with its fix.
+#
+#     scripts/fuzz.sh [SECONDS] [TARGET…]     # 60 seconds each; splitter gateway control config discovery
+#
+# Begins with fuzz/seeds, keeps what covers more in fuzz/corpus (not in git), and goes on from there the next time. It
+# needs a nightly toolchain, since the sanitizers are not in the stable one, a C++ compiler, and cargo-fuzz, which it
+# installs (five minutes).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=60
+case ${1-} in
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;
+    [0-9]*) seconds=$1; shift ;;
+esac
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(splitter gateway control config discovery)
+for target in "${targets[@]}"; do
+    [ -f "fuzz/fuzz_targets/$target.rs" ] || { echo "fuzz: there is no target $target" >&2; exit 2; }
+done
+
+missing=
+command -v cargo >/dev/null || missing+=$'\n  cargo: install Rust by rustup'
+cargo +nightly --version >/dev/null 2>&1 || missing+=$'\n  a nightly toolchain: rustup toolchain install nightly --profile minimal'
+command -v c++ >/dev/null || missing+=$'\n  a C++ compiler: apt-get install g++'
+[ -z "$missing" ] || { echo "fuzz: MISSING, nothing was fuzzed:$missing" >&2; exit 1; }
+if ! command -v cargo-fuzz >/dev/null; then
+    echo "== installing cargo-fuzz"
+    cargo install --locked cargo-fuzz || { echo "fuzz: MISSING: cargo-fuzz could not be installed" >&2; exit 1; }
+fi
+
+echo "== building"
+cargo +nightly fuzz build
+failed=()
+for target in "${targets[@]}"; do
+    printf '\n== %s, %s s\n' "$target" "$seconds"
+    dictionary=fuzz/json.dict length=4096
+    case $target in
+        splitter) length=16384 ;;
+        config) dictionary=fuzz/config.dict length=16384 ;;
+    esac
+    mkdir -p "fuzz/corpus/$target"
+    cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+        -max_total_time="$seconds" -max_len="$length" -dict="$dictionary" -timeout=10 -print_final_stats=1 -verbosity=0 ||
+        failed+=("$target")
+done
+echo
+[ ${#failed[@]} -eq 0 ] || { echo "fuzz: FOUND SOMETHING in ${failed[*]}: see fuzz/artifacts" >&2; exit 1; }
+echo "fuzz: nothing found in ${targets[*]}"
