@@ -103,6 +103,7 @@ pub enum Output<'a> {
     },
     /// End a stream now; the answer is [`Endpoint::handle_close`]. With `abort`, what the kernel
     /// still holds for the peer is thrown away, so that no resource waits for a peer that is gone.
+    /// It may be asked for twice, or for a stream that is gone already: then there is no answer.
     Close {
         /// The stream.
         id: ConnectionId,
