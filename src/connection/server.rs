@@ -139,6 +139,16 @@ impl ServerConnection {
         Ok((used, Some(event)))
     }
 
+    /// Whether more of the unfinished object has come since the last beat.
+    pub fn has_progressed(&self) -> bool {
+        self.progress
+    }
+
+    /// The stream was left unread and is read again: until the next beat it counts as having progressed.
+    pub fn expect_progress(&mut self) {
+        self.progress = true;
+    }
+
     /// A beat is due: takes a credit for it, or finds the device dead. A beat that is `late`, because
     /// the whole process was held up, costs nothing: the device may well have answered, unheard. An
     /// object that is still coming counts as one that has come: in the middle of it no beat can be

@@ -211,7 +211,7 @@ impl Core {
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
         // A short command to a device that takes what it is sent does not have to be kept.
-        if self.memory.is_full() && (waiting > 0 || text.len() > TIGHT_READ_BYTES) {
+        if self.memory.is_full() && (waiting > 0 || text.len() > self.memory.allowance()) {
             self.stats.commands_refused_memory += 1;
             return Err(SendError::Memory);
         }
@@ -343,7 +343,9 @@ impl Core {
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
+            let in_the_way = !slot.connection.has_progressed() && !held_up && self.memory.is_in_the_way(id);
             match slot.connection.handle_beat(held_up || slot.paused) {
+                _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
                 Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
                 Beat::Send => self.ops.push_back(Op::Beat(id)),
@@ -432,8 +434,9 @@ impl Core {
         }
         let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return usize::MAX };
         let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
-        if begun < TIGHT_READ_BYTES && !self.memory.is_full() {
-            return TIGHT_READ_BYTES - begun;
+        let allowance = self.memory.allowance();
+        if begun < allowance {
+            return allowance - begun;
         }
         if self.memory.serve(id) {
             return usize::MAX;
@@ -466,6 +469,7 @@ impl Core {
             match self.slots.device_mut(id).filter(|slot| !slot.closing) {
                 Some(slot) => {
                     slot.paused = false;
+                    slot.connection.expect_progress();
                     self.ops.push_back(Op::Read(id));
                 }
                 None => self.memory.done(id),
@@ -559,9 +563,6 @@ impl Core {
     }
 }
 
-/// Bytes of an object that may have to be kept of every device, where memory is tight: small messages
-/// pass, and of a picture not much comes in.
-const TIGHT_READ_BYTES: usize = 4 << 10;
 /// Devices that are read again at once, before it is looked at what that costs.
 const RESUMED_AT_ONCE: usize = 64;
 /// The largest buffer that is kept for the next use.

@@ -147,7 +147,8 @@ pub enum CloseReason {
     Refused,
     /// The gateway is stopping.
     Shutdown,
-    /// It held more than any other when the memory budget was used up.
+    /// When the memory budget was used up, it held more than any other; or it held a place that others
+    /// waited for, and sent nothing.
     Memory,
 }
 

@@ -1,11 +1,11 @@
 //! One budget for every buffer that grows with what peers do: unfinished objects, and what waits to be
 //! sent. Floor 2.
 //!
-//! Below the *tight* mark everyone is read. Above it, no device may begin or go on with an object that
-//! has to be kept, but for a few that are *served*, in the order in which they came: those finish, their
-//! memory is free again, and the next are served. So any number of devices may send pictures at the same
-//! time, and all complete, slowly if need be. Small messages, which need not be kept, pass until the
-//! *full* mark. The rest of the budget is room for those who are served.
+//! Below the *tight* mark everyone is read. Above it a device whose object has to be kept must wait, but
+//! for a few that are *served*, in the order in which they came: those finish, their memory is free
+//! again, and the next are served. So any number of devices may send pictures at the same time, and all
+//! complete, slowly if need be; one that is served and sends nothing loses its place. Small messages pass
+//! all the while: a little of every device may be kept. Room for both is what is left of the budget.
 
 use std::collections::VecDeque;
 
@@ -30,7 +30,8 @@ impl Memory {
 
     pub(super) fn configure(&mut self, budget: u64, object_bytes_max: u32) {
         self.budget = usize::try_from(budget).unwrap_or(usize::MAX);
-        self.places = ((self.budget - self.full_mark()) / (object_bytes_max as usize).max(1)).max(1);
+        let room = (self.budget - self.tight_mark()) / 2;
+        self.places = (room / (object_bytes_max as usize).max(1)).max(1);
     }
 
     fn tight_mark(&self) -> usize {
@@ -39,6 +40,16 @@ impl Memory {
 
     fn full_mark(&self) -> usize {
         self.budget / 8 * 7
+    }
+
+    /// Bytes of an object that may be kept of every device, however tight memory is.
+    pub(super) fn allowance(&self) -> usize {
+        (self.budget / 8192).clamp(256, 4096)
+    }
+
+    /// Whether that device has a place that others wait for.
+    pub(super) fn is_in_the_way(&self, id: ConnectionId) -> bool {
+        !self.waiting.is_empty() && self.served.contains(&id)
     }
 
     /// Bytes held.
