@@ -1,0 +1,161 @@
+//! How long a device lives, and how it ends. Floor 2.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::Core;
+use super::output::Op;
+use crate::connection::{Fault, FramingFault};
+use crate::endpoint::ConnectionId;
+use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
+use crate::gateway::memory::Memory;
+use crate::gateway::slots::{DeviceSlot, Pending};
+use crate::proto::Beat;
+use crate::tick::Tick;
+
+/// Whether what waits for a stream is sent before it is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) enum Ending {
+    /// Sent, as far as it can be in the close timeout.
+    Flush,
+    /// Thrown away.
+    Drop,
+    /// Thrown away, with what the kernel holds.
+    Abort,
+}
+
+impl Core {
+    /// Begins a device's end. Its buffers are free from here on but for what is to be flushed; the
+    /// slot itself is freed when the stream is.
+    pub(in crate::gateway) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: Ending) {
+        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return };
+        slot.closing = true;
+        let unfinished = slot.connection.unfinished();
+        self.memory.changed(slot.connection.buffered(), 0);
+        self.memory.done(id);
+        slot.connection.release();
+        let mut unsent = 0;
+        if let (Ending::Flush, Some(pending)) = (ending, &slot.pending) {
+            let deadline = match reason {
+                CloseReason::Closed => pending.progress.after(self.timing.write_timeout),
+                _ => self.now.after(self.timing.close_timeout),
+            };
+            self.wheel.reschedule(slot.timer, deadline);
+        } else {
+            unsent = lose(&mut slot.pending, reason, &mut self.reports, &mut self.memory);
+            self.ops.push_back(Op::Close(id, ending == Ending::Abort));
+        }
+        self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
+        self.ending.insert(id.index() as u32, Disconnect { reason, unfinished, unsent });
+    }
+
+    /// Lets what waits for a device on its way out be sent until `deadline` at the latest.
+    pub(in crate::gateway) fn close_by(&mut self, id: ConnectionId, deadline: Tick) {
+        let Some(slot) = self.slots.device(id) else { return };
+        if slot.closing && slot.pending.is_some() {
+            self.wheel.reschedule(slot.timer, deadline);
+        }
+    }
+
+    /// A device's stream is gone: frees its slot and tells who it was and how it ended.
+    pub(in crate::gateway) fn end(
+        &mut self,
+        id: ConnectionId,
+        mut slot: DeviceSlot,
+        broke: CloseReason,
+    ) -> (Device, Disconnect) {
+        self.wheel.cancel(slot.timer);
+        self.memory.changed(slot.connection.buffered(), 0);
+        self.memory.done(id);
+        let unfinished = slot.connection.unfinished();
+        let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
+            self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
+            Disconnect { reason: broke, unfinished, unsent: 0 }
+        });
+        end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
+        self.stats.unsent_bytes += end.unsent as u64;
+        self.stats.closed[end.reason.number()] += 1;
+        (slot.device(id), end)
+    }
+
+    /// A device's timer has fired: looks after every deadline it may stand for.
+    pub(in crate::gateway) fn handle_timer(&mut self, index: u32) {
+        let id = self.slots.id_at(index);
+        let (now, interval) = (self.now, self.timing.interval);
+        let Some(slot) = self.slots.device_mut(id) else { return };
+        let stalled = slot.pending.as_ref().map(|pending| pending.progress.after(self.timing.write_timeout));
+        if slot.closing {
+            // A device that ended its own sending may take its time, as long as it takes something
+            // and the gateway stays.
+            let closed = self.ending.get(&index).is_some_and(|end| end.reason == CloseReason::Closed);
+            let patient = closed && self.stop_deadline.is_none();
+            let next = stalled.filter(|deadline| patient && *deadline > now);
+            slot.timer = self.wheel.insert(next.unwrap_or(now.after(interval)), index);
+            if next.is_none() {
+                self.ops.push_back(Op::Close(id, true));
+            }
+            return;
+        }
+        let late = now.since(slot.beat_due);
+        let held_up = late > interval;
+        if held_up {
+            slot.connection.excuse(late);
+        } else if slot.paused && slot.beat_due <= now {
+            // What is not read cannot be finished, nor a beat answered.
+            slot.connection.excuse(interval);
+        }
+        let object = slot.connection.object_deadline(&self.rules);
+        let mut end = None;
+        if object.is_some_and(|deadline| deadline <= now) && !slot.paused {
+            let offset = slot.connection.unfinished().map_or(0, |(offset, _)| offset);
+            end = Some((CloseReason::Framing(FramingFault::Timeout, offset), Ending::Drop));
+        } else if stalled.is_some_and(|deadline| deadline <= now) {
+            end = Some((CloseReason::Stalled, Ending::Abort));
+        } else if slot.beat_due <= now {
+            // From the moment it was due, without drift; beats whose time has passed are not made up for.
+            slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
+            self.beat_times.note(slot.beat_due, self.instant);
+            self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
+            let in_the_way = !slot.connection.has_progressed() && !held_up && self.memory.is_in_the_way(id);
+            match slot.connection.handle_beat(held_up || slot.paused) {
+                _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
+                Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
+                Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
+                Beat::Send => self.ops.push_back(Op::Beat(id)),
+            }
+        }
+        let next = [Some(slot.beat_due), object, stalled].into_iter().flatten().min();
+        let next = next.unwrap_or(slot.beat_due).min(now.after(self.timing.check));
+        slot.timer = self.wheel.insert(next.max(now.after(1)), index);
+        if let Some((reason, ending)) = end {
+            self.begin_close(id, reason, ending);
+        }
+    }
+
+    /// When the last beat to that device went out.
+    pub(in crate::gateway) fn beat_sent(&self, id: ConnectionId) -> Option<Instant> {
+        self.slots.device(id).and_then(|slot| self.beat_times.sent(slot.beat_due))
+    }
+
+    /// A connection's bytes have shown a fault.
+    pub(in crate::gateway) fn handle_fault(&mut self, id: ConnectionId, fault: Fault) {
+        let reason = match fault {
+            Fault::Framing(fault, offset) => CloseReason::Framing(fault, offset),
+            Fault::Faulty => CloseReason::Faulty,
+        };
+        self.begin_close(id, reason, Ending::Drop);
+    }
+}
+
+/// Throws away what waits, reports the commands that are lost with it, and tells how many bytes that was.
+fn lose(
+    slot: &mut Option<Box<Pending>>,
+    reason: CloseReason,
+    reports: &mut VecDeque<(u64, Delivery)>,
+    memory: &mut Memory,
+) -> usize {
+    let Some(pending) = slot.take() else { return 0 };
+    memory.changed(pending.counted, 0);
+    reports.extend(pending.tickets.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
+    pending.outbox.len()
+}

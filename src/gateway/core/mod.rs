@@ -1,0 +1,221 @@
+//! Everything of the gateway but the application: slots, timers, and what is to be done next. It
+//! calls no callback, so that a callback may use all of it. Floor 2.
+
+mod budget;
+mod life;
+mod output;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use self::output::{InFlight, Op};
+use super::Target;
+use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
+use super::interfaces::{InterfaceName, Verdicts};
+use super::latency::BeatTimes;
+use super::memory::Memory;
+use super::settings::{Settings, timeout};
+use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots};
+use super::stats::Stats;
+use crate::connection::Rules;
+use crate::endpoint::{ConnectionId, ListenerId, Via};
+use crate::proto::RateLimit;
+use crate::tick::{Tick, TickClock};
+use crate::wheel::TimerWheel;
+
+pub(in crate::gateway) use self::life::Ending;
+
+pub(in crate::gateway) struct Core {
+    pub(in crate::gateway) clock: TickClock,
+    /// The time of the present `handle_*` call.
+    pub(in crate::gateway) now: Tick,
+    /// The time of the last [`crate::endpoint::Endpoint::handle_timeout`]: when its beats go out.
+    pub(in crate::gateway) instant: Instant,
+    beat_times: BeatTimes,
+    pub(in crate::gateway) settings: Settings,
+    pub(in crate::gateway) rules: Rules,
+    pub(in crate::gateway) slots: Slots,
+    pub(in crate::gateway) wheel: TimerWheel<u32>,
+    pub(in crate::gateway) stats: Stats,
+    pub(in crate::gateway) memory: Memory,
+    /// The device whose bytes are being read: while its connection is lent out, its slot cannot
+    /// say how it stands.
+    pub(in crate::gateway) current: Option<Device>,
+    /// When the application wants to be called.
+    pub(in crate::gateway) wake_at: Option<Instant>,
+    /// Once a stop has been asked for: when it must be over.
+    pub(in crate::gateway) stop_deadline: Option<Tick>,
+    /// How the devices that are being closed ended.
+    ending: BTreeMap<u32, Disconnect>,
+    /// A buffer lent to connections that must gather a cut object.
+    pub(in crate::gateway) spare: Vec<u8>,
+    spare_pending: Option<Box<Pending>>,
+    /// What became of commands that are waited for, and has not been told yet.
+    pub(in crate::gateway) reports: VecDeque<(u64, Delivery)>,
+    ops: VecDeque<Op>,
+    in_flight: Option<InFlight>,
+    /// The answer to the datagram that is being handled.
+    answer: Option<(ListenerId, SocketAddr, Via)>,
+    pub(in crate::gateway) rate: RateLimit,
+    /// How the name of an interface is found, if it can be.
+    pub(in crate::gateway) interface_name: Option<InterfaceName>,
+    pub(in crate::gateway) interfaces: Verdicts,
+    timing: Timing,
+    /// The payload of a beat with its terminator.
+    beat: Vec<u8>,
+    /// Connections so far: deals out the phases of the beats.
+    sequence: u32,
+}
+
+/// The settings' timings in ticks.
+struct Timing {
+    interval: u32,
+    write_timeout: u32,
+    close_timeout: u32,
+    /// No timer sleeps longer than the shortest of the timeouts, so that a deadline that comes into
+    /// being while a timer sleeps is seen in time.
+    check: u32,
+}
+
+impl Core {
+    pub(in crate::gateway) fn new(settings: Settings, now: Instant, seed: u64) -> Self {
+        let discovery = &settings.discovery;
+        let rate =
+            RateLimit::new(discovery.rate, discovery.burst, discovery.source_rate, discovery.source_burst, 0, seed);
+        Self {
+            clock: TickClock::new(now),
+            now: Tick::default(),
+            instant: now,
+            beat_times: BeatTimes::new(),
+            rules: settings.rules(),
+            slots: Slots::default(),
+            wheel: TimerWheel::new(),
+            stats: Stats::default(),
+            memory: Memory::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
+            current: None,
+            wake_at: None,
+            stop_deadline: None,
+            ending: BTreeMap::new(),
+            spare: Vec::new(),
+            spare_pending: None,
+            reports: VecDeque::new(),
+            ops: VecDeque::new(),
+            in_flight: None,
+            answer: None,
+            rate,
+            interface_name: None,
+            interfaces: Verdicts::default(),
+            timing: Timing::new(&settings),
+            beat: [&settings.heartbeat.payload[..], &settings.terminator].concat(),
+            sequence: 0,
+            settings,
+        }
+    }
+
+    /// Why a connection from the canonical address `ip` is turned away, if it is.
+    pub(in crate::gateway) fn refusal(&self, ip: IpAddr) -> Option<Refusal> {
+        let (devices, access) = (self.slots.device_count(), &self.settings.access);
+        let per_ip_max = access.connections_max_of(ip);
+        if self.stop_deadline.is_some() {
+            Some(Refusal::Shutdown)
+        } else if !access.allows(ip) {
+            Some(Refusal::AddressDenied)
+        } else if devices >= self.settings.limits.connections_max {
+            Some(Refusal::ConnectionsMax)
+        // Counted no further than the limit, and not at all where it cannot have been reached.
+        } else if devices >= per_ip_max && self.slots.devices_of(ip).take(per_ip_max).count() == per_ip_max {
+            Some(Refusal::ConnectionsPerIpMax)
+        } else {
+            None
+        }
+    }
+
+    /// Gives a new device its slot, full credit, and its place in the interval; `None` where no id
+    /// is left.
+    pub(in crate::gateway) fn join(&mut self, address: SocketAddr) -> Option<ConnectionId> {
+        let index = self.slots.next_index()?;
+        let beat_due = self.now.after(self.phase());
+        let timer = self.wheel.insert(self.now.after(self.timing.check).min(beat_due), index);
+        let credit = self.settings.heartbeat.credit;
+        let slot = DeviceSlot::new(address, credit, self.now, beat_due, timer);
+        self.stats.accepted += 1;
+        Some(self.slots.insert(Slot::Device(slot)))
+    }
+
+    /// Ticks until a new device's first beat, from 1 to a whole interval. Steps of the golden ratio
+    /// spread any number of devices that come one after the other evenly.
+    fn phase(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(0x9e37_79b9);
+        ((u64::from(self.sequence) * u64::from(self.timing.interval)) >> 32) as u32 + 1
+    }
+
+    /// Gives a local stream its slot.
+    pub(in crate::gateway) fn attach(&mut self, outbox_bytes_max: usize) -> Option<ConnectionId> {
+        self.slots.next_index()?;
+        let slot = LocalSlot { pending: None, outbox_bytes_max, closing: false };
+        Some(self.slots.insert(Slot::Local(slot)))
+    }
+
+    /// The device of that id as the application sees it.
+    pub(in crate::gateway) fn device(&self, id: ConnectionId) -> Option<Device> {
+        match self.current {
+            Some(device) if device.id() == id => Some(device),
+            _ => self.slots.device(id).filter(|slot| !slot.closing).map(|slot| slot.device(id)),
+        }
+    }
+
+    /// The connections that `target` means, the newest first.
+    pub(in crate::gateway) fn find(&self, target: Target) -> impl Iterator<Item = ConnectionId> {
+        let (id, ip, port) = match target {
+            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.closing).map(|_| id), None, None),
+            Target::Address(address) => (None, Some(address.ip()), Some(address)),
+            Target::Ip(ip) => (None, Some(ip), None),
+        };
+        let by_ip = ip.into_iter().flat_map(|ip| self.slots.devices_of(ip));
+        let by_ip = by_ip.filter(move |(_, slot)| port.is_none_or(|address| slot.address() == address));
+        id.into_iter().chain(by_ip.map(|(id, _)| id))
+    }
+
+    /// Takes over new settings; they hold from now on, also for devices that are connected. Those
+    /// whose address may no longer connect are closed.
+    pub(in crate::gateway) fn configure(&mut self, settings: Settings) {
+        let discovery = &settings.discovery;
+        if *discovery != self.settings.discovery {
+            self.rate.configure(discovery.rate, discovery.burst, discovery.source_rate, discovery.source_burst);
+        }
+        self.rules = settings.rules();
+        self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
+        self.timing = Timing::new(&settings);
+        self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
+        self.interfaces.clear();
+        let old = std::mem::replace(&mut self.settings, settings);
+        let credit = self.settings.heartbeat.credit;
+        self.slots.devices_mut().for_each(|slot| slot.connection.set_credit(credit));
+        let access = &self.settings.access;
+        if (&old.access.allow, &old.access.deny) != (&access.allow, &access.deny) {
+            let denied = self.slots.devices().filter(|(_, slot)| !access.allows(slot.address().ip()));
+            let denied: Vec<_> = denied.map(|(id, _)| id).collect();
+            for id in denied {
+                self.begin_close(id, CloseReason::Refused, Ending::Drop);
+            }
+        }
+    }
+
+    /// Begins a stop: what is queued has the close timeout to go out.
+    pub(in crate::gateway) fn stop(&mut self) {
+        if self.stop_deadline.is_none() {
+            self.stop_deadline = Some(self.now.after(self.timing.close_timeout));
+        }
+    }
+}
+
+impl Timing {
+    fn new(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let interval = TickClock::ticks(settings.heartbeat.interval);
+        let write_timeout = timeout(limits.write_timeout);
+        let check = interval.min(write_timeout).min(timeout(limits.object_timeout));
+        Self { interval, write_timeout, close_timeout: timeout(limits.close_timeout), check }
+    }
+}

@@ -1,0 +1,219 @@
+//! What is to be done, in order, and the bytes that wait for it. Floor 2.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::Core;
+use crate::endpoint::{ConnectionId, ListenerId, Output, Via};
+use crate::gateway::handler::Delivery;
+use crate::gateway::memory::Memory;
+use crate::gateway::slots::{Pending, Slot, Ticket};
+use crate::gateway::{Queued, SendError, Target};
+use crate::tick::Tick;
+
+/// What is to be done, in order.
+pub(super) enum Op {
+    Flush(ConnectionId),
+    Beat(ConnectionId),
+    Close(ConnectionId, bool),
+    Read(ConnectionId),
+}
+
+/// What was lent with the last [`Output::Send`].
+pub(super) enum InFlight {
+    Outbox,
+    Beat,
+}
+
+impl Core {
+    /// Queues a command, whole or not at all. With a tag, what becomes of it is reported.
+    pub(in crate::gateway) fn send(
+        &mut self,
+        target: Target,
+        text: &[u8],
+        tag: Option<u64>,
+    ) -> Result<Queued, SendError> {
+        if text.is_empty() {
+            return Err(SendError::Empty);
+        }
+        let mut found = self.find(target);
+        let (id, of) = (found.next(), found.count() + 1);
+        let Some(id) = id else {
+            self.stats.commands_refused_unknown += 1;
+            return Err(SendError::NoSuchDevice);
+        };
+        let max = self.settings.limits.outbox_bytes_max;
+        let terminator = &self.settings.terminator;
+        let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
+        let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        // A short command to a device that takes what it is sent does not have to be kept.
+        if self.memory.is_full() && (waiting > 0 || text.len() > self.memory.allowance()) {
+            self.stats.commands_refused_memory += 1;
+            return Err(SendError::Memory);
+        }
+        if waiting + text.len() + terminator.len() > max {
+            self.stats.commands_refused_full += 1;
+            return Err(SendError::Full { waiting, max });
+        }
+        let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
+        pending.outbox.push(text);
+        pending.outbox.push(terminator);
+        count(&mut self.memory, pending);
+        if let Some(tag) = tag {
+            pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
+        }
+        flush(&mut self.ops, id, pending);
+        self.stats.commands_queued += 1;
+        Ok(Queued { id, of })
+    }
+
+    /// Queues bytes for a local stream, whole or not at all: whether they fitted.
+    pub(in crate::gateway) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
+        let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
+        // Whoever takes what is written is told more of it: the answer to an operator above all.
+        if waiting + bytes.len() > slot.outbox_bytes_max || waiting > 0 && self.memory.is_full() {
+            return false;
+        }
+        if !bytes.is_empty() {
+            let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
+            pending.outbox.push(bytes);
+            count(&mut self.memory, pending);
+            flush(&mut self.ops, id, pending);
+        }
+        true
+    }
+
+    /// Closes a local stream, when what waits for it has been taken.
+    pub(in crate::gateway) fn close_local(&mut self, id: ConnectionId) {
+        let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return };
+        slot.closing = true;
+        if slot.pending.is_none() {
+            self.ops.push_back(Op::Close(id, false));
+        }
+    }
+
+    /// The kernel takes bytes of `id` again.
+    pub(in crate::gateway) fn handle_writable(&mut self, id: ConnectionId) {
+        let Some(Some(pending)) = self.slots.pending_mut(id) else { return };
+        pending.blocked = false;
+        flush(&mut self.ops, id, pending);
+    }
+
+    /// The kernel has taken the first `taken` of the bytes lent last. True when with them everything
+    /// has gone of what had to wait.
+    pub(in crate::gateway) fn handle_sent(&mut self, id: ConnectionId, taken: usize) -> bool {
+        self.stats.sent_bytes += taken as u64;
+        let in_flight = self.in_flight.take();
+        let now = self.now;
+        let Some(slot) = self.slots.pending_mut(id) else { return false };
+        if let Some(InFlight::Beat) = in_flight {
+            self.stats.beats_sent += 1;
+            if taken < self.beat.len() {
+                let pending = open(slot, &mut self.spare_pending, now);
+                pending.outbox.push(&self.beat[taken..]);
+                pending.blocked = true;
+                count(&mut self.memory, pending);
+            }
+            return false;
+        }
+        let Some(pending) = slot else { return false };
+        pending.outbox.advance(taken);
+        for ticket in &mut pending.tickets {
+            ticket.left = ticket.left.saturating_sub(taken);
+        }
+        let sent = pending.tickets.iter().take_while(|ticket| ticket.left == 0).count();
+        self.reports.extend(pending.tickets.drain(..sent).map(|ticket| (ticket.tag, Delivery::Sent)));
+        if taken > 0 {
+            pending.progress = now;
+        }
+        if !pending.outbox.is_empty() {
+            pending.blocked = true;
+            return false;
+        }
+        let mut done = slot.take();
+        if let Some(pending) = &mut done {
+            self.memory.changed(std::mem::take(&mut pending.counted), 0);
+        }
+        self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
+        let closing = match self.slots.get_mut(id) {
+            Some(Slot::Device(device)) => device.closing,
+            Some(Slot::Local(local)) => local.closing,
+            _ => false,
+        };
+        if closing {
+            self.ops.push_back(Op::Close(id, false));
+        }
+        true
+    }
+
+    pub(in crate::gateway) fn answer(&mut self, socket: ListenerId, to: SocketAddr, via: Via) {
+        self.answer = Some((socket, to, via));
+    }
+
+    /// Whether [`Self::poll_output`] has something to give.
+    pub(in crate::gateway) fn has_output(&self) -> bool {
+        self.answer.is_some() || !self.ops.is_empty()
+    }
+
+    pub(in crate::gateway) fn poll_output(&mut self) -> Option<Output<'_>> {
+        if let Some((socket, to, via)) = self.answer.take() {
+            return Some(Output::SendTo { socket, to, via, bytes: &self.settings.discovery.reply });
+        }
+        let id = loop {
+            let Some(op) = self.ops.pop_front() else {
+                self.ops.shrink_to(OPS_KEPT);
+                return None;
+            };
+            match op {
+                Op::Close(id, abort) => return Some(Output::Close { id, abort }),
+                Op::Read(id) => return Some(Output::Read { id }),
+                Op::Beat(id) => {
+                    if let Some(None) = self.slots.pending_mut(id) {
+                        self.in_flight = Some(InFlight::Beat);
+                        return Some(Output::Send { id, bytes: &self.beat });
+                    }
+                    self.stats.beats_withheld += 1;
+                }
+                Op::Flush(id) => {
+                    if let Some(Some(pending)) = self.slots.pending_mut(id) {
+                        pending.queued = false;
+                        if !pending.blocked {
+                            break id;
+                        }
+                    }
+                }
+            }
+        };
+        self.in_flight = Some(InFlight::Outbox);
+        let pending = self.slots.pending_mut(id)?.as_ref()?;
+        Some(Output::Send { id, bytes: pending.outbox.waiting() })
+    }
+}
+
+/// The largest buffer that is kept for the next use.
+const SPARE_BYTES_MAX: usize = 16 << 10;
+/// Operations whose room is kept between calls.
+const OPS_KEPT: usize = 1024;
+
+/// The stream's [`Pending`], taken from the spare one where there is none yet.
+fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>, now: Tick) -> &'a mut Pending {
+    slot.get_or_insert_with(|| {
+        let mut pending = spare.take().unwrap_or_default();
+        pending.progress = now;
+        pending
+    })
+}
+
+/// Has the memory budget know what an outbox holds.
+pub(super) fn count(memory: &mut Memory, pending: &mut Pending) {
+    let held = pending.outbox.capacity();
+    memory.changed(std::mem::replace(&mut pending.counted, held), held);
+}
+
+/// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.
+fn flush(ops: &mut VecDeque<Op>, id: ConnectionId, pending: &mut Pending) {
+    if !pending.blocked && !std::mem::replace(&mut pending.queued, true) {
+        ops.push_back(Op::Flush(id));
+    }
+}

@@ -1,0 +1,260 @@
+//! The gateway as the reactor sees it: what happened goes in, calls of the application and outputs come
+//! out. Floor 2.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use log::{debug, info, trace};
+
+use super::core::Ending;
+use super::slots::Slot;
+use super::{CloseReason, Commands, Gateway, Handler, Local, Refusal};
+use crate::connection::{Event, ServerConnection};
+use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEnd, Via};
+use crate::proto::discovery::{answerable, canonical};
+use crate::proto::{Kind, Suppressed};
+
+/// Timers handled per call: after a long sleep all of them are due, and the streams want their turn.
+const TIMERS_PER_TURN: usize = 1024;
+
+impl<H: Handler> Endpoint for Gateway<H> {
+    fn handle_accept(&mut self, listener: ListenerId, peer: Peer, now: Instant) -> Option<ConnectionId> {
+        self.core.now = self.core.clock.tick(now);
+        let address = match peer {
+            Peer::Internet(address) => canonical(address),
+            Peer::Local(credentials) => {
+                let id = self.core.attach(self.local_outbox_bytes(listener))?;
+                self.tell(|handler, gateway| handler.on_local(id, Local::Opened(listener, credentials), gateway));
+                return Some(id);
+            }
+        };
+        let refusal = self.core.refusal(address.ip());
+        let joined = if refusal.is_none() { self.core.join(address) } else { None };
+        let Some(id) = joined else {
+            let refusal = refusal.unwrap_or(Refusal::ConnectionsMax);
+            self.core.stats.refused[refusal as usize] += 1;
+            debug!("{address} refused: {}", refusal.word());
+            self.tell(|handler, gateway| handler.on_refused(address, refusal, gateway));
+            return None;
+        };
+        info!("device {id} connected from {address}");
+        if let Some(device) = self.core.device(id) {
+            self.tell(|handler, gateway| handler.on_connect(&device, gateway));
+        }
+        Some(id)
+    }
+
+    /// A gateway opens no streams.
+    fn handle_connect(&mut self, _: ConnectionId, _: Instant) {}
+
+    fn handle_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        let core = &mut self.core;
+        let slot = match core.slots.get_mut(id) {
+            Some(Slot::Device(slot)) => slot,
+            Some(Slot::Local(_)) => {
+                return self.tell(|handler, gateway| handler.on_local(id, Local::Data(bytes), gateway));
+            }
+            _ => return,
+        };
+        core.stats.received_bytes += bytes.len() as u64;
+        if slot.closing {
+            core.stats.discarded_bytes += bytes.len() as u64;
+            return;
+        }
+        // The connection is taken out of its slot while what it lends is shown to the application,
+        // which may do anything to any slot meanwhile.
+        let device = slot.device(id);
+        let mut connection = std::mem::replace(&mut slot.connection, ServerConnection::new(0));
+        core.current = Some(device);
+        let buffered_before = connection.buffered();
+        let held_before = connection.unfinished().map_or(0, |(_, bytes)| bytes);
+        let (mut rest, mut objects, mut object_bytes) = (bytes, 0, 0);
+        let mut spare = std::mem::take(&mut core.spare);
+        let fault = loop {
+            let core = &mut self.core;
+            match connection.handle_data(rest, &core.rules, &mut spare, core.now) {
+                Ok((used, Some(event))) => {
+                    rest = &rest[used..];
+                    match event {
+                        Event::Heartbeat(message, first) => {
+                            if let Some(sent) = core.beat_sent(id).filter(|_| first) {
+                                core.stats.beat_round_trip.note(now - sent);
+                            }
+                            objects += 1;
+                            object_bytes += message.bytes().len();
+                            core.stats.messages[Kind::Heartbeat as usize].add(message.bytes().len());
+                        }
+                        Event::Message(message) => {
+                            objects += 1;
+                            object_bytes += message.bytes().len();
+                            core.stats.messages[message.kind() as usize].add(message.bytes().len());
+                            trace!("device {id}: {} of {} bytes", message.type_name(), message.bytes().len());
+                            self.handler.on_message(&device, &message, &mut Commands::new(core));
+                        }
+                        Event::Rejected(error, bytes) => {
+                            object_bytes += bytes;
+                            core.stats.rejected[error.reason as usize].add(bytes);
+                            debug!("device {id}: object dropped: {error}");
+                            self.handler.on_rejected(&device, &error, &mut Commands::new(core));
+                        }
+                    }
+                    if self.core.slots.device_mut(id).is_none_or(|slot| slot.closing) {
+                        break None;
+                    }
+                }
+                Ok((_, None)) => {
+                    rest = &[];
+                    break None;
+                }
+                Err(fault) => break Some(fault),
+            }
+        };
+        let core = &mut self.core;
+        core.spare = spare;
+        core.current = None;
+        let held = connection.unfinished().map_or(0, |(_, bytes)| bytes);
+        let padding = (held_before + bytes.len()) - (held + object_bytes + rest.len());
+        core.stats.padding_bytes += padding as u64;
+        core.stats.discarded_bytes += rest.len() as u64;
+        let now = core.now;
+        let Some(slot) = core.slots.device_mut(id) else { return };
+        if slot.closing {
+            connection.release();
+        }
+        let buffered = connection.buffered();
+        slot.connection = connection;
+        // The settings may have changed while it was out.
+        slot.connection.set_credit(core.settings.heartbeat.credit);
+        slot.objects += objects;
+        if objects > 0 {
+            slot.seen = now;
+        }
+        if buffered_before > 0 || buffered > 0 {
+            core.balance(id, buffered_before, buffered);
+        }
+        if let Some(fault) = fault {
+            core.handle_fault(id, fault);
+        }
+        core.resume();
+    }
+
+    fn poll_read(&mut self, id: ConnectionId) -> usize {
+        self.core.poll_read(id)
+    }
+
+    fn handle_end(&mut self, id: ConnectionId, now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        match self.core.slots.get_mut(id) {
+            Some(Slot::Device(_)) => self.core.begin_close(id, CloseReason::Closed, Ending::Flush),
+            Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::End, gateway)),
+            _ => {}
+        }
+    }
+
+    fn handle_sent(&mut self, id: ConnectionId, taken: usize, now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        let drained = self.core.handle_sent(id, taken);
+        self.report();
+        if drained && self.core.slots.local_mut(id).is_some() {
+            self.tell(|handler, gateway| handler.on_local(id, Local::Drained, gateway));
+        }
+    }
+
+    fn handle_writable(&mut self, id: ConnectionId, now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        self.core.handle_writable(id);
+    }
+
+    fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        let broke = match end {
+            StreamEnd::Failed(error) => CloseReason::Reset(error),
+            StreamEnd::Closed => CloseReason::Closed,
+        };
+        match self.core.slots.remove(id) {
+            Some(Slot::Device(slot)) => {
+                let (device, end) = self.core.end(id, slot, broke);
+                self.core.resume();
+                info!("device {id} from {} gone: {}", device.address(), end.reason);
+                self.report();
+                self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
+            }
+            Some(Slot::Local(slot)) => {
+                self.core.memory.changed(slot.pending.map_or(0, |pending| pending.counted), 0);
+                self.tell(|handler, gateway| handler.on_local(id, Local::Closed(end), gateway));
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: Via, bytes: &[u8], now: Instant) {
+        let core = &mut self.core;
+        core.now = core.clock.tick(now);
+        core.stats.probes += 1;
+        let port = self.discovery_ports.iter().find(|(id, _)| *id == socket).map_or(0, |&(_, port)| port);
+        let source = canonical(from);
+        let now_ms = core.clock.millis(now);
+        let discovery = &core.settings.discovery;
+        let verdict = answerable(source, via.local, port, bytes, &discovery.reply)
+            .and_then(|()| {
+                let answered = core.interfaces.ask(&discovery.interfaces, via.interface, core.interface_name, core.now);
+                if answered { Ok(()) } else { Err(Suppressed::Interface) }
+            })
+            .and_then(|()| core.rate.take(source.ip(), now_ms));
+        match verdict {
+            Ok(()) => {
+                core.stats.probes_answered += 1;
+                core.answer(socket, from, via);
+            }
+            Err(why) => core.stats.probes_suppressed[why as usize] += 1,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        self.core.instant = now;
+        if self.core.wake_at.is_some_and(|at| at <= now) {
+            self.core.wake_at = None;
+            self.tell(|handler, gateway| handler.on_timer(now, gateway));
+        }
+        if let Some(deadline) = self.core.stop_deadline {
+            self.stop_some(deadline);
+        }
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(index) = self.core.wheel.expire(self.core.now) else { break };
+            self.core.handle_timer(index);
+        }
+        self.core.resume();
+    }
+
+    fn handle_wake(&mut self, now: Instant) {
+        self.core.now = self.core.clock.tick(now);
+        while let Some(request) = self.requests.next() {
+            request.carry_out(&mut Commands::new(&mut self.core));
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<'_>> {
+        self.core.poll_output()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let core = &self.core;
+        // What was asked for between two calls is not to wait for the next event.
+        let at_once = core.has_output().then_some(core.now);
+        let timer = core.wheel.next_deadline();
+        let stop = core.stop_deadline.and_then(|deadline| {
+            // The next devices are told in the next turn, or a tick later if the application's own
+            // streams have enough to take; the last word is at the deadline.
+            let more = (self.stop_cursor as usize) < core.slots.capacity();
+            match more {
+                true if self.locals_are_full() => Some(core.now.after(1).min(deadline)),
+                true => Some(core.now),
+                false => (core.now < deadline).then_some(deadline),
+            }
+        });
+        let tick = [at_once, timer, stop].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
+        [tick, core.wake_at].into_iter().flatten().min()
+    }
+}
