@@ -5,7 +5,7 @@ use std::{borrow::Cow, error, fmt, str};
 
 use serde::Deserialize;
 
-use super::{json, splitter::Object};
+use super::{json, member, splitter::Object};
 
 /// An object that was accepted: the bytes as they were sent, and what its `Type` says.
 #[derive(Clone, Debug)]
@@ -109,6 +109,13 @@ impl<'a> Message<'a> {
     /// What its `Type` says, unescaped.
     pub fn type_name(&self) -> &str {
         &self.type_name
+    }
+
+    /// The value of the first top-level member of that name, as the JSON text that was sent: what else
+    /// is in the object, such as a picture, is leapt over, so that a member of a large object costs
+    /// about as much as one of a small object.
+    pub fn member(&self, name: &str) -> Option<&'a [u8]> {
+        member::find(self.bytes, name)
     }
 
     /// Reads it into a type of the application's.

@@ -8,13 +8,14 @@
 //! * [`discovery`] says which UDP probes may be answered, and how many.
 //!
 //! Beneath them: `scan` finds an object's end, `json` checks the grammar of RFC 8259 in one pass,
-//! `escapes` decodes, and `block` looks at many bytes at a time.
+//! `escapes` decodes, `member` finds one member, and `block` looks at many bytes at a time.
 
 mod block;
 pub mod discovery;
 mod escapes;
 pub mod heartbeat;
 mod json;
+mod member;
 pub mod message;
 mod scan;
 pub mod splitter;
