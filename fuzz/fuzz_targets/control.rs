@@ -18,7 +18,9 @@ daemon!(
     app "../../src/bin/pulsegate/app.rs",
     control "../../src/bin/pulsegate/control.rs",
     events "../../src/bin/pulsegate/events.rs",
-    stats "../../src/bin/pulsegate/stats.rs"
+    refusals "../../src/bin/pulsegate/refusals.rs",
+    stats "../../src/bin/pulsegate/stats.rs",
+    systemd "../../src/bin/pulsegate/systemd.rs"
 );
 
 use std::collections::HashMap;
@@ -174,6 +176,7 @@ impl World {
                     }
                     continue;
                 }
+                Some(Output::Read { .. }) => continue,
                 Some(other) => panic!("{other:?}"),
             };
             let blocked = self.open.get_mut(&id).expect("a stream that is open");
