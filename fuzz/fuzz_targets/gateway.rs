@@ -381,7 +381,7 @@ fn booked(commands: &Commands<'_>) -> u64 {
     objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes
 }
 
-const OBJECTS: [&[u8]; 16] = [
+const OBJECTS: [&[u8]; 17] = [
     br#"{"Type":"Status","Door":"open"}"#,
     br#"{"Type":"Heartbeat"}"#,
     br#"{"Type":"heartbeat"}{"Type":"HEARTBEAT"}"#,
@@ -398,4 +398,6 @@ const OBJECTS: [&[u8]; 16] = [
     br#"{"x":[}"#,
     b"GET / HTTP/1.1\r\n",
     b"\xEF\xBB\xBF",
+    // A part of a picture: a few of them use up a small memory budget.
+    &[b'x'; 20_000],
 ];
