@@ -1,7 +1,7 @@
 //! All devices at once: who they are, what they said, when they are due a beat, and what the
 //! application wants of them. It owns no socket and no clock. Floor 2.
 //!
-//! [`Gateway`] is the [`Endpoint`] that the daemon runs; [`Handler`] is the application's side of
+//! [`Gateway`] is the [`Endpoint`](crate::endpoint::Endpoint) that the daemon runs; [`Handler`] is the application's side of
 //! it. Between them stands the `Core`, which a callback may use through [`Commands`].
 
 mod access;
@@ -76,7 +76,7 @@ impl<H: Handler> Gateway<H> {
         (&mut self.handler, Commands::new(&mut self.core))
     }
 
-    /// A handle for other threads. `wake` makes the driver call [`Endpoint::handle_wake`].
+    /// A handle for other threads. `wake` makes the driver call [`handle_wake`](crate::endpoint::Endpoint::handle_wake).
     pub fn remote(&self, wake: impl Fn() + Send + Sync + 'static) -> Remote {
         self.requests.remote(Box::new(wake))
     }

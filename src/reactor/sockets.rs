@@ -25,7 +25,7 @@ pub(super) struct Sockets {
     /// Streams to be read in the next turn though no edge will come: they have more than one turn
     /// allows, or writing to them has failed, and what they had sent before is still to be read.
     pub(super) unfinished: VecDeque<(ConnectionId, Option<OsError>)>,
-    /// Streams that are not read, see [`Reactor::set_reading`].
+    /// Streams that are not read, see [`super::Reactor::set_reading`].
     pub(super) paused: HashSet<ConnectionId>,
     /// When last it was logged that descriptors or memory had run out.
     pub(super) exhausted_logged: Option<Instant>,
