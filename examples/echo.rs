@@ -56,6 +56,10 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             other => return Err(other.unexpected().into()),
         };
     }
-    builder.build(Echo::default())?.run()?;
+    let mut server = builder.build(Echo::default())?;
+    for address in server.listen_addresses() {
+        eprintln!("echo: devices are awaited on {address}");
+    }
+    server.run()?;
     Ok(())
 }

@@ -258,7 +258,7 @@ fn wrong_calls_get_one_sentence_and_their_code() {
     };
     check(&["--lisen", "x"], 2, "there is no option --lisen for serve");
     check(&["send", "#7"], 2, "send takes a DEVICE and the TEXT");
-    check(&["remove", "seven"], 2, "#ID, IP:PORT or IP");
+    check(&["remove", "seven"], 2, "'#ID', IP:PORT or IP");
     check(&["frobnicate"], 2, "there is no call \"frobnicate\"");
     check(&["stats", "--control", "/nonexistent/sock"], 69, "/nonexistent/sock");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

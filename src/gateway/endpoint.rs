@@ -58,7 +58,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             _ => return,
         };
         core.stats.received_bytes += bytes.len() as u64;
-        if slot.closing {
+        if slot.is_closing() {
             core.stats.discarded_bytes += bytes.len() as u64;
             return;
         }
@@ -69,7 +69,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         core.current = Some(device);
         let buffered_before = connection.buffered();
         let held_before = connection.unfinished().map_or(0, |(_, bytes)| bytes);
-        let (mut rest, mut objects, mut object_bytes) = (bytes, 0, 0);
+        let (mut rest, mut objects, mut object_bytes, mut last_kind) = (bytes, 0, 0, None);
         let mut spare = std::mem::take(&mut core.spare);
         let fault = loop {
             let core = &mut self.core;
@@ -88,6 +88,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                         Event::Message(message) => {
                             objects += 1;
                             object_bytes += message.bytes().len();
+                            last_kind = Some(message.kind());
                             core.stats.messages[message.kind() as usize].add(message.bytes().len());
                             trace!("device {id}: {} of {} bytes", message.type_name(), message.bytes().len());
                             self.handler.on_message(&device, &message, &mut Commands::new(core));
@@ -99,7 +100,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                             self.handler.on_rejected(&device, &error, &mut Commands::new(core));
                         }
                     }
-                    if self.core.slots.device_mut(id).is_none_or(|slot| slot.closing) {
+                    if self.core.slots.device_mut(id).is_none_or(|slot| slot.is_closing()) {
                         break None;
                     }
                 }
@@ -119,7 +120,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         core.stats.discarded_bytes += rest.len() as u64;
         let now = core.now;
         let Some(slot) = core.slots.device_mut(id) else { return };
-        if slot.closing {
+        if slot.is_closing() {
             connection.release();
         }
         let buffered = connection.buffered();
@@ -127,6 +128,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         // The settings may have changed while it was out.
         slot.connection.set_credit(core.settings.heartbeat.credit);
         slot.objects += objects;
+        slot.last_kind = last_kind.or(slot.last_kind);
         if objects > 0 {
             slot.seen = now;
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Commands;
 use crate::connection::FramingFault;
 use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
-use crate::proto::{Message, MessageError};
+use crate::proto::{Kind, Message, MessageError};
 use crate::tick::Tick;
 
 /// An application on the gateway. Every callback runs on the thread of the loop and should return
@@ -64,6 +64,7 @@ pub struct Device {
     pub(super) credit: u8,
     pub(super) objects: u64,
     pub(super) bytes: u64,
+    pub(super) last_kind: Option<Kind>,
 }
 
 impl Device {
@@ -95,6 +96,11 @@ impl Device {
     /// Objects accepted from it, heartbeat answers included.
     pub fn objects(&self) -> u64 {
         self.objects
+    }
+
+    /// What its last message was, heartbeat answers aside.
+    pub fn last_kind(&self) -> Option<Kind> {
+        self.last_kind
     }
 
     /// Bytes that came from it.
@@ -184,6 +190,7 @@ impl fmt::Display for CloseReason {
         f.write_str(self.word())?;
         match self {
             Self::Reset(error) => write!(f, ": {error}"),
+            Self::Refused => write!(f, ": {}", Refusal::AddressDenied.word()),
             Self::Framing(fault, offset) => write!(f, " at byte {offset}: {fault}"),
             _ => Ok(()),
         }

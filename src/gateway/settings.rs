@@ -29,7 +29,7 @@ pub struct Settings {
 /// Whatever can grow has its bound here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Devices connected at one time. Default 20,000.
+    /// Devices connected at one time. Default 18,000.
     pub connections_max: usize,
     /// Length of one object in bytes. Default 1 MiB.
     pub object_bytes_max: u32,
@@ -85,7 +85,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: Limits {
-                connections_max: 20_000,
+                connections_max: 18_000,
                 object_bytes_max: 1 << 20,
                 object_depth_max: 127,
                 object_timeout: Duration::from_secs(30),

@@ -8,6 +8,7 @@ use super::addresses::Addresses;
 use super::handler::Device;
 use crate::connection::ServerConnection;
 use crate::endpoint::{ConnectionId, Outbox};
+use crate::proto::Kind;
 use crate::proto::discovery::canonical;
 use crate::tick::Tick;
 use crate::wheel::TimerKey;
@@ -46,10 +47,19 @@ pub(super) struct DeviceSlot {
     pub(super) connection: ServerConnection,
     pub(super) objects: u64,
     pub(super) pending: Option<Box<Pending>>,
-    /// Its end has begun: it is no longer heard or sent to.
-    pub(super) closing: bool,
+    pub(super) phase: Phase,
+    /// What its last message was, heartbeat answers aside.
+    pub(super) last_kind: Option<Kind>,
+}
+
+/// Whether a device is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
     /// It is not read until there is memory for what it sends.
-    pub(super) paused: bool,
+    Paused,
+    /// Its end has begun: it is no longer heard or sent to.
+    Closing,
 }
 
 /// A stream of the application's own: no heartbeat, no objects.
@@ -74,6 +84,8 @@ pub(super) struct Pending {
     pub(super) counted: usize,
     /// A flush has been asked for and not been carried out.
     pub(super) queued: bool,
+    /// Commands that wait, whole or in part.
+    pub(super) commands: u32,
     /// Commands whose sender wants to know what becomes of them, in order.
     pub(super) tickets: Vec<Ticket>,
 }
@@ -104,13 +116,18 @@ impl DeviceSlot {
             connection: ServerConnection::new(credit),
             objects: 0,
             pending: None,
-            closing: false,
-            paused: false,
+            phase: Phase::Open,
+            last_kind: None,
         }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         canonical(SocketAddrV6::new(self.ip, self.port, 0, self.scope).into())
+    }
+
+    /// Whether its end has begun.
+    pub(super) fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
     }
 
     /// The slot as the application sees it.
@@ -122,6 +139,7 @@ impl DeviceSlot {
             seen: self.seen,
             credit: self.connection.credit(),
             objects: self.objects,
+            last_kind: self.last_kind,
             bytes: self.connection.offset(),
         }
     }
@@ -228,7 +246,7 @@ impl Slots {
     /// As [`Self::devices`], from slot `from` on.
     pub(super) fn devices_from(&self, from: usize) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         (from..self.capacity()).filter_map(|index| match self.slab.get(index) {
-            Some(Slot::Device(device)) if !device.closing => Some((self.id_at(index as u32), device)),
+            Some(Slot::Device(device)) if !device.is_closing() => Some((self.id_at(index as u32), device)),
             _ => None,
         })
     }
@@ -252,7 +270,9 @@ impl Slots {
     /// Like [`Self::devices`], those of one canonical address, the newest first.
     pub(super) fn devices_of(&self, ip: IpAddr) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         self.addresses.candidates(ip).filter_map(move |index| match &self.slab[index as usize] {
-            Slot::Device(device) if !device.closing && device.address().ip() == ip => Some((self.id_at(index), device)),
+            Slot::Device(device) if !device.is_closing() && device.address().ip() == ip => {
+                Some((self.id_at(index), device))
+            }
             _ => None,
         })
     }

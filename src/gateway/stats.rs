@@ -36,6 +36,8 @@ pub struct Stats {
     pub beat_round_trip: Histogram,
     /// Commands queued for sending.
     pub commands_queued: u64,
+    /// Commands that the kernel has taken, once nothing more waited for their device.
+    pub commands_sent: u64,
     /// Commands refused because too much already waited.
     pub commands_refused_full: u64,
     /// Commands refused because there was no such device.

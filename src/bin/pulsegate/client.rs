@@ -138,7 +138,7 @@ fn watch(gateway: &mut Connection, types: &[String], device: Option<&str>, json:
         if json {
             say(&line)?;
         } else if let Ok(event) = serde_json::from_str(&line) {
-            say(&show::event(&event))?;
+            say(&show::event(&event, sent_object(&line).unwrap_or_default()))?;
         }
     }
 }
@@ -211,6 +211,9 @@ impl Connection {
     }
 
     fn lost(&self, error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Failure::NoGateway(format!("the gateway on {} has stopped", self.path.display()));
+        }
         Failure::NoGateway(format!("the gateway on {} does not answer: {error}", self.path.display()))
     }
 }

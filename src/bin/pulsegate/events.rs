@@ -69,6 +69,7 @@ impl EventLine {
                 self.number("offset", offset);
             }
             CloseReason::Reset(error) => self.text("detail", &error.to_string()),
+            CloseReason::Refused => self.text("detail", Refusal::AddressDenied.word()),
             _ => {}
         }
         if let Some((offset, bytes)) = end.unfinished {

@@ -167,15 +167,18 @@ impl Sources {
 }
 
 fn load(file: Option<&Path>, overrides: &[(&'static str, String)]) -> Result<Config, Failure> {
-    Config::load(file, std::env::vars_os(), overrides).map_err(|e| Failure::Config(e.to_string()))
+    Config::load(file, std::env::vars_os(), overrides).map_err(|error| match error.is_usage() {
+        true => Failure::Usage(error.to_string()),
+        false => Failure::Config(error.to_string()),
+    })
 }
 
-/// Prints to standard output. That its reader has gone is no failure of ours.
+/// Prints to standard output. When its reader has gone, there is nothing left to do, which is no failure.
 fn say(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("standard output cannot be written: {error}")))
-        }
-        _ => Ok(()),
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Failure::Failed(format!("standard output cannot be written: {error}"))),
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Table {
 impl Table {
     /// The table of `pulsegate devices`.
     pub(crate) fn devices() -> Self {
-        let head = vec!["ID", "ADDRESS", "CONNECTED", "LAST SEEN", "CREDIT", "OBJECTS", "BYTES"];
+        let head = vec!["ID", "ADDRESS", "CONNECTED", "LAST SEEN", "CREDIT", "OBJECTS", "BYTES", "LAST TYPE"];
         Self { head, rows: Vec::new() }
     }
 
@@ -30,6 +30,7 @@ impl Table {
             device["credit"].to_string(),
             device["objects"].to_string(),
             bytes(device["bytes"].as_u64().unwrap_or(0)),
+            device["last_type"].as_str().unwrap_or("-").to_owned(),
         ]);
     }
 
@@ -51,8 +52,8 @@ impl Table {
     }
 }
 
-/// One short line for an event.
-pub(crate) fn event(event: &Value) -> String {
+/// One short line for an event. `sent` is the object of a message, as the device sent it.
+pub(crate) fn event(event: &Value, sent: &str) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or("");
     let time = text("time").get(11..23).unwrap_or("");
     let device = match event.get("conn") {
@@ -60,7 +61,7 @@ pub(crate) fn event(event: &Value) -> String {
         None => format!("{}:{}", text("ip"), event["port"]),
     };
     match text("event") {
-        "message" => format!("{time} {device} {} {}\n", text("type"), shorten(&event["data"])),
+        "message" => format!("{time} {device} {} {}\n", text("type"), shorten(sent)),
         "missed" => format!("{time} {} missed\n", number_of(event["events"].as_u64(), "event")),
         "listening" => format!("{time} listening on {} {}\n", text("tcp"), text("udp")),
         other => {
@@ -78,11 +79,29 @@ pub(crate) fn event(event: &Value) -> String {
     }
 }
 
-/// The object with long strings cut, and cut as a whole where it is still long.
-fn shorten(object: &Value) -> String {
-    let mut object = object.clone();
-    cut_strings(&mut object);
-    let text = object.to_string();
+/// An object as it was sent, with long strings cut, and cut as a whole where it is still long.
+fn shorten(object: &str) -> String {
+    let mut text = String::new();
+    // Every second piece between quotes is a string; an escaped quote does not end one.
+    let (mut string, mut escaped) = (String::new(), false);
+    let mut quoted = false;
+    for char in object.chars() {
+        if !quoted {
+            text.push(char);
+        } else if char == '"' && !escaped {
+            match string.char_indices().nth(STRING_CHARS) {
+                Some((at, _)) => text.push_str(&format!("{}... ({})", &string[..at], bytes(string.len() as u64))),
+                None => text.push_str(&string),
+            }
+            string.clear();
+            text.push('"');
+        } else {
+            string.push(char);
+        }
+        let quote = char == '"' && !escaped;
+        escaped = quoted && char == '\\' && !escaped;
+        quoted ^= quote;
+    }
     match text.char_indices().nth(LINE_CHARS) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text,
@@ -91,19 +110,6 @@ fn shorten(object: &Value) -> String {
 
 const LINE_CHARS: usize = 200;
 const STRING_CHARS: usize = 40;
-
-fn cut_strings(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some((at, _)) = text.char_indices().nth(STRING_CHARS) {
-                *text = format!("{}... ({})", &text[..at], bytes(text.len() as u64));
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(cut_strings),
-        Value::Object(members) => members.values_mut().for_each(cut_strings),
-        _ => {}
-    }
-}
 
 /// The counters, a group a paragraph; zeros are left out where there is one counter for each of many reasons.
 pub(crate) fn stats(stats: &Value) -> String {
@@ -167,5 +173,18 @@ fn bytes(bytes: u64) -> String {
         0..10_240 => format!("{bytes}"),
         10_240..10_485_760 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_shown_as_sent_but_for_long_strings() {
+        let sent = r#"{"Type":"S","Z":1e2,"A":1.10,"A":"\"}\\","B":{"c":[]}}"#;
+        assert_eq!(shorten(sent), sent);
+        let long = format!(r#"{{"P":"{}","Q":"é"}}"#, "x".repeat(20_000));
+        assert_eq!(shorten(&long), format!(r#"{{"P":"{}... (19 KiB)","Q":"é"}}"#, "x".repeat(40)));
     }
 }

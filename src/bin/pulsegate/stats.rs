@@ -19,6 +19,7 @@ pub(crate) fn device(device: &Device, gateway: &Commands<'_>) -> Value {
         "credit": device.credit(),
         "objects": device.objects(),
         "bytes": device.bytes(),
+        "last_type": device.last_kind().map(|kind| format!("{kind:?}")),
     })
 }
 
@@ -76,6 +77,7 @@ pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
         },
         "commands": {
             "queued": stats.commands_queued,
+            "sent": stats.commands_sent,
             "refused": { "outbox_full": stats.commands_refused_full, "no_memory": stats.commands_refused_memory,
                 "no_such_device": stats.commands_refused_unknown },
         },

@@ -5,7 +5,7 @@ use super::life::Ending;
 use super::output::Op;
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::CloseReason;
-use crate::gateway::slots::{DeviceSlot, Pending};
+use crate::gateway::slots::{DeviceSlot, Pending, Phase};
 
 impl Core {
     /// How much of a stream is wanted now. A device that must wait for memory is remembered.
@@ -13,7 +13,7 @@ impl Core {
         if !self.memory.is_tight() {
             return usize::MAX;
         }
-        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return usize::MAX };
+        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.is_closing()) else { return usize::MAX };
         let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
         let allowance = self.memory.allowance();
         if begun < allowance {
@@ -22,7 +22,7 @@ impl Core {
         if self.memory.serve(id) {
             return usize::MAX;
         }
-        if !std::mem::replace(&mut slot.paused, true) {
+        if std::mem::replace(&mut slot.phase, Phase::Paused) == Phase::Open {
             self.stats.pauses += 1;
             self.memory.wait(id);
         }
@@ -47,9 +47,9 @@ impl Core {
     pub(in crate::gateway) fn resume(&mut self) {
         for _ in 0..self.memory.waiting().min(RESUMED_AT_ONCE) {
             let Some(id) = self.memory.next() else { break };
-            match self.slots.device_mut(id).filter(|slot| !slot.closing) {
+            match self.slots.device_mut(id).filter(|slot| !slot.is_closing()) {
                 Some(slot) => {
-                    slot.paused = false;
+                    slot.phase = Phase::Open;
                     slot.connection.expect_progress();
                     self.ops.push_back(Op::Read(id));
                 }

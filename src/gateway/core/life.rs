@@ -9,7 +9,7 @@ use crate::connection::{Fault, FramingFault};
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
 use crate::gateway::memory::Memory;
-use crate::gateway::slots::{DeviceSlot, Pending};
+use crate::gateway::slots::{DeviceSlot, Pending, Phase};
 use crate::proto::Beat;
 use crate::tick::Tick;
 
@@ -28,8 +28,8 @@ impl Core {
     /// Begins a device's end. Its buffers are free from here on but for what is to be flushed; the
     /// slot itself is freed when the stream is.
     pub(in crate::gateway) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: Ending) {
-        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.closing) else { return };
-        slot.closing = true;
+        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.is_closing()) else { return };
+        slot.phase = Phase::Closing;
         let unfinished = slot.connection.unfinished();
         self.memory.changed(slot.connection.buffered(), 0);
         self.memory.done(id);
@@ -52,7 +52,7 @@ impl Core {
     /// Lets what waits for a device on its way out be sent until `deadline` at the latest.
     pub(in crate::gateway) fn close_by(&mut self, id: ConnectionId, deadline: Tick) {
         let Some(slot) = self.slots.device(id) else { return };
-        if slot.closing && slot.pending.is_some() {
+        if slot.is_closing() && slot.pending.is_some() {
             self.wheel.reschedule(slot.timer, deadline);
         }
     }
@@ -84,7 +84,7 @@ impl Core {
         let (now, interval) = (self.now, self.timing.interval);
         let Some(slot) = self.slots.device_mut(id) else { return };
         let stalled = slot.pending.as_ref().map(|pending| pending.progress.after(self.timing.write_timeout));
-        if slot.closing {
+        if slot.is_closing() {
             // A device that ended its own sending may take its time, as long as it takes something
             // and the gateway stays.
             let closed = self.ending.get(&index).is_some_and(|end| end.reason == CloseReason::Closed);
@@ -100,13 +100,13 @@ impl Core {
         let held_up = late > interval;
         if held_up {
             slot.connection.excuse(late);
-        } else if slot.paused && slot.beat_due <= now {
+        } else if slot.phase == Phase::Paused && slot.beat_due <= now {
             // What is not read cannot be finished, nor a beat answered.
             slot.connection.excuse(interval);
         }
         let object = slot.connection.object_deadline(&self.rules);
         let mut end = None;
-        if object.is_some_and(|deadline| deadline <= now) && !slot.paused {
+        if object.is_some_and(|deadline| deadline <= now) && slot.phase != Phase::Paused {
             let offset = slot.connection.unfinished().map_or(0, |(offset, _)| offset);
             end = Some((CloseReason::Framing(FramingFault::Timeout, offset), Ending::Drop));
         } else if stalled.is_some_and(|deadline| deadline <= now) {
@@ -117,7 +117,7 @@ impl Core {
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
             let in_the_way = !slot.connection.has_progressed() && !held_up && self.memory.is_in_the_way(id);
-            match slot.connection.handle_beat(held_up || slot.paused) {
+            match slot.connection.handle_beat(held_up || slot.phase == Phase::Paused) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
                 Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,

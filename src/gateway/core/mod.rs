@@ -161,14 +161,14 @@ impl Core {
     pub(in crate::gateway) fn device(&self, id: ConnectionId) -> Option<Device> {
         match self.current {
             Some(device) if device.id() == id => Some(device),
-            _ => self.slots.device(id).filter(|slot| !slot.closing).map(|slot| slot.device(id)),
+            _ => self.slots.device(id).filter(|slot| !slot.is_closing()).map(|slot| slot.device(id)),
         }
     }
 
     /// The connections that `target` means, the newest first.
     pub(in crate::gateway) fn find(&self, target: Target) -> impl Iterator<Item = ConnectionId> {
         let (id, ip, port) = match target {
-            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.closing).map(|_| id), None, None),
+            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.is_closing()).map(|_| id), None, None),
             Target::Address(address) => (None, Some(address.ip()), Some(address)),
             Target::Ip(ip) => (None, Some(ip), None),
         };

@@ -63,6 +63,7 @@ impl Core {
             pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
         }
         flush(&mut self.ops, id, pending);
+        pending.commands += 1;
         self.stats.commands_queued += 1;
         Ok(Queued { id, of })
     }
@@ -103,7 +104,9 @@ impl Core {
     /// The kernel has taken the first `taken` of the bytes lent last. True when with them everything
     /// has gone of what had to wait.
     pub(in crate::gateway) fn handle_sent(&mut self, id: ConnectionId, taken: usize) -> bool {
-        self.stats.sent_bytes += taken as u64;
+        if self.slots.device(id).is_some() {
+            self.stats.sent_bytes += taken as u64;
+        }
         let in_flight = self.in_flight.take();
         let now = self.now;
         let Some(slot) = self.slots.pending_mut(id) else { return false };
@@ -133,11 +136,12 @@ impl Core {
         }
         let mut done = slot.take();
         if let Some(pending) = &mut done {
+            self.stats.commands_sent += u64::from(std::mem::take(&mut pending.commands));
             self.memory.changed(std::mem::take(&mut pending.counted), 0);
         }
         self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
         let closing = match self.slots.get_mut(id) {
-            Some(Slot::Device(device)) => device.closing,
+            Some(Slot::Device(device)) => device.is_closing(),
             Some(Slot::Local(local)) => local.closing,
             _ => false,
         };

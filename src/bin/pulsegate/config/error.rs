@@ -56,6 +56,13 @@ pub(crate) struct ConfigError {
     pub(super) text: String,
 }
 
+impl ConfigError {
+    /// Whether it is the command line that is wrong.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self.origin, Origin::CommandLine(_))
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
