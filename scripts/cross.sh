@@ -16,12 +16,13 @@
 # two. musl targets are linked statically; a glibc target is dynamic and gets `.2.28` behind its name unless it brings
 # its own version. cargo is the machine's own; RUSTC_BOOTSTRAP=1 lets it and the compiler take unstable options.
 #
-# Everything lies below target/cross, or CROSS_DIR: the tools (1.3 GB) and one build folder for all targets, so a second
+# Everything lies below target/cross, or CROSS_DIR: the tools (nearly 2 GB) and one build folder for all targets, so a second
 # run reuses both. Delete the folder to begin anew. pip checks the hashes below, apt its signatures, cargo Cargo.lock
 # (here --locked) and the compiler package the standard library's own. Debian keeps one version of a package, so that one
 # cannot be pinned: versions.txt in the folder says which it was.
 #
-# Works on Debian 12 or later, x86_64 or aarch64. Size or speed: CARGO_PROFILE_RELEASE_OPT_LEVEL=s scripts/cross.sh …
+# Tried on Debian 12, x86_64, for the six targets of usage(). Not tried: building on aarch64, and glibc targets.
+# Size or speed: CARGO_PROFILE_RELEASE_OPT_LEVEL=s scripts/cross.sh …
 set -eu
 
 usage() {
