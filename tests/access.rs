@@ -102,7 +102,11 @@ fn an_address_rule_turns_away() {
     play.gateway.configure(settings);
     assert!(play.gateway.poll_timeout().is_some_and(|due| due <= play.now), "the end does not wait for an event");
     play.carry_out();
-    play.expect(&["192.0.2.6 went: refused", "192.0.2.8 went: refused", "2001:db8::1 went: refused"]);
+    play.expect(&[
+        "192.0.2.6 went: refused: address_denied",
+        "192.0.2.8 went: refused: address_denied",
+        "2001:db8::1 went: refused: address_denied",
+    ]);
     play.accept(&["192.0.2.6"]);
     play.expect(&["192.0.2.6 address_denied"]);
 }
@@ -124,7 +128,7 @@ fn new_rules_close_those_they_forbid_and_no_one_else() {
     settings.access.deny = blocks(&["192.0.2.7"]);
     play.gateway.configure(settings.clone());
     play.carry_out();
-    play.expect(&["192.0.2.7 went: refused", "192.0.2.7 went: refused"]);
+    play.expect(&["192.0.2.7 went: refused: address_denied", "192.0.2.7 went: refused: address_denied"]);
     assert_eq!(play.gateway.connections(), 2);
 
     // What waits for a device is not sent to it any more.
@@ -227,6 +231,6 @@ fn a_refused_connection_is_closed_and_a_forbidden_one_as_well() {
     settings.access.deny = blocks(&["127.0.0.0/8"]);
     server.configure(settings).unwrap();
     server.turn().unwrap();
-    assert_eq!(server.handler().0.last().map(String::as_str), Some("127.0.0.1 went: refused"));
+    assert_eq!(server.handler().0.last().map(String::as_str), Some("127.0.0.1 went: refused: address_denied"));
     first.read_to_end(&mut Vec::new()).unwrap();
 }
