@@ -141,15 +141,18 @@ fn one_breath(stage: &mut Stage) {
 fn refused_objects(stage: &mut Stage) {
     let until = in_a(Duration::from_secs(3));
     let (mut cut, mut n) = (0, 0);
-    while clock() < until {
+    // No more than whoever reads the events keeps up with on a busy machine.
+    while clock() < until && cut < 500 {
         n += 1;
         let mut stream = device(n, stage.gateway.tcp);
         let _ = stream.write_all(&br#"{"Type":7}{"Type":"a","Type":"b"}{]}{"x":"\q"}{"Type":"\ud800"}"#.repeat(10));
         assert!(is_closed(&mut stream, PATIENCE));
         cut += 1;
     }
-    stage.gateway.until("all are cut", |gateway| gateway.count("disconnect faulty") == cut);
-    assert_eq!(stage.gateway.count("rejected"), cut * 16);
+    let stats = stage.control.stats();
+    assert_eq!(stats["connections"]["closed"]["faulty"].as_u64(), Some(cut));
+    let rejected = stats["rejected"].as_object().into_iter().flatten().filter_map(|(_, count)| count["count"].as_u64());
+    assert_eq!(rejected.sum::<u64>(), cut * 16);
     stage.may.log_lines = cut * 2 + 100;
 }
 
