@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use pulsegate::proto::{Message, Splitter};
+use pulsegate::proto::{Message, Splitter, Tails, Whole};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,10 +28,10 @@ fn bench(criterion: &mut Criterion) {
     for (kind, bytes) in common::objects() {
         let mut group = criterion.benchmark_group(format!("check/{kind}"));
         group.throughput(Throughput::Bytes(bytes.len() as u64));
-        let (mut splitter, mut spare) = (Splitter::new(), Vec::new());
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
         let (begun, rest) = bytes.split_at(5);
-        splitter.push(begun, 1 << 20, &mut spare).expect("the beginning of an object");
-        let (_, object) = splitter.push(rest, 1 << 20, &mut spare).expect("the rest of it");
+        splitter.push(begun, 1 << 20, &mut tails, &mut whole).expect("the beginning of an object");
+        let (_, object) = splitter.push(rest, 1 << 20, &mut tails, &mut whole).expect("the rest of it");
         let object = object.expect("an object");
         group.bench_function("message", |b| {
             b.iter(|| Message::check(black_box(&object), 127).expect("a message").kind());

@@ -6,7 +6,7 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pulsegate::proto::{Message, Splitter};
+use pulsegate::proto::{Message, Splitter, Tails, Whole};
 use serde_json::value::RawValue;
 
 /// At least so much of each kind.
@@ -42,10 +42,11 @@ fn bench(criterion: &mut Criterion) {
 }
 
 fn cut(stream: &[u8], read: usize, check: bool) -> usize {
-    let (mut splitter, mut spare, mut objects) = (Splitter::new(), Vec::new(), 0);
+    let (mut splitter, mut tails, mut whole, mut objects) = (Splitter::new(), Tails::new(), Whole::default(), 0);
     for mut rest in stream.chunks(read) {
         loop {
-            let (used, object) = splitter.push(rest, 1 << 20, &mut spare).expect("nothing is wrong with the stream");
+            let (used, object) =
+                splitter.push(rest, 1 << 20, &mut tails, &mut whole).expect("nothing is wrong with the stream");
             rest = &rest[used..];
             let Some(object) = object else { break };
             if check {

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::proto::{Message, Reason, SplitError, SplitFault, Splitter};
+use pulsegate::proto::{Message, Reason, SplitError, SplitFault, Splitter, Tails, Whole};
 use pulsegate_fuzz::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -67,11 +67,11 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn run<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limit: u32) -> (Vec<Seen<Verdict>>, End) {
-    let (mut splitter, mut spare, mut seen, mut sent) = (Splitter::new(), Vec::new(), Vec::new(), 0);
+    let (mut splitter, mut tails, mut whole, mut seen, mut sent) = (Splitter::new(), Tails::new(), Whole::default(), Vec::new(), 0);
     for read in reads {
         let mut rest = read;
         loop {
-            let (used, object) = match splitter.push(rest, limit, &mut spare) {
+            let (used, object) = match splitter.push(rest, limit, &mut tails, &mut whole) {
                 Ok(pushed) => pushed,
                 Err(error) => return (seen, Err(error)),
             };
@@ -95,7 +95,7 @@ fn run<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limit: u32) -> (Vec<Seen<V
         assert!(rest.is_empty());
         assert_eq!(splitter.offset(), sent);
         let held = splitter.unfinished().map_or(0, |(_, bytes)| bytes);
-        assert!(splitter.buffered() <= held * 8 + 256, "{held} bytes are held in {}", splitter.buffered());
+        assert!(splitter.held(&tails) <= held * 8 + 256, "{held} bytes are held in {}", splitter.held(&tails));
     }
     (seen, Ok((splitter.offset(), splitter.unfinished())))
 }

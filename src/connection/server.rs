@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::proto::{Beat, HeartbeatCredit, Kind, Message, MessageError, SplitFault, Splitter};
+use crate::proto::{Beat, HeartbeatCredit, Kind, Message, MessageError, SplitFault, Splitter, Tails, Whole};
 use crate::tick::Tick;
 
 /// What the bytes of a stream must keep to (protocol.md §2.1 and §2.2).
@@ -97,12 +97,14 @@ impl ServerConnection {
 
     /// Feeds the rest of a read: how much of it was used, and what came of that. Call it again with
     /// what is left until it gives no event, which means that all was used. After a [`Fault`] the
-    /// connection takes no more. `spare` is lent to gather cut objects in, see [`Splitter::push`].
+    /// connection takes no more. Cut objects are gathered in `tails`, and lent from `whole`, see
+    /// [`Splitter::push`].
     pub fn handle_data<'a>(
-        &'a mut self,
+        &mut self,
         input: &'a [u8],
         rules: &Rules,
-        spare: &mut Vec<u8>,
+        tails: &mut Tails,
+        whole: &'a mut Whole,
         now: Tick,
     ) -> Result<(usize, Option<Event<'a>>), Fault> {
         if self.rejected_in_a_row >= rules.rejected_in_a_row_max {
@@ -114,7 +116,7 @@ impl ServerConnection {
         }
         let (used, object) = self
             .splitter
-            .push(input, rules.object_bytes_max, spare)
+            .push(input, rules.object_bytes_max, tails, whole)
             .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
         let Some(object) = object else {
             self.progress |= begun && !input.is_empty() && rules.credit_from == CreditFrom::Any;
@@ -177,9 +179,9 @@ impl ServerConnection {
         self.splitter.unfinished()
     }
 
-    /// Gives back the buffer of an unfinished object: the connection takes no more.
-    pub fn release(&mut self) {
-        self.splitter.release();
+    /// Gives back what is held of an unfinished object: the connection takes no more.
+    pub fn release(&mut self, tails: &mut Tails) {
+        self.splitter.release(tails);
     }
 
     /// Bytes of the stream that were used so far.
@@ -197,8 +199,8 @@ impl ServerConnection {
         self.credit.set_full(full);
     }
 
-    /// Heap bytes held for the unfinished object.
-    pub fn buffered(&self) -> usize {
-        self.splitter.buffered()
+    /// Bytes held for the unfinished object.
+    pub fn held(&self, tails: &Tails) -> usize {
+        self.splitter.held(tails)
     }
 }

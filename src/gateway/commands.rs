@@ -115,7 +115,7 @@ impl<'a> Commands<'a> {
     /// Bytes of buffers held: for unfinished objects, and for what waits to be sent. Walks over all
     /// devices.
     pub fn buffered(&self) -> (usize, usize) {
-        self.core.buffered()
+        self.core.memory.parts()
     }
 
     /// How long ago a tick was, by the time of this turn.

@@ -12,7 +12,7 @@ use super::{CloseReason, Commands, Gateway, Handler, Local, Refusal};
 use crate::connection::{Event, ServerConnection};
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEnd, Via};
 use crate::proto::discovery::{answerable, canonical};
-use crate::proto::{Kind, Suppressed};
+use crate::proto::{Kind, Suppressed, Whole};
 
 /// Timers handled per call: after a long sleep all of them are due, and the streams want their turn.
 const TIMERS_PER_TURN: usize = 1024;
@@ -67,13 +67,12 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let device = slot.device(id);
         let mut connection = std::mem::replace(&mut slot.connection, ServerConnection::new(0));
         core.current = Some(device);
-        let buffered_before = connection.buffered();
         let held_before = connection.unfinished().map_or(0, |(_, bytes)| bytes);
         let (mut rest, mut objects, mut object_bytes, mut last_kind) = (bytes, 0, 0, None);
-        let mut spare = std::mem::take(&mut core.spare);
+        let mut whole = Whole::default();
         let fault = loop {
             let core = &mut self.core;
-            match connection.handle_data(rest, &core.rules, &mut spare, core.now) {
+            match connection.handle_data(rest, &core.rules, &mut core.memory.tails, &mut whole, core.now) {
                 Ok((used, Some(event))) => {
                     rest = &rest[used..];
                     match event {
@@ -112,7 +111,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             }
         };
         let core = &mut self.core;
-        core.spare = spare;
+        core.memory.tails.recycle(&mut whole);
         core.current = None;
         let held = connection.unfinished().map_or(0, |(_, bytes)| bytes);
         let padding = (held_before + bytes.len()) - (held + object_bytes + rest.len());
@@ -121,9 +120,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let now = core.now;
         let Some(slot) = core.slots.device_mut(id) else { return };
         if slot.is_closing() {
-            connection.release();
+            connection.release(&mut core.memory.tails);
         }
-        let buffered = connection.buffered();
         slot.connection = connection;
         // The settings may have changed while it was out.
         slot.connection.set_credit(core.settings.heartbeat.credit);
@@ -132,8 +130,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
         if objects > 0 {
             slot.seen = now;
         }
-        if buffered_before > 0 || buffered > 0 {
-            core.balance(id, buffered_before, buffered);
+        if held_before > 0 || held > 0 {
+            core.balance(id);
         }
         if let Some(fault) = fault {
             core.handle_fault(id, fault);
@@ -183,7 +181,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
             }
             Some(Slot::Local(slot)) => {
-                self.core.memory.changed(slot.pending.map_or(0, |pending| pending.counted), 0);
+                self.core.memory.local_changed(slot.pending.map_or(0, |pending| pending.counted), 0);
                 self.tell(|handler, gateway| handler.on_local(id, Local::Closed(end), gateway));
             }
             _ => {}
@@ -227,6 +225,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             let Some(index) = self.core.wheel.expire(self.core.now) else { break };
             self.core.handle_timer(index);
         }
+        self.core.trim();
         self.core.resume();
     }
 

@@ -1,45 +1,71 @@
 //! One budget for every buffer that grows with what peers do: unfinished objects, and what waits to be
 //! sent. Floor 2.
 //!
-//! Below the *tight* mark everyone is read. Above it a device whose object has to be kept must wait, but
-//! for a few that are *served*, in the order in which they came: those finish, their memory is free
+//! An eighth of it is kept for local streams, so that no device can take the words out of the gateway's
+//! mouth; the rest is the devices' share. Below the *tight* mark every device is read. Above it one whose
+//! object has to be kept must wait, but for a few that are *served*: those finish, their memory is free
 //! again, and the next are served. So any number of devices may send pictures at the same time, and all
-//! complete, slowly if need be; one that is served and sends nothing loses its place. Small messages pass
-//! all the while: a little of every device may be kept. Room for both is what is left of the budget.
+//! complete, slowly if need be; one that has a place and sends nothing loses it. Small messages pass all
+//! the while: a little of every device may be kept. Room for both is what is left of the share. Devices
+//! that have been heard before and those that have not take turns, so that a crowd of strangers does not
+//! stand before those who are known.
 
 use std::collections::VecDeque;
 
 use crate::endpoint::ConnectionId;
+use crate::proto::Tails;
 
 #[derive(Debug)]
 pub(super) struct Memory {
-    held: usize,
+    /// The unfinished objects.
+    pub(super) tails: Tails,
+    /// Bytes that wait for devices to take them.
+    outboxes: usize,
+    /// Bytes that wait for local streams.
+    locals: usize,
     budget: usize,
     /// How many may be served at one time.
     places: usize,
     served: Vec<ConnectionId>,
-    waiting: VecDeque<ConnectionId>,
+    /// Devices that have been heard before, and those that have not.
+    waiting: [VecDeque<ConnectionId>; 2],
+    /// Which of them is next.
+    turn: bool,
 }
 
 impl Memory {
     pub(super) fn new(budget: u64, object_bytes_max: u32) -> Self {
-        let mut memory = Self { held: 0, budget: 0, places: 0, served: Vec::new(), waiting: VecDeque::new() };
+        let mut memory = Self {
+            tails: Tails::new(),
+            outboxes: 0,
+            locals: 0,
+            budget: 0,
+            places: 0,
+            served: Vec::new(),
+            waiting: Default::default(),
+            turn: false,
+        };
         memory.configure(budget, object_bytes_max);
         memory
     }
 
     pub(super) fn configure(&mut self, budget: u64, object_bytes_max: u32) {
         self.budget = usize::try_from(budget).unwrap_or(usize::MAX);
-        let room = (self.budget - self.tight_mark()) / 2;
+        let room = (self.share() - self.tight_mark()) / 2;
         self.places = (room / (object_bytes_max as usize).max(1)).max(1);
     }
 
+    /// What all devices may hold together.
+    fn share(&self) -> usize {
+        self.budget - self.budget / 8
+    }
+
     fn tight_mark(&self) -> usize {
-        self.budget / 4 * 3
+        self.budget / 8 * 5
     }
 
     fn full_mark(&self) -> usize {
-        self.budget / 8 * 7
+        self.budget / 4 * 3
     }
 
     /// Bytes of an object that may be kept of every device, however tight memory is.
@@ -47,32 +73,61 @@ impl Memory {
         (self.budget / 8192).clamp(256, 4096)
     }
 
-    /// Whether that device has a place that others wait for.
-    pub(super) fn is_in_the_way(&self, id: ConnectionId) -> bool {
-        !self.waiting.is_empty() && self.served.contains(&id)
+    /// Whether that device, which holds `held` bytes, has what others wait for.
+    pub(super) fn is_in_the_way(&self, id: ConnectionId, held: usize) -> bool {
+        self.waiting() > 0 && (held > self.allowance() || self.served.contains(&id))
     }
 
-    /// Bytes held.
+    /// Bytes held, for whatever.
     pub(super) fn held(&self) -> usize {
-        self.held
+        self.held_by_devices() + self.locals
     }
 
-    /// A buffer of `before` bytes has now `after`.
-    pub(super) fn changed(&mut self, before: usize, after: usize) {
-        debug_assert!(self.held >= before);
-        self.held = self.held - before + after;
+    /// Bytes of unfinished objects, and bytes of what waits to be sent.
+    pub(super) fn parts(&self) -> (usize, usize) {
+        (self.tails.held(), self.outboxes + self.locals)
+    }
+
+    fn held_by_devices(&self) -> usize {
+        self.tails.held() + self.outboxes
+    }
+
+    /// A device's outbox of `before` bytes has now `after`.
+    pub(super) fn outbox_changed(&mut self, before: usize, after: usize) {
+        debug_assert!(self.outboxes >= before);
+        self.outboxes = self.outboxes - before + after;
+    }
+
+    /// As [`Self::outbox_changed`], of a local stream.
+    pub(super) fn local_changed(&mut self, before: usize, after: usize) {
+        debug_assert!(self.locals >= before);
+        self.locals = self.locals - before + after;
+    }
+
+    /// Gives back what was kept for more of the same that did not come. To be called about once a second.
+    pub(super) fn trim(&mut self) {
+        self.tails.trim();
+        self.waiting.iter_mut().filter(|waiting| waiting.is_empty()).for_each(VecDeque::shrink_to_fit);
+    }
+
+    /// Whether so many bytes more may wait for local streams.
+    pub(super) fn has_room_for_locals(&self, bytes: usize) -> bool {
+        self.locals + bytes <= self.budget / 8
     }
 
     pub(super) fn is_tight(&self) -> bool {
-        self.held >= self.tight_mark()
+        self.held_by_devices() >= self.tight_mark()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.held >= self.full_mark()
+        self.held_by_devices() >= self.full_mark()
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.held > self.budget
+    /// How many bytes the devices must give back, if they hold more than their share: some more than
+    /// they hold too many, so that the largest need not be looked for with every byte that comes.
+    pub(super) fn excess(&self) -> Option<usize> {
+        let excess = self.held_by_devices().checked_sub(self.share() + 1)?;
+        Some(excess + 1 + self.share() / 64)
     }
 
     /// Whether that device is served, or can be from now on.
@@ -81,7 +136,7 @@ impl Memory {
             return true;
         }
         // Those who wait come first.
-        let free = self.served.len() < self.places && self.waiting.is_empty();
+        let free = self.served.len() < self.places && self.waiting() == 0;
         if free {
             self.served.push(id);
         }
@@ -94,22 +149,27 @@ impl Memory {
     }
 
     /// That device waits for its turn.
-    pub(super) fn wait(&mut self, id: ConnectionId) {
-        self.waiting.push_back(id);
+    pub(super) fn wait(&mut self, id: ConnectionId, known: bool) {
+        self.waiting[usize::from(!known)].push_back(id);
     }
 
     /// How many devices wait for their turn, with those that have gone meanwhile.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    /// The next device whose turn it is. Where memory is tight, it is served from now on.
+    /// The next device whose turn it is, if there is room for it. Where memory is tight, it is served
+    /// from now on.
     pub(super) fn next(&mut self) -> Option<ConnectionId> {
-        if self.is_tight() && self.served.len() >= self.places {
+        let tight = self.is_tight();
+        if tight && self.served.len() >= self.places {
             return None;
         }
-        let id = self.waiting.pop_front()?;
-        if self.is_tight() {
+        self.turn = !self.turn;
+        let [known, strange] = &mut self.waiting;
+        let (first, second) = if self.turn { (known, strange) } else { (strange, known) };
+        let id = first.pop_front().or_else(|| second.pop_front())?;
+        if tight {
             self.served.push(id);
         }
         Some(id)
@@ -124,19 +184,25 @@ mod tests {
     fn those_who_wait_are_served_in_order_as_others_finish() {
         let id = |index| ConnectionId::new(index, 0);
         let mut memory = Memory::new(1600, 100);
-        memory.changed(0, 1200);
+        memory.outbox_changed(0, 1000);
         assert!(memory.is_tight() && !memory.is_full());
         assert!(memory.serve(id(0)) && memory.serve(id(1)) && !memory.serve(id(2)));
-        memory.wait(id(2));
-        memory.wait(id(3));
+        for index in [2, 3, 5, 6] {
+            memory.wait(id(index), false);
+        }
+        memory.wait(id(7), true);
         assert_eq!(memory.next(), None);
         memory.done(id(0));
         assert!(!memory.serve(id(4)), "others wait already");
-        assert_eq!(memory.next(), Some(id(2)));
+        // One who is known need not wait for all the strangers.
+        assert_eq!(memory.next(), Some(id(7)));
         assert_eq!(memory.next(), None);
-        memory.changed(1200, 1100);
-        assert_eq!((memory.next(), memory.next()), (Some(id(3)), None));
-        memory.changed(1100, 1601);
-        assert!(memory.is_full() && memory.is_over());
+        memory.outbox_changed(1000, 900);
+        assert_eq!((memory.next(), memory.next()), (Some(id(2)), Some(id(3))));
+        memory.outbox_changed(900, 1200);
+        assert!(memory.is_full() && memory.excess().is_none());
+        memory.outbox_changed(1200, 1401);
+        assert_eq!(memory.excess(), Some(1 + 1400 / 64));
+        assert!(memory.has_room_for_locals(200) && !memory.has_room_for_locals(201));
     }
 }

@@ -189,10 +189,14 @@ impl Slots {
             self.addresses.remove(id.index() as u32, device.address().ip());
             self.devices -= 1;
         }
-        if self.slab.is_empty() {
+        Some(slot)
+    }
+
+    /// Gives back the room of many devices that have gone, as far as none with a high index is left.
+    pub(super) fn trim(&mut self) {
+        if self.slab.capacity() > 4 * self.slab.len() + SLOTS_KEPT {
             self.slab.shrink_to_fit();
         }
-        Some(slot)
     }
 
     /// The stream of `id`, if it is still that one.
@@ -291,6 +295,9 @@ impl Slots {
         self.generations.get(id.index()) == Some(&id.generation()) && self.slab.contains(id.index())
     }
 }
+
+/// Slots whose room is kept, so that a few devices that come and go cost no allocation.
+const SLOTS_KEPT: usize = 64;
 
 /// The address of a slot that is known to hold a device.
 fn ip_of(slab: &Slab<Slot>, index: u32) -> IpAddr {

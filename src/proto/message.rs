@@ -214,18 +214,19 @@ impl error::Error for MessageError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::splitter::Splitter;
+    use crate::proto::{Splitter, Tails, Whole};
 
     /// Puts `input` 10 bytes into a stream, whole and cut everywhere, and gives kind and type, or
     /// reason and offset.
     fn check_with(input: &[u8], depth_max: u32, expected: Result<(Kind, &str), (Reason, u64)>) {
         let stream = [b"          ", input].concat();
         for cut in 10..=stream.len() {
-            let (mut splitter, mut spare) = (Splitter::new(), Vec::new());
+            let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
             let mut answers = Vec::new();
             for mut rest in [&stream[..cut], &stream[cut..]] {
                 loop {
-                    let (used, object) = splitter.push(rest, 1 << 20, &mut spare).expect("no fault in framing");
+                    let (used, object) =
+                        splitter.push(rest, 1 << 20, &mut tails, &mut whole).expect("no fault in framing");
                     rest = &rest[used..];
                     let Some(object) = object else { break };
                     let message = Message::check(&object, depth_max);
@@ -290,8 +291,9 @@ mod tests {
             #[serde(rename = "Door")]
             door: &'a str,
         }
-        let (mut splitter, mut spare) = (Splitter::new(), Vec::new());
-        let (_, object) = splitter.push(br#"{"Type":"Status","Door":"open"}"#, 100, &mut spare).expect("no fault");
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        let (_, object) =
+            splitter.push(br#"{"Type":"Status","Door":"open"}"#, 100, &mut tails, &mut whole).expect("no fault");
         let message = Message::check(&object.expect("an object"), 127).expect("a message");
         assert_eq!(message.deserialize::<Status<'_>>().expect("a status").door, "open");
         assert!(message.deserialize::<u32>().is_err());

@@ -8,9 +8,11 @@
 //! * [`discovery`] says which UDP probes may be answered, and how many.
 //!
 //! Beneath them: `scan` finds an object's end, `json` checks the grammar of RFC 8259 in one pass,
-//! `escapes` decodes, `member` finds one member, and `block` looks at many bytes at a time.
+//! `escapes` decodes, `member` finds one member, and `block` looks at many bytes at a time. `tails` keeps
+//! what is unfinished, in `blocks` of memory.
 
 mod block;
+mod blocks;
 pub mod discovery;
 mod escapes;
 pub mod heartbeat;
@@ -19,6 +21,7 @@ mod member;
 pub mod message;
 mod scan;
 pub mod splitter;
+mod tails;
 #[cfg(test)]
 mod testing;
 
@@ -26,3 +29,4 @@ pub use discovery::*;
 pub use heartbeat::{Beat, HeartbeatCredit};
 pub use message::{Kind, Message, MessageError, Reason};
 pub use splitter::{Object, SplitError, SplitFault, Splitter};
+pub use tails::{Tails, Whole};

@@ -7,18 +7,21 @@
 //! A short object that lies whole in the input and is valid, as nearly all are, is told by the walk
 //! that checks it: one pass gives both its end and the verdict. All others are scanned.
 
-use std::{error, fmt, mem, ops::Range};
+use std::{error, fmt, ops::Range};
 
+use super::tails::{Key, Tails, Whole};
 use super::{json, scan::Scan};
 
-/// The splitter of one connection. Between objects it holds no heap; after an error it must not be
-/// used again.
+/// The splitter of one connection. What it holds of an unfinished object lies in [`Tails`]; after an
+/// error it must not be used again.
 #[derive(Debug, Default)]
 pub struct Splitter {
     /// Bytes consumed since the connection began.
     offset: u64,
-    /// The object, or byte order mark, of which only a part has come.
-    unfinished: Option<Box<Unfinished>>,
+    /// How many of them are the part of an object that has come, or of a byte order mark.
+    begun: u32,
+    /// That part, if it is one of an object.
+    tail: Option<Key>,
 }
 
 const _: () = assert!(size_of::<Splitter>() <= 16);
@@ -54,29 +57,28 @@ impl Eq for Object<'_> {}
 impl Splitter {
     /// The splitter of a connection that has just begun.
     pub const fn new() -> Self {
-        Self { offset: 0, unfinished: None }
+        Self { offset: 0, begun: 0, tail: None }
     }
 
     /// Takes what is left of a read: gives the bytes used, and the object if one ended there.
     ///
-    /// Call it with the rest until it gives `None`, even when the rest is empty: then all is used,
-    /// and what was lent is free again. An object that lies whole in `input` is lent from there.
-    /// One that was cut is gathered on the heap, never in more than `object_bytes_max` bytes; big
-    /// allocations come from `spare`, and go back there for the next.
+    /// Call it with the rest until it gives `None`, even when the rest is empty: then all is used.
+    /// An object that lies whole in `input` is lent from there. One that was cut is gathered in
+    /// `tails`, never in more than `object_bytes_max` bytes, and lent from `whole`.
     ///
     /// An object of more than `object_bytes_max` bytes is a fault as soon as its first byte too
     /// many has come.
     pub fn push<'a>(
-        &'a mut self,
+        &mut self,
         input: &'a [u8],
         object_bytes_max: u32,
-        spare: &mut Vec<u8>,
+        tails: &mut Tails,
+        whole: &'a mut Whole,
     ) -> Result<(usize, Option<Object<'a>>), SplitError> {
         let max = object_bytes_max as usize;
-        match &self.unfinished {
-            Some(unfinished) if unfinished.lent => self.recycle(spare),
-            Some(unfinished) if !unfinished.is_mark() => return self.resume(input, max, spare),
-            _ => {}
+        tails.recycle(whole);
+        if let Some(tail) = self.tail {
+            return self.resume(tail, input, max, tails, whole);
         }
         let padding = self.skip_padding(input)?;
         let input = &input[padding..];
@@ -103,9 +105,8 @@ impl Splitter {
         if end.is_some() {
             return Ok((used, Some(scan.object(object, offset))));
         }
-        let mut unfinished = Box::new(Unfinished { tail: Vec::new(), scan, lent: false });
-        unfinished.append(object, max, spare);
-        self.unfinished = Some(unfinished);
+        self.tail = Some(tails.begin(object, scan));
+        self.begun = object.len() as u32;
         Ok((used, None))
     }
 
@@ -117,14 +118,12 @@ impl Splitter {
     /// Where the unfinished object starts in the stream, and how many bytes of it have come. (A
     /// part of a byte order mark counts as one, so that a connection cannot rest on it for ever.)
     pub fn unfinished(&self) -> Option<(u64, usize)> {
-        let unfinished = self.unfinished.as_ref().filter(|unfinished| !unfinished.lent)?;
-        let bytes = if unfinished.is_mark() { self.offset as usize } else { unfinished.tail.len() };
-        Some((self.offset - bytes as u64, bytes))
+        (self.begun > 0).then_some((self.offset - u64::from(self.begun), self.begun as usize))
     }
 
-    /// Heap bytes held.
-    pub fn buffered(&self) -> usize {
-        self.unfinished.as_ref().map_or(0, |unfinished| size_of::<Unfinished>() + unfinished.tail.capacity())
+    /// Bytes held for it in `tails`.
+    pub fn held(&self, tails: &Tails) -> usize {
+        self.tail.map_or(0, |tail| tails.held_by(tail))
     }
 
     /// The object at the start of `input`, if it lies there whole, is not long, and is JSON. Then
@@ -137,37 +136,44 @@ impl Splitter {
     }
 
     /// Gives back what is held of an unfinished object; the splitter must not be used again.
-    pub fn release(&mut self) {
-        self.unfinished = None;
+    pub fn release(&mut self, tails: &mut Tails) {
+        if let Some(tail) = self.tail.take() {
+            tails.release(tail);
+        }
+        self.begun = 0;
     }
 
     /// Goes on with an object that began in an earlier input.
     fn resume<'a>(
-        &'a mut self,
-        input: &'a [u8],
+        &mut self,
+        tail: Key,
+        input: &[u8],
         max: usize,
-        spare: &mut Vec<u8>,
+        tails: &mut Tails,
+        whole: &'a mut Whole,
     ) -> Result<(usize, Option<Object<'a>>), SplitError> {
-        let Some(unfinished) = &mut self.unfinished else {
-            return Ok((0, None));
-        };
-        let before = unfinished.tail.len();
+        let before = self.begun as usize;
         let (object, next) = input.split_at(input.len().min(max.saturating_sub(before)));
-        let end = unfinished.scan.run(object, before);
+        let end = tails.scan(tail).run(object, before);
         let offset = self.offset - before as u64;
-        if end.is_none() && !next.is_empty() {
-            return Err(SplitError { fault: SplitFault::TooLarge, offset });
-        }
-        let used = end.unwrap_or(object.len());
-        self.offset += used as u64;
-        unfinished.append(&object[..used], max, spare);
-        unfinished.lent = end.is_some();
-        Ok((used, end.map(|_| unfinished.scan.object(&unfinished.tail, offset))))
+        let Some(end) = end else {
+            if !next.is_empty() {
+                return Err(SplitError { fault: SplitFault::TooLarge, offset });
+            }
+            tails.append(tail, before, object, max);
+            self.offset += object.len() as u64;
+            self.begun += object.len() as u32;
+            return Ok((object.len(), None));
+        };
+        self.offset += end as u64;
+        (self.begun, self.tail) = (0, None);
+        let (scan, bytes) = tails.finish(tail, before, &object[..end], whole);
+        Ok((end, Some(scan.object(bytes, offset))))
     }
 
     /// Skips padding, and at the stream's start a byte order mark.
     fn skip_padding(&mut self, input: &[u8]) -> Result<usize, SplitError> {
-        let mark = if self.offset == 0 || self.unfinished.is_some() { self.skip_mark(input)? } else { 0 };
+        let mark = if self.offset == 0 || self.begun > 0 { self.skip_mark(input)? } else { 0 };
         let input = &input[mark..];
         let is_padding = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0);
         let padding = input.iter().position(|byte| !is_padding(byte)).unwrap_or(input.len());
@@ -184,70 +190,14 @@ impl Splitter {
             return Err(SplitError { fault: SplitFault::Garbage(BYTE_ORDER_MARK[0]), offset: 0 });
         }
         self.offset += used as u64;
-        if used == rest.len() {
-            self.unfinished = None;
-        } else if used > 0 {
-            self.unfinished = Some(Box::default());
-        }
+        self.begun = if used == rest.len() { 0 } else { self.offset as u32 };
         Ok(used)
-    }
-
-    /// Frees what was lent; a good allocation becomes the spare one.
-    #[cold]
-    fn recycle(&mut self, spare: &mut Vec<u8>) {
-        let Some(Unfinished { mut tail, .. }) = self.unfinished.take().map(|unfinished| *unfinished) else {
-            return;
-        };
-        if tail.capacity() > spare.capacity() && tail.capacity() <= SPARE_BYTES_MAX {
-            tail.clear();
-            *spare = tail;
-        }
     }
 }
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
-/// No bigger allocation is kept for later.
-const SPARE_BYTES_MAX: usize = 256 * 1024;
-/// The spare allocation serves a tail of at least one part in this of its size, so that few bytes
-/// never hold many.
-const SPARE_PER_TAIL_MAX: usize = 8;
 /// The walk is tried on no more than this, so that a cut or faulty object costs little more for it.
 const WALK_BYTES_MAX: usize = 4096;
-const TAIL_BYTES_MIN: usize = 64;
-
-/// An object that is still coming or, `lent`, has come in several inputs.
-#[derive(Debug, Default)]
-struct Unfinished {
-    tail: Vec<u8>,
-    scan: Scan,
-    lent: bool,
-}
-
-impl Unfinished {
-    /// It is no object but a part of the byte order mark.
-    fn is_mark(&self) -> bool {
-        self.tail.is_empty()
-    }
-
-    /// Copies `bytes` behind what has come. Capacity doubles, so the copying stays linear, but
-    /// never beyond `max`.
-    fn append(&mut self, bytes: &[u8], max: usize, spare: &mut Vec<u8>) {
-        let tail = &mut self.tail;
-        let need = tail.len() + bytes.len();
-        if need > tail.capacity() {
-            if spare.capacity() >= need && spare.capacity() / SPARE_PER_TAIL_MAX <= need {
-                mem::swap(tail, spare);
-                tail.clear();
-                tail.extend_from_slice(spare);
-                spare.clear();
-            } else {
-                let capacity = (tail.capacity() * 2).max(TAIL_BYTES_MIN).min(max).max(need);
-                tail.reserve_exact(capacity - tail.len());
-            }
-        }
-        tail.extend_from_slice(bytes);
-    }
-}
 
 /// The stream cannot be cut further: all that was whole has been given, and nothing behind this
 /// will be.
@@ -307,13 +257,13 @@ mod tests {
 
     fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: u32) -> Outcome {
         let mut splitter = Splitter::new();
-        let mut spare = Vec::new();
+        let (mut tails, mut whole) = (Tails::new(), Whole::default());
         let mut objects = Vec::new();
         let mut sent = 0;
         for read in reads {
             let mut rest = read;
             loop {
-                let (used, object) = match splitter.push(rest, max, &mut spare) {
+                let (used, object) = match splitter.push(rest, max, &mut tails, &mut whole) {
                     Ok(pushed) => pushed,
                     Err(error) => {
                         return Outcome { objects, end: Err(error) };
@@ -326,8 +276,10 @@ mod tests {
             }
             sent += read.len() as u64;
             assert_eq!((rest.len(), splitter.offset()), (0, sent));
-            assert!(splitter.buffered() <= size_of::<Unfinished>() + (max as usize).max(TAIL_BYTES_MIN));
-            assert!(splitter.unfinished().is_some() || splitter.buffered() == 0);
+            let unfinished = splitter.unfinished().map_or(0, |(_, bytes)| bytes);
+            assert_eq!(tails.held(), splitter.held(&tails));
+            assert!(tails.held() <= unfinished * 8 + 200, "{} bytes for {unfinished}", tails.held());
+            assert!(unfinished > 0 || tails.is_empty());
         }
         Outcome { objects, end: Ok((splitter.offset(), splitter.unfinished())) }
     }
@@ -497,11 +449,11 @@ mod tests {
             check_cuts(stream, max);
         }
         // A limit that was lowered meanwhile.
-        let mut splitter = Splitter::new();
-        assert_eq!(splitter.push(b"{        ", 100, &mut Vec::new()), Ok((9, None)));
-        assert_eq!(splitter.push(b"", 4, &mut Vec::new()), Ok((0, None)));
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        assert_eq!(splitter.push(b"{        ", 100, &mut tails, &mut whole), Ok((9, None)));
+        assert_eq!(splitter.push(b"", 4, &mut tails, &mut whole), Ok((0, None)));
         let error = SplitError { fault: SplitFault::TooLarge, offset: 0 };
-        assert_eq!(splitter.push(b"}", 4, &mut Vec::new()), Err(error));
+        assert_eq!(splitter.push(b"}", 4, &mut tails, &mut whole), Err(error));
     }
 
     #[test]
@@ -543,35 +495,32 @@ mod tests {
     }
 
     #[test]
-    fn heap() {
-        let mut spare = Vec::new();
-        let mut splitter = Splitter::new();
-        assert_eq!(splitter.push(b"{", 1 << 20, &mut spare), Ok((1, None)));
-        assert!(splitter.buffered() < 200);
-        assert_eq!(splitter.unfinished(), Some((0, 1)));
-
-        // A big tail gives its allocation to the next big one, but not to a small one.
-        let long = format!(r#""a":"{}"}}"#, "x".repeat(100_000));
-        let (used, object) = splitter.push(long.as_bytes(), 1 << 20, &mut spare).expect("an object");
-        assert_eq!((used, object.map(|object| object.bytes.len())), (long.len(), Some(long.len() + 1)));
-        assert_eq!((splitter.unfinished(), spare.capacity()), (None, 0));
-        assert_eq!(splitter.push(b"", 1 << 20, &mut spare), Ok((0, None)));
-        assert_eq!(splitter.buffered(), 0);
-        let kept = spare.capacity();
-        assert!(kept >= 100_000);
-        assert_eq!(splitter.push(b"{", 1 << 20, &mut spare), Ok((1, None)));
-        assert_eq!(spare.capacity(), kept);
-        assert_eq!(splitter.push(&long.as_bytes()[..50_000], 1 << 20, &mut spare), Ok((50_000, None)));
-        assert!(splitter.buffered() >= kept && spare.capacity() < 100);
-
-        // One that is too big is freed.
-        let mut splitter = Splitter::new();
-        let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(SPARE_BYTES_MAX));
-        for half in huge.as_bytes().chunks(SPARE_BYTES_MAX / 2 + 10) {
-            splitter.push(half, 1 << 20, &mut spare).expect("half an object");
+    fn what_is_held_is_given_back() {
+        let (mut tails, mut whole) = (Tails::new(), Whole::default());
+        let mut splitters: Vec<_> = (0..1000).map(|_| Splitter::new()).collect();
+        let object = format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000));
+        let mut sent = 0;
+        // All grow together, from a few bytes to more than any block has.
+        for bytes in [1, 3, 100, 1000, 5000, 30_000] {
+            for splitter in &mut splitters {
+                let part = &object.as_bytes()[sent..sent + bytes];
+                assert_eq!(splitter.push(part, 1 << 20, &mut tails, &mut whole), Ok((bytes, None)));
+                assert!(splitter.held(&tails) < 2 * (sent + bytes) + 200);
+            }
+            sent += bytes;
+            assert_eq!(tails.held(), splitters.iter().map(|splitter| splitter.held(&tails)).sum::<usize>());
         }
-        splitter.push(b"", 1 << 20, &mut spare).expect("nothing");
-        assert!(spare.capacity() < 100);
+        let (some, others) = splitters.split_at_mut(500);
+        for splitter in some {
+            splitter.release(&mut tails);
+            assert_eq!(splitter.unfinished(), None);
+        }
+        for splitter in others {
+            let rest = &object.as_bytes()[sent..];
+            let (used, whole) = splitter.push(rest, 1 << 20, &mut tails, &mut whole).expect("an object");
+            assert_eq!((used, whole.map(|whole| whole.bytes)), (rest.len(), Some(object.as_bytes())));
+        }
+        assert_eq!((tails.held(), tails.is_empty()), (0, true));
     }
 
     #[test]

@@ -160,17 +160,18 @@ const GARBAGE: [&[u8]; 5] = [
 
 #[cfg(test)]
 mod tests {
-    use pulsegate::proto::{Message, Splitter};
+    use pulsegate::proto::{Message, Splitter, Tails, Whole};
 
     use super::*;
 
     /// The types of the objects that a gateway accepts out of `bytes`, `!` for one it refuses; an
     /// `x` last if it would end the connection.
     fn hear(bytes: &[u8]) -> String {
-        let (mut splitter, mut spare, mut heard) = (Splitter::new(), Vec::new(), String::new());
+        let (mut splitter, mut tails, mut whole, mut heard) =
+            (Splitter::new(), Tails::new(), Whole::default(), String::new());
         let mut rest = bytes;
         loop {
-            match splitter.push(rest, 1 << 20, &mut spare) {
+            match splitter.push(rest, 1 << 20, &mut tails, &mut whole) {
                 Ok((used, Some(object))) => {
                     match Message::check(&object, 127) {
                         Ok(message) => heard.push_str(&message.type_name()[..1]),

@@ -1,11 +1,13 @@
 //! Keeps the memory budget: who is read, who waits, and who must go. Floor 2.
 
+use std::cmp::Reverse;
+
 use super::Core;
 use super::life::Ending;
 use super::output::Op;
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::CloseReason;
-use crate::gateway::slots::{DeviceSlot, Pending, Phase};
+use crate::gateway::slots::Phase;
 
 impl Core {
     /// How much of a stream is wanted now. A device that must wait for memory is remembered.
@@ -24,22 +26,38 @@ impl Core {
         }
         if std::mem::replace(&mut slot.phase, Phase::Paused) == Phase::Open {
             self.stats.pauses += 1;
-            self.memory.wait(id);
+            self.memory.wait(id, slot.objects > 0);
         }
         0
     }
 
-    /// A device's connection has gone from holding `before` bytes to `after`: keeps the budget.
-    pub(in crate::gateway) fn balance(&mut self, id: ConnectionId, before: usize, after: usize) {
-        self.memory.changed(before, after);
-        if after == 0 {
+    /// A device's unfinished object has grown, or is finished: keeps the budget.
+    pub(in crate::gateway) fn balance(&mut self, id: ConnectionId) {
+        if self.slots.device(id).is_none_or(|slot| slot.connection.unfinished().is_none()) {
             self.memory.done(id);
         }
-        while self.memory.is_over() {
-            let held = |slot: &DeviceSlot| slot.connection.buffered() + slot.pending.as_ref().map_or(0, |p| p.counted);
-            let largest = self.slots.devices().max_by_key(|(_, slot)| held(slot));
-            let Some((largest, _)) = largest.filter(|(_, slot)| held(slot) > 0) else { break };
-            self.begin_close(largest, CloseReason::Memory, Ending::Abort);
+        let Some(mut excess) = self.memory.excess() else { return };
+        let held = self.slots.devices().map(|(id, slot)| {
+            let outbox = slot.pending.as_ref().map_or(0, |pending| pending.counted);
+            (slot.connection.held(&self.memory.tails) + outbox, id)
+        });
+        let mut largest: Vec<_> = held.filter(|(held, _)| *held > 0).collect();
+        largest.sort_unstable_by_key(|(held, _)| Reverse(*held));
+        for (held, id) in largest {
+            self.begin_close(id, CloseReason::Memory, Ending::Abort);
+            excess = excess.saturating_sub(held);
+            if excess == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Gives back, from time to time, what has been kept for devices and objects that did not come.
+    pub(in crate::gateway) fn trim(&mut self) {
+        if self.now.since(self.trimmed) >= TRIM_TICKS {
+            self.trimmed = self.now;
+            self.memory.trim();
+            self.slots.trim();
         }
     }
 
@@ -57,17 +75,9 @@ impl Core {
             }
         }
     }
-
-    /// Bytes of buffers held, by what they are for: unfinished objects, and what waits to be sent.
-    pub(in crate::gateway) fn buffered(&self) -> (usize, usize) {
-        let held = |pending: &Option<Box<Pending>>| pending.as_ref().map_or(0, |p| p.outbox.capacity());
-        let devices = self.slots.devices().fold((0, 0), |(objects, out), (_, slot)| {
-            (objects + slot.connection.buffered(), out + held(&slot.pending))
-        });
-        let locals: usize = self.slots.locals().map(|slot| held(&slot.pending)).sum();
-        (devices.0, devices.1 + locals)
-    }
 }
 
 /// Devices that are read again at once, before it is looked at what that costs.
-const RESUMED_AT_ONCE: usize = 64;
+const RESUMED_AT_ONCE: usize = 8;
+/// How often memory is looked for that can be given back: once a second.
+const TRIM_TICKS: u32 = 10;

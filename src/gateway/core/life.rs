@@ -31,9 +31,8 @@ impl Core {
         let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.is_closing()) else { return };
         slot.phase = Phase::Closing;
         let unfinished = slot.connection.unfinished();
-        self.memory.changed(slot.connection.buffered(), 0);
         self.memory.done(id);
-        slot.connection.release();
+        slot.connection.release(&mut self.memory.tails);
         let mut unsent = 0;
         if let (Ending::Flush, Some(pending)) = (ending, &slot.pending) {
             let deadline = match reason {
@@ -65,9 +64,15 @@ impl Core {
         broke: CloseReason,
     ) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);
-        self.memory.changed(slot.connection.buffered(), 0);
         self.memory.done(id);
         let unfinished = slot.connection.unfinished();
+        slot.connection.release(&mut self.memory.tails);
+        if self.slots.device_count() == 0 {
+            // Nobody is there to have it trimmed later.
+            self.memory.trim();
+            self.memory.trim();
+            self.slots.trim();
+        }
         let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
             self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
             Disconnect { reason: broke, unfinished, unsent: 0 }
@@ -116,7 +121,9 @@ impl Core {
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
-            let in_the_way = !slot.connection.has_progressed() && !held_up && self.memory.is_in_the_way(id);
+            let held = slot.connection.held(&self.memory.tails);
+            let idle = !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
+            let in_the_way = idle && self.memory.is_in_the_way(id, held);
             match slot.connection.handle_beat(held_up || slot.phase == Phase::Paused) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
@@ -155,7 +162,7 @@ fn lose(
     memory: &mut Memory,
 ) -> usize {
     let Some(pending) = slot.take() else { return 0 };
-    memory.changed(pending.counted, 0);
+    memory.outbox_changed(pending.counted, 0);
     reports.extend(pending.tickets.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
     pending.outbox.len()
 }

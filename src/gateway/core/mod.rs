@@ -48,8 +48,6 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) stop_deadline: Option<Tick>,
     /// How the devices that are being closed ended.
     ending: BTreeMap<u32, Disconnect>,
-    /// A buffer lent to connections that must gather a cut object.
-    pub(in crate::gateway) spare: Vec<u8>,
     spare_pending: Option<Box<Pending>>,
     /// What became of commands that are waited for, and has not been told yet.
     pub(in crate::gateway) reports: VecDeque<(u64, Delivery)>,
@@ -64,6 +62,8 @@ pub(in crate::gateway) struct Core {
     timing: Timing,
     /// The payload of a beat with its terminator.
     beat: Vec<u8>,
+    /// When memory that is kept for the next object was last looked at.
+    trimmed: Tick,
     /// Connections so far: deals out the phases of the beats.
     sequence: u32,
 }
@@ -97,7 +97,6 @@ impl Core {
             wake_at: None,
             stop_deadline: None,
             ending: BTreeMap::new(),
-            spare: Vec::new(),
             spare_pending: None,
             reports: VecDeque::new(),
             ops: VecDeque::new(),
@@ -108,6 +107,7 @@ impl Core {
             interfaces: Verdicts::default(),
             timing: Timing::new(&settings),
             beat: [&settings.heartbeat.payload[..], &settings.terminator].concat(),
+            trimmed: Tick::default(),
             sequence: 0,
             settings,
         }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use super::Core;
 use crate::endpoint::{ConnectionId, ListenerId, Output, Via};
 use crate::gateway::handler::Delivery;
-use crate::gateway::memory::Memory;
 use crate::gateway::slots::{Pending, Slot, Ticket};
 use crate::gateway::{Queued, SendError, Target};
 use crate::tick::Tick;
@@ -58,7 +57,8 @@ impl Core {
         let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
         pending.outbox.push(text);
         pending.outbox.push(terminator);
-        count(&mut self.memory, pending);
+        let (before, after) = count(pending);
+        self.memory.outbox_changed(before, after);
         if let Some(tag) = tag {
             pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
         }
@@ -73,13 +73,15 @@ impl Core {
         let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
         // Whoever takes what is written is told more of it: the answer to an operator above all.
-        if waiting + bytes.len() > slot.outbox_bytes_max || waiting > 0 && self.memory.is_full() {
+        let room = waiting == 0 || self.memory.has_room_for_locals(bytes.len());
+        if waiting + bytes.len() > slot.outbox_bytes_max || !room {
             return false;
         }
         if !bytes.is_empty() {
             let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
             pending.outbox.push(bytes);
-            count(&mut self.memory, pending);
+            let (before, after) = count(pending);
+            self.memory.local_changed(before, after);
             flush(&mut self.ops, id, pending);
         }
         true
@@ -116,7 +118,8 @@ impl Core {
                 let pending = open(slot, &mut self.spare_pending, now);
                 pending.outbox.push(&self.beat[taken..]);
                 pending.blocked = true;
-                count(&mut self.memory, pending);
+                let (before, after) = count(pending);
+                self.memory.outbox_changed(before, after);
             }
             return false;
         }
@@ -137,12 +140,18 @@ impl Core {
         let mut done = slot.take();
         if let Some(pending) = &mut done {
             self.stats.commands_sent += u64::from(std::mem::take(&mut pending.commands));
-            self.memory.changed(std::mem::take(&mut pending.counted), 0);
         }
+        let counted = done.as_mut().map_or(0, |pending| std::mem::take(&mut pending.counted));
         self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
         let closing = match self.slots.get_mut(id) {
-            Some(Slot::Device(device)) => device.is_closing(),
-            Some(Slot::Local(local)) => local.closing,
+            Some(Slot::Device(device)) => {
+                self.memory.outbox_changed(counted, 0);
+                device.is_closing()
+            }
+            Some(Slot::Local(local)) => {
+                self.memory.local_changed(counted, 0);
+                local.closing
+            }
             _ => false,
         };
         if closing {
@@ -209,10 +218,10 @@ fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>
     })
 }
 
-/// Has the memory budget know what an outbox holds.
-pub(super) fn count(memory: &mut Memory, pending: &mut Pending) {
+/// What an outbox holds, for the memory budget: before, and now.
+fn count(pending: &mut Pending) -> (usize, usize) {
     let held = pending.outbox.capacity();
-    memory.changed(std::mem::replace(&mut pending.counted, held), held);
+    (std::mem::replace(&mut pending.counted, held), held)
 }
 
 /// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.
