@@ -1,54 +1,63 @@
-//! Every socket, and what is done with each when something happens on it. Floor 3.
+//! Every socket, and what is done with a stream when something happens on it. Floor 3.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
-use mio::{Registry, Token};
+use log::debug;
+use nix::errno::Errno;
 
-use super::datagram::Datagram;
-use super::listener::{Accepted, Listener};
-use super::stream::{self, Io, Stream};
-use super::{Budget, LISTENERS};
-use crate::endpoint::{ConnectionId, Endpoint, ListenerId, OsError, Output, StreamEnd};
+use super::Budget;
+use super::arrivals::Arrivals;
+use super::kernel::{Kernel, Ready};
+use super::stream::{End, Stream, live};
+use crate::endpoint::{ConnectionId, Endpoint, OsError, Output, StreamEnd};
 
-/// All that a turn works on while mio's events are borrowed.
-pub(super) struct Sockets {
-    pub(super) registry: Registry,
+/// All that a turn works on while the kernel's events are borrowed.
+pub(super) struct Sockets<K: Kernel> {
+    pub(super) kernel: K,
     pub(super) budget: Budget,
     pub(super) buffer: Vec<u8>,
     /// By [`ConnectionId::index`], which is also the token.
-    pub(super) streams: Vec<Option<Stream>>,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) datagrams: Vec<Datagram>,
+    streams: Vec<Option<Stream<K::Stream>>>,
+    pub(super) listeners: Vec<Arrivals<K::Listener>>,
+    pub(super) datagrams: Vec<Arrivals<K::Datagrams>>,
     /// Streams to be read in the next turn though no edge will come: they have more than one turn
     /// allows, or writing to them has failed, and what they had sent before is still to be read.
     pub(super) unfinished: VecDeque<(ConnectionId, Option<OsError>)>,
-    /// Streams that are not read, see [`super::Reactor::set_reading`].
-    pub(super) paused: HashSet<ConnectionId>,
+    /// Streams for which the kernel had no memory, and when they are tried again.
+    starved: Vec<ConnectionId>,
+    starved_until: Option<Instant>,
     /// When last it was logged that descriptors or memory had run out.
     pub(super) exhausted_logged: Option<Instant>,
 }
 
-/// How long a listener is left alone when descriptors have run out, unless a stream ends before.
-const PARKED: Duration = Duration::from_secs(1);
-/// The least time between two log lines about that.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// How long streams are left alone for which the kernel had no memory.
+const STARVED: Duration = Duration::from_millis(100);
 
-pub(super) fn listener_token(id: ListenerId) -> Token {
-    Token(LISTENERS + id.0 as usize)
-}
-
-impl Sockets {
-    pub(super) fn add_listener(&mut self, mut listener: Listener) -> io::Result<()> {
-        listener.register(&self.registry, listener_token(listener.id))?;
-        self.listeners.push(listener);
-        Ok(())
+impl<K: Kernel> Sockets<K> {
+    pub(super) fn new(kernel: K, budget: Budget) -> Self {
+        Self {
+            kernel,
+            budget,
+            // Zeroed memory that no one has touched is not resident yet.
+            buffer: vec![0; budget.read_buffer_bytes],
+            streams: Vec::new(),
+            listeners: Vec::new(),
+            datagrams: Vec::new(),
+            unfinished: VecDeque::new(),
+            starved: Vec::new(),
+            starved_until: None,
+            exhausted_logged: None,
+        }
     }
 
-    pub(super) fn add_stream(&mut self, id: ConnectionId, mut stream: Stream) -> io::Result<()> {
-        stream.register(&self.registry, Token(id.index()))?;
+    pub(super) fn add_stream(&mut self, id: ConnectionId, io: K::Stream, connecting: bool) -> io::Result<()> {
+        let mut stream = Stream::new(id, io);
+        // A stream is up when it can be written to: the same edge tells both.
+        (stream.connecting, stream.blocked) = (connecting, connecting);
+        self.kernel.watch(&mut stream.io, id.index(), connecting)?;
         if self.streams.len() <= id.index() {
             self.streams.resize_with(id.index() + 1, || None);
         }
@@ -59,17 +68,14 @@ impl Sockets {
     pub(super) fn has_unfinished(&self) -> bool {
         !self.unfinished.is_empty()
             || self.listeners.iter().any(|listener| listener.unfinished)
-            || self.datagrams.iter().any(|datagram| datagram.unfinished)
+            || self.datagrams.iter().any(|datagrams| datagrams.unfinished)
     }
 
-    /// When the next parked listener is to be tried again.
+    /// When what was left alone for want of descriptors or memory is to be tried again.
     pub(super) fn next_retry(&self) -> Option<Instant> {
-        self.listeners.iter().filter_map(|listener| listener.parked).min()
-    }
-
-    pub(super) fn stream(&mut self, id: ConnectionId) -> Option<&mut Stream> {
-        let stream = self.streams.get_mut(id.index())?.as_mut()?;
-        (stream.id(id.index()) == id).then_some(stream)
+        let listeners = self.listeners.iter().filter_map(|listener| listener.parked);
+        let datagrams = self.datagrams.iter().filter_map(|datagrams| datagrams.parked);
+        listeners.chain(datagrams).chain(self.starved_until).min()
     }
 
     /// Carries out everything that the endpoint asks for.
@@ -77,12 +83,13 @@ impl Sockets {
         while let Some(output) = endpoint.poll_output() {
             match output {
                 Output::Send { id, bytes } => {
-                    let taken = self.write(id, bytes);
+                    let taken = self.write(id, bytes, now);
                     endpoint.handle_sent(id, taken, now);
                 }
                 Output::SendTo { socket, to, via, bytes } => {
-                    let datagram = self.datagrams.iter().find(|datagram| datagram.id == socket);
-                    if let Some(Err(error)) = datagram.map(|datagram| datagram.send(to, via, bytes)) {
+                    let datagrams = self.datagrams.iter_mut().find(|datagrams| datagrams.id == socket);
+                    let sent = datagrams.map(|datagrams| self.kernel.send(&mut datagrams.socket, to, via, bytes));
+                    if let Some(Err(error)) = sent {
                         debug!("datagram to {to} not sent: {error}");
                     }
                 }
@@ -93,9 +100,9 @@ impl Sockets {
                 }
                 Output::Read { id } => self.leave_unfinished(id, None),
                 Output::Close { id, abort } => {
-                    if let Some(stream) = self.stream(id) {
+                    if let Some(stream) = live(&mut self.streams, id) {
                         if abort {
-                            stream.abort();
+                            self.kernel.abort(&stream.io);
                         }
                         self.close(id, StreamEnd::Closed, endpoint, now);
                     }
@@ -106,12 +113,11 @@ impl Sockets {
 
     /// Offers bytes to the kernel: how many it has taken. If it took too few, an edge will come; if
     /// the stream is broken, it is read to its end in the next turn and closed then.
-    fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
-        let registry = &self.registry;
-        let Some(stream) = self.streams.get_mut(id.index()).and_then(Option::as_mut) else { return 0 };
+    fn write(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) -> usize {
+        let Some(stream) = live(&mut self.streams, id) else { return 0 };
         let mut taken = 0;
         let result = loop {
-            match stream.write(&bytes[taken..]) {
+            match self.kernel.write(&mut stream.io, &bytes[taken..]) {
                 Ok(n) => {
                     taken += n;
                     if taken == bytes.len() {
@@ -121,7 +127,14 @@ impl Sockets {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    break stream.block(registry, Token(id.index()));
+                    if std::mem::replace(&mut stream.blocked, true) {
+                        break Ok(());
+                    }
+                    break self.kernel.watch_writable(&mut stream.io, id.index());
+                }
+                Err(error) if is_exhausted(&error) => {
+                    self.starve(id, now);
+                    break Ok(());
                 }
                 Err(error) => break Err(error),
             }
@@ -132,51 +145,41 @@ impl Sockets {
         taken
     }
 
-    fn connect(
-        &mut self,
-        id: ConnectionId,
-        from: Option<std::net::IpAddr>,
-        to: std::net::SocketAddr,
-    ) -> io::Result<()> {
-        let mut stream = Stream::new(id, Io::Tcp(stream::dial(from, to)?));
-        stream.connecting = true;
-        stream.blocked = true;
-        self.add_stream(id, stream)
+    fn connect(&mut self, id: ConnectionId, from: Option<IpAddr>, to: SocketAddr) -> io::Result<()> {
+        let io = self.kernel.connect(from, to)?;
+        self.add_stream(id, io, true)
     }
 
-    pub(super) fn ready_stream(
-        &mut self,
-        index: usize,
-        readable: bool,
-        writable: bool,
-        ended: bool,
-        endpoint: &mut impl Endpoint,
-        now: Instant,
-    ) {
+    pub(super) fn ready_stream(&mut self, ready: Ready, endpoint: &mut impl Endpoint, now: Instant) {
+        let index = ready.token;
         // An event of a stream that was closed in this very turn.
         let Some(stream) = self.streams.get_mut(index).and_then(Option::as_mut) else { return };
         let id = stream.id(index);
-        stream.ended |= ended;
-        if stream.connecting && (writable || ended) {
-            match stream.take_error() {
-                Ok(None) => {
+        let announced = match ready {
+            Ready { broken: true, .. } => End::Broken,
+            Ready { ended: true, .. } => End::Announced,
+            _ => End::Open,
+        };
+        stream.end = stream.end.max(announced);
+        if stream.connecting && (ready.writable || ready.ended) {
+            match self.kernel.is_connected(&stream.io) {
+                Ok(true) => {
                     stream.connecting = false;
                     endpoint.handle_connect(id, now);
                 }
-                Ok(Some(error)) | Err(error) => {
-                    return self.close(id, StreamEnd::Failed(error.into()), endpoint, now);
-                }
+                Ok(false) => return,
+                Err(error) => return self.close(id, StreamEnd::Failed(error.into()), endpoint, now),
             }
         }
-        if stream.blocked && writable {
-            match stream.unblock(&self.registry, Token(index)) {
+        if stream.blocked && ready.writable {
+            stream.blocked = false;
+            match self.kernel.unwatch_writable(&mut stream.io, index) {
                 Ok(()) => endpoint.handle_writable(id, now),
                 Err(error) => return self.close(id, StreamEnd::Failed(error.into()), endpoint, now),
             }
             self.drain(endpoint, now);
         }
-        // The end of a paused stream lies behind its data, which goes to the endpoint with it.
-        if readable && (ended || !self.paused.contains(&id)) {
+        if ready.readable {
             self.read(id, None, endpoint, now);
         }
     }
@@ -186,24 +189,21 @@ impl Sockets {
     fn read(&mut self, id: ConnectionId, broke: Option<OsError>, endpoint: &mut impl Endpoint, now: Instant) {
         let mut budget = self.budget.read_bytes_per_turn_max;
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(stream) = self.stream(id) {
-            let wanted = if broke.is_some() { usize::MAX } else { endpoint.poll_read(id) };
+        while let Some(stream) = live(&mut self.streams, id) {
+            let asked = broke.is_none() && stream.end < End::Broken;
+            let wanted = if asked { endpoint.poll_read(id) } else { usize::MAX };
             if wanted == 0 {
                 break;
             }
             let room = wanted.min(buffer.len());
-            if broke.is_some() && matches!(stream.io, Io::File(_)) {
-                self.close(id, failed(broke, None), endpoint, now);
-                break;
-            }
-            match stream.read(&mut buffer[..room]) {
+            match self.kernel.read(&mut stream.io, &mut buffer[..room]) {
                 Ok(0) => {
                     // The stream's error is told once: a write of this very turn may have got it.
                     let written = |(other, error): &(_, Option<OsError>)| error.filter(|_| *other == id);
                     let broke = broke.or_else(|| self.unfinished.iter().find_map(written));
                     if broke.is_some() {
                         self.close(id, failed(broke, None), endpoint, now);
-                    } else {
+                    } else if std::mem::replace(&mut stream.end, End::Told) != End::Told {
                         endpoint.handle_end(id, now);
                         self.drain(endpoint, now);
                     }
@@ -212,7 +212,7 @@ impl Sockets {
                 Ok(n) => {
                     // A short read has emptied the stream; should more come now, so will an edge. Only
                     // an end that was announced before would not be announced again.
-                    let emptied = n < room && !stream.ended && broke.is_none();
+                    let emptied = n < room && stream.end == End::Open && broke.is_none();
                     endpoint.handle_data(id, &buffer[..n], now);
                     self.drain(endpoint, now);
                     if emptied {
@@ -228,7 +228,14 @@ impl Sockets {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if broke.is_some() {
                         self.close(id, failed(broke, None), endpoint, now);
+                    } else if stream.end != End::Told {
+                        // What was announced was that of another stream, which had the same place before.
+                        stream.end = End::Open;
                     }
+                    break;
+                }
+                Err(error) if is_exhausted(&error) && broke.is_none() => {
+                    self.starve(id, now);
                     break;
                 }
                 Err(error) => {
@@ -240,20 +247,37 @@ impl Sockets {
         self.buffer = buffer;
     }
 
-    pub(super) fn leave_unfinished(&mut self, id: ConnectionId, broke: Option<OsError>) {
-        let Some(stream) = self.stream(id) else { return };
-        if !std::mem::replace(&mut stream.unfinished, true) || broke.is_some() {
+    fn leave_unfinished(&mut self, id: ConnectionId, broke: Option<OsError>) {
+        let Some(stream) = live(&mut self.streams, id) else { return };
+        if broke.is_some() || !std::mem::replace(&mut stream.unfinished, true) {
             self.unfinished.push_back((id, broke));
         }
     }
 
-    /// Gives the first `left` streams of the list of unfinished ones their turn.
+    /// Leaves a stream alone for which the kernel has no memory now: no edge tells when it has.
+    fn starve(&mut self, id: ConnectionId, now: Instant) {
+        self.starved.push(id);
+        self.starved_until.get_or_insert(now + STARVED);
+    }
+
+    /// Gives the first `left` streams of the list of unfinished ones their turn, and those that were
+    /// left alone for long enough.
     pub(super) fn resume_streams(&mut self, left: usize, endpoint: &mut impl Endpoint, now: Instant) {
         for _ in 0..left {
             let Some((id, broke)) = self.unfinished.pop_front() else { break };
-            if let Some(stream) = self.stream(id) {
-                stream.unfinished = false;
+            if let Some(stream) = live(&mut self.streams, id) {
+                stream.unfinished &= broke.is_some();
                 self.read(id, broke, endpoint, now);
+            }
+        }
+        if self.starved_until.is_some_and(|until| until <= now) {
+            self.starved_until = None;
+            for id in std::mem::take(&mut self.starved) {
+                if live(&mut self.streams, id).is_some() {
+                    endpoint.handle_writable(id, now);
+                    self.drain(endpoint, now);
+                    self.read(id, None, endpoint, now);
+                }
             }
         }
     }
@@ -261,7 +285,6 @@ impl Sockets {
     /// A stream is gone: drops the socket, which epoll forgets by itself, and tells the endpoint.
     fn close(&mut self, id: ConnectionId, end: StreamEnd, endpoint: &mut impl Endpoint, now: Instant) {
         self.streams[id.index()] = None;
-        self.paused.remove(&id);
         for listener in &mut self.listeners {
             // A descriptor is free again.
             listener.unfinished |= listener.parked.take().is_some();
@@ -270,81 +293,26 @@ impl Sockets {
         self.drain(endpoint, now);
     }
 
-    pub(super) fn ready_listener(&mut self, id: ListenerId, endpoint: &mut impl Endpoint, now: Instant) {
-        if let Some(position) = self.listeners.iter().position(|listener| listener.id == id) {
-            self.accept(position, endpoint, now);
-        } else if let Some(position) = self.datagrams.iter().position(|datagram| datagram.id == id) {
-            self.receive(position, endpoint, now);
+    /// See [`super::Reactor::check_invariants`].
+    pub(super) fn check_invariants(&self) {
+        assert_eq!(self.buffer.len(), self.budget.read_buffer_bytes, "the read buffer was not given back");
+        assert_eq!(self.starved.is_empty(), self.starved_until.is_none(), "starved streams have a time");
+        for (index, stream) in self.streams.iter().enumerate() {
+            let Some(stream) = stream else { continue };
+            let listed = |(id, broke): &&(_, Option<OsError>)| *id == stream.id(index) && broke.is_none();
+            let listed = self.unfinished.iter().filter(listed).count();
+            assert_eq!(listed, usize::from(stream.unfinished), "{:?} in the list of unfinished", stream.id(index));
         }
-    }
-
-    /// Gives the listeners and datagram sockets that have more than one turn allows, and listeners
-    /// whose pause is over, their turn.
-    pub(super) fn resume_listeners(&mut self, endpoint: &mut impl Endpoint, now: Instant) {
-        for position in 0..self.listeners.len() {
-            let listener = &self.listeners[position];
-            if listener.unfinished || listener.parked.is_some_and(|until| until <= now) {
-                self.accept(position, endpoint, now);
-            }
-        }
-        for position in 0..self.datagrams.len() {
-            if self.datagrams[position].unfinished {
-                self.receive(position, endpoint, now);
-            }
-        }
-    }
-
-    fn accept(&mut self, position: usize, endpoint: &mut impl Endpoint, now: Instant) {
-        self.listeners[position].unfinished = false;
-        self.listeners[position].parked = None;
-        for _ in 0..self.budget.accepts_per_turn_max {
-            let listener = &mut self.listeners[position];
-            match listener.accept() {
-                Accepted::Stream(io, peer) => {
-                    let id = endpoint.handle_accept(listener.id, peer, now);
-                    if let Some((id, Err(error))) = id.map(|id| (id, self.add_stream(id, Stream::new(id, io)))) {
-                        warn!("a stream could not be registered: {error}");
-                        endpoint.handle_close(id, StreamEnd::Failed(error.into()), now);
-                    }
-                    self.drain(endpoint, now);
-                }
-                Accepted::None => return,
-                Accepted::Lost => {}
-                Accepted::Exhausted(error) => {
-                    listener.parked = Some(now + PARKED);
-                    if self.exhausted_logged.is_none_or(|at| now - at >= LOG_PAUSE) {
-                        self.exhausted_logged = Some(now);
-                        warn!("no connection can be accepted until one ends: {error}");
-                    }
-                    return;
-                }
-            }
-        }
-        self.listeners[position].unfinished = true;
-    }
-
-    fn receive(&mut self, position: usize, endpoint: &mut impl Endpoint, now: Instant) {
-        self.datagrams[position].unfinished = false;
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for taken in 0..self.budget.datagrams_per_turn_max {
-            let datagram = &mut self.datagrams[position];
-            match datagram.receive(&mut buffer) {
-                Ok((from, via, n)) => {
-                    let id = datagram.id;
-                    endpoint.handle_datagram(id, from, via, &buffer[..n], now);
-                    self.drain(endpoint, now);
-                    self.datagrams[position].unfinished = taken + 1 == self.budget.datagrams_per_turn_max;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An error of an earlier datagram that came back; it is cleared by having been told.
-                Err(error) => debug!("discovery socket: {error}"),
-            }
-        }
-        self.buffer = buffer;
     }
 }
 
 /// The error that a stream broke by: that of the write that failed first, or that of the read.
 fn failed(broke: Option<OsError>, read: Option<io::Error>) -> StreamEnd {
     StreamEnd::Failed(broke.or(read.map(OsError::from)).unwrap_or(OsError(0)))
+}
+
+/// Whether the system has run out of descriptors or memory for now.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }

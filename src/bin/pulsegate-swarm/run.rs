@@ -114,9 +114,6 @@ impl Play<'_> {
             let wake = wake.into_iter().chain(self.status.next()).min().unwrap_or(until);
             self.fleet.wake_at(wake.max(now + Duration::from_millis(1)));
             self.reactor.turn(&mut self.fleet).map_err(|error| format!("the event loop failed: {error}"))?;
-            while let Some(id) = self.fleet.take_unread() {
-                self.reactor.set_reading(id, false);
-            }
         }
     }
 

@@ -30,7 +30,6 @@ impl Fleet {
     /// Its connection is up.
     pub(super) fn connected(&mut self, index: u32, now: Instant) {
         let (micros, millis) = (self.clock.micros(now), self.clock.millis(now));
-        let id = self.id(index);
         let periods = self.periods(index);
         let device = &mut self.devices[index as usize];
         let tally = &mut self.tally;
@@ -54,9 +53,6 @@ impl Fleet {
             Some(Fault::Spam) => millis + SPAM_PERIOD,
             _ => NEVER,
         };
-        if device.fault == Some(Fault::NeverRead) {
-            self.unread.push(id);
-        }
         if periods[..3] != [NEVER; 3] {
             device.report(Report::Project);
         }

@@ -45,8 +45,6 @@ pub(crate) struct Fleet {
     /// How many bytes are lent, and how many the whole job has.
     lent: usize,
     whole: usize,
-    /// Streams that are to be left unread, see [`Self::take_unread`].
-    unread: Vec<ConnectionId>,
     /// The end of the run has begun: nothing new is sent, nobody dials.
     ending: bool,
     /// When the program wants its turn, see [`Self::wake_at`].
@@ -93,7 +91,6 @@ impl Fleet {
             scratch: Vec::new(),
             lent: 0,
             whole: 0,
-            unread: Vec::new(),
             ending: false,
             wake_at: now,
             tally: Tally::new(),
@@ -126,11 +123,6 @@ impl Fleet {
     /// Has the turn of the loop end at `at`, if nothing ends it before.
     pub(crate) fn wake_at(&mut self, at: Instant) {
         self.wake_at = at;
-    }
-
-    /// A stream that the reactor is to leave unread from now on.
-    pub(crate) fn take_unread(&mut self) -> Option<ConnectionId> {
-        self.unread.pop()
     }
 
     /// Begins the end: what is being sent is finished, beats are answered, and that is all.
@@ -208,12 +200,16 @@ impl Endpoint for Fleet {
         self.connected(id.index() as u32, now);
     }
 
+    fn poll_read(&mut self, id: ConnectionId) -> usize {
+        if self.devices[id.index()].fault == Some(Fault::NeverRead) { 0 } else { usize::MAX }
+    }
+
     fn handle_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         let now = self.clock.micros(now);
         let device = &mut self.devices[id.index()];
         self.tally.bytes_received += bytes.len() as u64;
         if device.own_end || device.fault == Some(Fault::NeverRead) {
-            // It is too late to be answered; a stream that is not read gives its data with its end.
+            // It is too late to be answered; a stream that is not read gives its data when it breaks.
             return;
         }
         let mut rest = bytes;

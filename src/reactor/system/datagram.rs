@@ -5,27 +5,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd;
 
 use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg, sendmsg,
     setsockopt, sockopt,
 };
 
-use crate::endpoint::{ListenerId, Via};
+use crate::endpoint::Via;
 
 /// A datagram socket with `IP_PKTINFO` (ip(7)) or `IPV6_RECVPKTINFO` (RFC 3542 §6.1).
 #[derive(Debug)]
-pub(super) struct Datagram {
-    pub(super) id: ListenerId,
-    pub(super) socket: UdpSocket,
+pub struct Datagrams {
+    socket: UdpSocket,
     /// Room for the control messages of one datagram.
     control: Vec<u8>,
-    /// Has more to read than one turn allows.
-    pub(super) unfinished: bool,
 }
 
-impl Datagram {
-    pub(super) fn new(id: ListenerId, socket: std::net::UdpSocket) -> io::Result<Self> {
+impl Datagrams {
+    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         if socket.local_addr()?.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
@@ -35,7 +33,11 @@ impl Datagram {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
         let control = nix::cmsg_space!(in6_pktinfo, in_pktinfo);
-        Ok(Self { id, socket: UdpSocket::from_std(socket), control, unfinished: false })
+        Ok(Self { socket: UdpSocket::from_std(socket), control })
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
     /// Takes one datagram into `buffer`; what does not fit is cut off.

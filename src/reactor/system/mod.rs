@@ -1,0 +1,173 @@
+//! The kernel that runs under us. The only files that name mio or touch a socket. Floor 3.
+
+mod datagram;
+mod listener;
+mod stream;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::warn;
+use mio::{Events, Poll, Token, Waker};
+
+pub use self::datagram::Datagrams;
+pub use self::listener::Listener;
+pub use self::stream::Io;
+use super::kernel::{Kernel, Ready, WOKEN};
+use super::{Budget, Reactor};
+use crate::endpoint::{ListenerId, Peer, Via};
+
+pub(crate) use self::datagram::interface_name;
+pub(crate) use self::listener::{is_listening, open_tcp};
+
+/// The operating system's sockets, by mio: epoll or what is like it.
+#[derive(Debug)]
+pub struct System {
+    poll: Poll,
+    waker: Arc<Waker>,
+}
+
+impl System {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), Token(WOKEN))?);
+        Ok(Self { poll, waker })
+    }
+
+    fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        let waker = Arc::clone(&self.waker);
+        move || {
+            if let Err(error) = waker.wake() {
+                warn!("the loop could not be woken: {error}");
+            }
+        }
+    }
+}
+
+impl Reactor {
+    /// A reactor without sockets.
+    ///
+    /// # Errors
+    /// If the system gives no epoll instance.
+    pub fn new(budget: Budget) -> io::Result<Self> {
+        Ok(Self::on(System::new()?, budget))
+    }
+
+    /// A function that wakes the loop from another thread.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        self.kernel().waker()
+    }
+
+    /// Takes streams from `listener`, under that id.
+    ///
+    /// # Errors
+    /// If it cannot be made non-blocking or registered.
+    pub fn listen(&mut self, id: ListenerId, listener: TcpListener) -> io::Result<()> {
+        self.add_listener(id, Listener::tcp(listener)?)
+    }
+
+    /// As [`Self::listen`], for a Unix socket.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub fn listen_local(&mut self, id: ListenerId, listener: UnixListener) -> io::Result<()> {
+        self.add_listener(id, Listener::unix(listener)?)
+    }
+
+    /// Takes datagrams from `socket`, under that id.
+    ///
+    /// # Errors
+    /// If it cannot be made non-blocking, told to give destination addresses, or registered.
+    pub fn receive(&mut self, id: ListenerId, socket: UdpSocket) -> io::Result<()> {
+        self.add_datagrams(id, Datagrams::new(socket)?)
+    }
+}
+
+impl Kernel for System {
+    type Stream = Io;
+    type Listener = Listener;
+    type Datagrams = Datagrams;
+    type Events = Events;
+
+    fn events(capacity: usize) -> Events {
+        Events::with_capacity(capacity)
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        self.poll.poll(events, timeout)
+    }
+
+    fn ready(events: &Events) -> impl Iterator<Item = Ready> {
+        events.iter().map(|event| {
+            let broken = event.is_error() || event.is_read_closed() && event.is_write_closed();
+            let ended = event.is_read_closed() || broken;
+            let (readable, writable) = (event.is_readable() || ended, event.is_writable());
+            Ready { token: event.token().0, readable, writable, ended, broken }
+        })
+    }
+
+    fn now(&self) -> Instant {
+        clock()
+    }
+
+    fn watch_listener(&mut self, listener: &mut Listener, token: usize) -> io::Result<()> {
+        listener.register(self.poll.registry(), Token(token))
+    }
+
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(Io, Peer)> {
+        listener.accept()
+    }
+
+    fn watch_datagrams(&mut self, socket: &mut Datagrams, token: usize) -> io::Result<()> {
+        socket.register(self.poll.registry(), Token(token))
+    }
+
+    fn receive(&mut self, socket: &mut Datagrams, buffer: &mut [u8]) -> io::Result<(SocketAddr, Via, usize)> {
+        socket.receive(buffer)
+    }
+
+    fn send(&mut self, socket: &mut Datagrams, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()> {
+        socket.send(to, via, bytes)
+    }
+
+    fn connect(&mut self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Io> {
+        stream::dial(from, to).map(Io::Tcp)
+    }
+
+    fn is_connected(&mut self, stream: &Io) -> io::Result<bool> {
+        stream.is_connected()
+    }
+
+    fn watch(&mut self, stream: &mut Io, token: usize, connecting: bool) -> io::Result<()> {
+        stream.watch(self.poll.registry(), Token(token), connecting)
+    }
+
+    fn watch_writable(&mut self, stream: &mut Io, token: usize) -> io::Result<()> {
+        stream.watch_writable(self.poll.registry(), Token(token))
+    }
+
+    fn unwatch_writable(&mut self, stream: &mut Io, token: usize) -> io::Result<()> {
+        stream.unwatch_writable(self.poll.registry(), Token(token))
+    }
+
+    fn read(&mut self, stream: &mut Io, buffer: &mut [u8]) -> io::Result<usize> {
+        stream.read(buffer)
+    }
+
+    fn write(&mut self, stream: &mut Io, bytes: &[u8]) -> io::Result<usize> {
+        stream.write(bytes)
+    }
+
+    fn abort(&mut self, stream: &Io) {
+        stream.abort();
+    }
+}
+
+/// The one place where time is read.
+#[expect(clippy::disallowed_methods, reason = "the reactor hands `now` down to everyone else")]
+pub(crate) fn clock() -> Instant {
+    Instant::now()
+}
