@@ -482,7 +482,8 @@ fn a_stop_tells_everyone_and_sends_what_is_queued() {
     let links: Vec<_> = (0..6000).map(|number| network.connect(device_address(number))).collect();
     for &link in &links {
         network.links[link].window = 20;
-        let _ = network.gateway.parts(network.now).1.try_send(network.links[link].id.unwrap(), [b'x'; 100]);
+        let id = network.id(link);
+        let _ = network.gateway.parts(network.now).1.try_send(id, [b'x'; 100]);
     }
     assert!(!network.gateway.is_stopped());
     let stopped = network.now;

@@ -113,17 +113,24 @@ impl<K: Kernel> Reactor<K> {
         self.turns.longest(self.began)
     }
 
+    /// When the next turn has something to do even if nothing comes: `None` is never. A time that has
+    /// passed means at once.
+    pub fn due(&self, endpoint: &impl Endpoint) -> Option<Instant> {
+        let at_once = self.sockets.has_unfinished().then_some(self.began);
+        [at_once, endpoint.poll_timeout(), self.sockets.next_retry()].into_iter().flatten().min()
+    }
+
     /// One turn: waits until something happens or [`Endpoint::poll_timeout`], hands everything over,
     /// and carries out what is asked for.
     ///
     /// # Errors
     /// Only if waiting itself fails, after which no turn can succeed.
     pub fn turn(&mut self, endpoint: &mut impl Endpoint) -> io::Result<()> {
+        let due = self.due(endpoint);
         let sockets = &mut self.sockets;
         let wait = if sockets.has_unfinished() {
             Some(Duration::ZERO)
         } else {
-            let due = [endpoint.poll_timeout(), sockets.next_retry()].into_iter().flatten().min();
             due.map(|due| {
                 let now = sockets.kernel.now();
                 self.turns.note(self.began, now);

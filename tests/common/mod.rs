@@ -3,12 +3,16 @@
 
 #![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
+mod kernel;
+mod link;
 mod network;
 mod objects;
 mod recorder;
 mod rng;
 
-pub(crate) use network::{Cut, Link, LinkId, Network, TICK, brief};
+pub(crate) use kernel::{Faults, Wires};
+pub(crate) use link::{Cut, Link, LinkId};
+pub(crate) use network::{LOCAL_OUTBOX_BYTES_MAX, Network, RESET, TICK, brief};
 pub(crate) use objects::{device_address, object, object_of, rejected_samples, v4};
 pub(crate) use recorder::{Recorder, Seen};
 pub(crate) use rng::{Rng, base_seed, fixed_seed};

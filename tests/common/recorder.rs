@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use pulsegate::{Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal};
+use pulsegate::{Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Local, Message, MessageError, Refusal};
 
 /// What a handler was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,15 +13,22 @@ pub(crate) enum Seen {
     Disconnect(ConnectionId, SocketAddr, Disconnect),
     Refused(SocketAddr, Refusal),
     Sent(u64, Delivery),
+    /// A local process has connected.
+    Opened(ConnectionId),
+    /// What it sent.
+    Told(ConnectionId, Vec<u8>),
+    /// It is gone.
+    Gone(ConnectionId),
 }
 
 impl Seen {
     /// The connection that it is about.
     pub(crate) fn id(&self) -> Option<ConnectionId> {
-        match *self {
+        match self {
             Self::Connect(id, _) | Self::Message(id, _) | Self::Rejected(id, _) | Self::Disconnect(id, _, _) => {
-                Some(id)
+                Some(*id)
             }
+            Self::Opened(id) | Self::Told(id, _) | Self::Gone(id) => Some(*id),
             Self::Refused(..) | Self::Sent(..) => None,
         }
     }
@@ -91,6 +98,15 @@ impl Handler for Recorder {
 
     fn on_sent(&mut self, tag: u64, delivery: Delivery, _: &mut Commands<'_>) {
         self.seen.push(Seen::Sent(tag, delivery));
+    }
+
+    fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, _: &mut Commands<'_>) {
+        match event {
+            Local::Opened(..) => self.seen.push(Seen::Opened(stream)),
+            Local::Data(bytes) => self.seen.push(Seen::Told(stream, bytes.to_vec())),
+            Local::Closed(_) => self.seen.push(Seen::Gone(stream)),
+            _ => {}
+        }
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Commands<'_>) {

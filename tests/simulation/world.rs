@@ -93,7 +93,7 @@ impl World {
         settings.limits.outbox_bytes_max = if seed.is_multiple_of(2) { 3_000 } else { 256 << 10 };
         settings.limits.connections_max = if seed.is_multiple_of(5) { 100 } else { 16_384 };
         let mut world = Self {
-            network: Network::seeded(settings, seed),
+            network: Network::seeded(settings, pulsegate::Budget::default(), seed),
             devices: Vec::new(),
             numbers: HashMap::new(),
             ids: HashMap::new(),
@@ -410,6 +410,7 @@ impl World {
                 }
                 (None, seen) => panic!("of nobody: {seen:?}"),
                 (_, Seen::Refused(..) | Seen::Sent(..)) => {}
+                (Some(_), Seen::Opened(_) | Seen::Told(..) | Seen::Gone(_)) => {}
             }
         }
         // Answers to beats are not shown, but when they came matters.
