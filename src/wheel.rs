@@ -83,6 +83,12 @@ impl<T: Copy> TimerWheel<T> {
         self.link(key.0, self.list_of(deadline));
     }
 
+    /// The deadline and payload of a timer, if it is pending.
+    pub fn pending(&self, key: TimerKey) -> Option<(Tick, T)> {
+        let entry = self.entries.get(key.0 as usize).filter(|entry| entry.prev != NONE)?;
+        Some((entry.deadline, entry.payload))
+    }
+
     /// Takes one timer whose deadline is `now` or earlier. Call until `None`; `now` must not go
     /// back.
     ///

@@ -69,6 +69,28 @@ impl Addresses {
         std::iter::successors(some(first), move |&index| some(self.links[index as usize].next))
     }
 
+    /// Every slot of `slots`, and no other, is in one chain, in that of its address, and the chain can be
+    /// walked both ways.
+    pub(super) fn check_invariants(&self, slots: impl Iterator<Item = u32>, ip_of: impl Fn(u32) -> IpAddr) {
+        let mut chained = vec![false; self.links.len()];
+        for (bucket, &head) in self.heads.iter().enumerate() {
+            let (mut previous, mut index) = (NONE, head);
+            while index != NONE {
+                let link = self.links[index as usize];
+                assert!(!std::mem::replace(&mut chained[index as usize], true), "slot {index} is chained twice");
+                assert_eq!(link.previous, previous, "slot {index} does not know what stands before it");
+                assert_eq!(self.bucket(ip_of(index)), bucket, "slot {index} is in the chain of another address");
+                (previous, index) = (index, link.next);
+            }
+        }
+        let mut count = 0;
+        for slot in slots {
+            assert!(chained[slot as usize], "slot {slot} is not found by its address");
+            count += 1;
+        }
+        assert_eq!((chained.iter().filter(|chained| **chained).count(), self.len), (count, count));
+    }
+
     fn link(&mut self, index: u32, ip: IpAddr) {
         let bucket = self.bucket(ip);
         let next = std::mem::replace(&mut self.heads[bucket], index);

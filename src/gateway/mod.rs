@@ -138,6 +138,13 @@ impl<H: Handler> Gateway<H> {
         self.core.slots.device_count() == 0 && (quiet || self.core.now >= deadline)
     }
 
+    /// Panics if the books contradict each other: memory that is counted and held, timers, addresses,
+    /// what is to be done, and where every byte that came has gone. It walks over everything, between
+    /// two `handle_*` calls whose outputs were drained: for tests.
+    pub fn check_invariants(&self) {
+        self.core.check_invariants();
+    }
+
     /// How many devices are connected.
     pub fn connections(&self) -> usize {
         self.core.slots.device_count()

@@ -263,6 +263,18 @@ impl Slots {
         })
     }
 
+    /// Everything that lies in a slot.
+    pub(super) fn all(&self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        self.slab.iter().map(|(index, slot)| (self.id_at(index as u32), slot))
+    }
+
+    /// See [`crate::Gateway::check_invariants`].
+    pub(super) fn check_invariants(&self) {
+        let devices = self.slab.iter().filter(|(_, slot)| matches!(slot, Slot::Device(_)));
+        assert_eq!(devices.clone().count(), self.devices, "devices are counted");
+        self.addresses.check_invariants(devices.map(|(index, _)| index as u32), |index| ip_of(&self.slab, index));
+    }
+
     /// The local streams.
     pub(super) fn locals(&self) -> impl Iterator<Item = &LocalSlot> {
         self.slab.iter().filter_map(|(_, slot)| match slot {

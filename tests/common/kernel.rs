@@ -393,7 +393,7 @@ impl Kernel for Wires {
                 }
                 events.push(ready);
             }
-            events.extend(self.spurious.drain(..));
+            events.append(&mut self.spurious);
             if !events.is_empty() {
                 return Ok(());
             }

@@ -244,6 +244,15 @@ impl Network {
         !self.at_limit
     }
 
+    /// Panics if the gateway's or the reactor's own books contradict each other, or the kernel's.
+    pub(crate) fn check_invariants(&self) {
+        self.gateway.check_invariants();
+        self.reactor.check_invariants();
+        let devices = self.links.iter().filter(|link| link.open && !link.local).count();
+        assert_eq!(self.gateway.connections(), devices, "devices and open streams");
+        assert_eq!(self.open(), self.links.iter().filter(|link| link.open).count(), "streams are dropped");
+    }
+
     /// One turn of the loop that waits for nothing.
     fn turn_now(&mut self) {
         let now = self.now;

@@ -417,6 +417,7 @@ impl World {
         for link in std::mem::take(&mut self.network.spoke) {
             self.next_said(link);
         }
+        self.network.check_invariants();
         if self.steps.is_multiple_of(STEPS_PER_AUDIT) {
             self.audit();
         }

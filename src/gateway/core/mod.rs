@@ -2,6 +2,7 @@
 //! calls no callback, so that a callback may use all of it. Floor 2.
 
 mod budget;
+mod invariants;
 mod life;
 mod output;
 

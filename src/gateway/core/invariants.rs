@@ -1,0 +1,78 @@
+//! What must be true of the books between two calls, whatever peers do and the kernel answers. It walks
+//! over everything, so it is for tests. Floor 2.
+
+use super::Core;
+use super::output::Op;
+use crate::endpoint::ConnectionId;
+use crate::gateway::slots::{Pending, Phase, Slot};
+
+impl Core {
+    /// See [`crate::Gateway::check_invariants`].
+    pub(in crate::gateway) fn check_invariants(&self) {
+        assert!(self.current.is_none(), "a connection was lent and not given back");
+        assert!(self.in_flight.is_none(), "bytes were lent, and nobody has told what became of them");
+        assert!(self.reports.is_empty(), "what became of commands was not told");
+        self.slots.check_invariants();
+        let (mut held, mut unfinished, mut closing, mut paused) = (0, 0, 0, 0);
+        for (id, slot) in self.slots.all() {
+            let pending = match slot {
+                Slot::Device(device) => {
+                    let timer = self.wheel.pending(device.timer);
+                    assert_eq!(timer.map(|(_, index)| index), Some(id.index() as u32), "device {id} has no timer");
+                    held += device.connection.buffered();
+                    unfinished += match device.phase {
+                        Phase::Closing => 0,
+                        _ => device.connection.unfinished().map_or(0, |(_, bytes)| bytes as u64),
+                    };
+                    paused += usize::from(device.phase == Phase::Paused);
+                    if device.is_closing() {
+                        closing += 1;
+                        assert_eq!(device.connection.buffered(), 0, "device {id} holds what it will never use");
+                        assert!(self.ending.contains_key(&(id.index() as u32)), "device {id} ends for no reason");
+                        self.check_closing(id, device.pending.is_some());
+                    }
+                    &device.pending
+                }
+                Slot::Local(local) => {
+                    if local.closing {
+                        self.check_closing(id, local.pending.is_some());
+                    }
+                    &local.pending
+                }
+                Slot::Retired => continue,
+            };
+            let flushes = self.ops.iter().filter(|op| matches!(op, Op::Flush(other) if *other == id)).count();
+            if let Some(pending) = pending {
+                held += pending.counted;
+                check_pending(id, pending, flushes);
+            }
+        }
+        assert_eq!(self.memory.held(), held, "bytes that are held and those that are counted");
+        assert!(self.memory.waiting() >= paused, "a device that waits for memory is in no list");
+        assert_eq!(self.ending.len(), closing, "devices that end, and reasons for it");
+        assert_eq!(self.wheel.len(), self.slots.device_count(), "one timer for each device");
+        let stats = &self.stats;
+        let objects: u64 = stats.messages.iter().chain(&stats.rejected).map(|count| count.bytes).sum();
+        let booked = objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes;
+        assert_eq!(stats.received_bytes, booked + unfinished, "bytes are lost or booked twice: {stats:?}");
+        let closed: u64 = stats.closed.iter().sum();
+        assert_eq!(stats.accepted, closed + self.slots.device_count() as u64, "devices are lost or counted twice");
+    }
+
+    /// A stream whose end has begun is closed when nothing waits for it any more, and not before.
+    fn check_closing(&self, id: ConnectionId, waits: bool) {
+        let asked = self.ops.iter().any(|op| matches!(op, Op::Close(other, _) if *other == id));
+        assert!(waits || asked, "{id} is to be closed, and nobody will do it");
+    }
+}
+
+fn check_pending(id: ConnectionId, pending: &Pending, flushes: usize) {
+    assert!(!pending.outbox.is_empty(), "{id} holds an outbox for nothing");
+    assert_eq!(pending.counted, pending.outbox.capacity(), "{id}: what its outbox holds is counted");
+    assert_eq!(flushes, usize::from(pending.queued), "{id}: a flush that was asked for is in the list, once");
+    assert!(pending.blocked || pending.queued, "{id}: bytes wait, and nothing will ever send them");
+    let left = pending.tickets.last().map_or(0, |ticket| ticket.left);
+    assert!(left <= pending.outbox.len(), "{id}: a command ends behind all that waits");
+    assert!(pending.tickets.is_sorted_by_key(|ticket| ticket.left), "{id}: commands are out of order");
+    assert!(pending.tickets.len() <= pending.commands as usize, "{id}: more commands are awaited than wait");
+}
