@@ -18,7 +18,7 @@ use pulsegate::reactor::{Kernel, Ready};
 use super::link::{Cut, Link, LinkId};
 use super::rng::Rng;
 
-/// How often calls fail though nothing is wrong: so many times of a thousand.
+/// How often calls fail though nothing is wrong: so many times of ten thousand.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
     /// `EINTR`.
@@ -184,6 +184,28 @@ impl Wires {
         self.backlogs.iter().map(VecDeque::len).sum()
     }
 
+    /// How long there has been something to read that the gateway did not read.
+    pub(crate) fn unread_for(&self, link: LinkId) -> Duration {
+        self.links[link].socket.unread_since.map_or(Duration::ZERO, |since| self.now - since)
+    }
+
+    /// How long there has been room for what waits to be sent and was not offered.
+    pub(crate) fn unsent_for(&self, link: LinkId) -> Duration {
+        let state = &self.links[link];
+        let stuck = state.waiting && !self.is_full(link);
+        if stuck { self.now.saturating_duration_since(state.socket.room_since) } else { Duration::ZERO }
+    }
+
+    /// Whether the path takes no byte.
+    pub(crate) fn is_full(&self, link: LinkId) -> bool {
+        !self.links[link].socket.is_writable(self.links[link].window, self.now)
+    }
+
+    /// How many datagrams wait to be read.
+    pub(crate) fn unread_datagrams(&self) -> usize {
+        self.datagrams.len()
+    }
+
     /// How many streams the gateway has open.
     pub(crate) fn open(&self) -> usize {
         self.open
@@ -202,9 +224,9 @@ impl Wires {
         }
     }
 
-    /// True so many times of a thousand.
+    /// True so many times of ten thousand.
     fn fails(&mut self, often: usize) -> bool {
-        often > 0 && self.rng.below(1000) < often
+        often > 0 && self.rng.below(10_000) < often
     }
 
     /// The failures that any call may have.
@@ -298,10 +320,12 @@ impl Wires {
             match event {
                 Event::Up(link, bytes) if self.is_reached(link) => {
                     self.links[link].socket.received.extend(bytes);
+                    self.links[link].socket.unread_since.get_or_insert(self.now);
                     self.edge(Fd::Stream(link));
                 }
                 Event::End(link) if self.is_reached(link) => {
                     self.links[link].socket.ended = true;
+                    self.links[link].socket.unread_since.get_or_insert(self.now);
                     self.edge(Fd::Stream(link));
                 }
                 Event::Reset(link) if self.is_reached(link) => self.break_stream(link),
@@ -338,12 +362,18 @@ impl Wires {
     fn break_stream(&mut self, link: LinkId) {
         let socket = &mut self.links[link].socket;
         (socket.reset, socket.error) = (true, Some(ECONNRESET));
+        socket.unread_since.get_or_insert(self.now);
         self.edge(Fd::Stream(link));
     }
 
     /// A device reads.
     pub(super) fn hear(&mut self, link: LinkId, bytes: &[u8]) {
-        let answers = self.links[link].hear(bytes, self.now);
+        let now = self.now;
+        let state = &mut self.links[link];
+        if !state.socket.is_writable(state.window, now) {
+            state.socket.room_since = now;
+        }
+        let answers = state.hear(bytes, now);
         self.writable_edge(link);
         for _ in 0..answers {
             let state = &mut self.links[link];
@@ -523,6 +553,7 @@ impl Kernel for Wires {
                 return Err(io::Error::from_raw_os_error(error));
             }
             if socket.ended || socket.reset {
+                socket.unread_since = None;
                 state.end_told |= !socket.reset;
                 return Ok(0);
             }
@@ -543,12 +574,14 @@ impl Kernel for Wires {
         buffer[..first].copy_from_slice(&front[..first]);
         buffer[first..n].copy_from_slice(&back[..n - first]);
         socket.received.drain(..n);
+        socket.unread_since = socket.is_readable().then_some(self.now);
         state.delivered += n as u64;
         state.delivered_at = self.now;
         self.spoke.push(link);
         if n < buffer.len() && n < there {
-            // Who reads less than was asked for takes the stream to be empty: the rest comes only now.
-            self.edge(Fd::Stream(link));
+            // Who reads less than was asked for takes the stream to be empty: the rest comes only now. Not late, or a
+            // picture in small pieces would take minutes.
+            self.list(Fd::Stream(link));
         }
         Ok(n)
     }
@@ -563,10 +596,10 @@ impl Kernel for Wires {
         }
         let now = self.now;
         let state = &mut self.links[link];
-        if state.waiting {
-            state.waited_at = now;
+        if !std::mem::replace(&mut state.waiting, true) {
+            state.waiting_since = now;
         }
-        (state.waiting, state.waited_at) = (true, now);
+        (state.waited_at, state.socket.room_since) = (now, now);
         failed?;
         if state.socket.reset {
             return Err(state
@@ -587,8 +620,7 @@ impl Kernel for Wires {
             self.schedule(until, Event::Writable(link));
         }
         let state = &mut self.links[link];
-        state.socket.used += taken;
-        state.taken += taken as u64;
+        state.take(&bytes[..taken]);
         state.taken_at = now;
         state.waiting = taken < bytes.len();
         let arrival = now + state.latency;

@@ -58,12 +58,15 @@ pub(crate) struct Link {
     pub(crate) delivered_at: Instant,
     /// Bytes that the kernel took from the gateway.
     pub(crate) taken: u64,
+    /// How many of them are no beats.
+    pub(crate) text_taken: u64,
     /// When it took the last of them.
     pub(crate) taken_at: Instant,
     /// When something last waited to be taken: meanwhile no beat is sent.
     pub(crate) waited_at: Instant,
-    /// Something waits to be taken.
+    /// Something waits to be taken, and since when.
     pub(crate) waiting: bool,
+    pub(crate) waiting_since: Instant,
     /// When beats were heard.
     pub(crate) beats: Vec<Instant>,
     /// What was heard besides.
@@ -71,6 +74,8 @@ pub(crate) struct Link {
     /// Whether the device has seen the gateway end the stream, and by an RST.
     pub(crate) ended: Option<bool>,
     client: ClientConnection,
+    /// Tells commands and beats apart in what the kernel took.
+    offered: ClientConnection,
     /// When the last of what it sent will have arrived: bytes do not overtake each other.
     pub(super) arrival: Instant,
     pub(super) unread: Vec<u8>,
@@ -78,7 +83,7 @@ pub(crate) struct Link {
 }
 
 /// The gateway's end of a link, as its kernel keeps it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Socket {
     /// What has come and was not read.
     pub(super) received: VecDeque<u8>,
@@ -93,6 +98,10 @@ pub(super) struct Socket {
     pub(super) full_until: Option<Instant>,
     /// The token, and whether it is watched for being writable.
     pub(super) watched: Option<(usize, bool)>,
+    /// Since when there has been something to read.
+    pub(super) unread_since: Option<Instant>,
+    /// Since when there has been room to write, or when that was last tried.
+    pub(super) room_since: Instant,
     /// In the list of what is ready.
     pub(super) listed: bool,
     /// Is to be closed by an RST.
@@ -120,16 +129,38 @@ impl Link {
             delivered: 0,
             delivered_at: now,
             taken: 0,
+            text_taken: 0,
             taken_at: now,
             waited_at: now,
             waiting: false,
+            waiting_since: now,
             beats: Vec::new(),
             text: Vec::new(),
             ended: None,
             client: ClientConnection::new(),
+            offered: ClientConnection::new(),
             arrival: now,
             unread: Vec::new(),
-            socket: Socket::default(),
+            socket: Socket::new(now),
+        }
+    }
+
+    /// The kernel takes bytes from the gateway.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) {
+        self.socket.used += bytes.len();
+        self.taken += bytes.len() as u64;
+        if self.local {
+            self.text_taken += bytes.len() as u64;
+            return;
+        }
+        loop {
+            let (used, heard) = self.offered.handle_data(bytes);
+            bytes = &bytes[used..];
+            match heard {
+                Some(Heard::Text(text)) => self.text_taken += text.len() as u64,
+                Some(Heard::Beat) => {}
+                None => return,
+            }
         }
     }
 
@@ -157,6 +188,22 @@ impl Link {
 }
 
 impl Socket {
+    fn new(now: Instant) -> Self {
+        Self {
+            received: VecDeque::new(),
+            ended: false,
+            reset: false,
+            error: None,
+            used: 0,
+            full_until: None,
+            watched: None,
+            unread_since: None,
+            room_since: now,
+            listed: false,
+            aborted: false,
+        }
+    }
+
     /// Whether reading it gives anything but `WouldBlock`.
     pub(super) fn is_readable(&self) -> bool {
         !self.received.is_empty() || self.ended || self.reset

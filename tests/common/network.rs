@@ -155,6 +155,17 @@ impl Network {
         self.turn_now();
     }
 
+    /// The application takes over new settings, between two turns.
+    pub(crate) fn configure(&mut self, settings: Settings) {
+        self.gateway.parts(self.now).1.configure(settings).expect("settings that can be kept to");
+        self.turn_now();
+    }
+
+    /// The application writes to a local process, between two turns: whether it fitted.
+    pub(crate) fn write_local(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        self.gateway.parts(self.now).1.write(id, bytes)
+    }
+
     /// A probe comes to the gateway; the answers are in [`Wires::answers`].
     pub(crate) fn probe(&mut self, from: SocketAddr, via: Via, bytes: &[u8]) {
         self.datagram(from, via, bytes);

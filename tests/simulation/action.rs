@@ -28,6 +28,16 @@ pub(crate) enum Action {
     Remove(usize, By),
     /// So many probes come from one address.
     Probe(u8, usize),
+    /// The application takes over other settings.
+    Reload(Reload),
+    /// The process may open so many streams more than it has, or as many as it likes.
+    Descriptors(Option<usize>),
+    /// A local process connects; of these, too, each has its number.
+    ConnectLocal,
+    /// A local process begins or ceases to read.
+    ReadLocal(usize, bool),
+    /// A local process goes.
+    ResetLocal(usize),
     /// The application stops the gateway.
     Stop,
 }
@@ -40,6 +50,18 @@ pub(crate) struct Nature {
     pub(crate) window: usize,
     pub(crate) short_writes: bool,
     pub(crate) answers: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reload {
+    pub(crate) interval_ms: u64,
+    pub(crate) credit: u8,
+    /// Other than what the gateway began with.
+    pub(crate) connections_max: Option<usize>,
+    /// Only where memory is tight anyhow.
+    pub(crate) memory_budget: Option<u64>,
+    /// The number of a block of addresses that may no longer connect.
+    pub(crate) denied: Option<u8>,
 }
 
 /// How the application names a device.
@@ -74,33 +96,45 @@ pub(crate) enum What {
 
 /// The longest object that the simulated gateway takes.
 pub(crate) const OBJECT_BYTES_MAX: usize = 40_000;
-const ACTIONS: usize = 1500;
 /// Actions speak of the devices that came last; the older ones are left to themselves.
 const RECENT: usize = 150;
 
-/// A few hundred devices' lives.
-pub(crate) fn generate(seed: u64) -> Vec<Action> {
+/// Some hundred devices' lives, or a few moments of thousands.
+pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
     let mut rng = Rng::new(seed);
-    let mut actions = Vec::with_capacity(ACTIONS);
+    let (count, at_first, devices) = if crowd { (4500, 2000 + rng.below(2000), 4000) } else { (1500, 30, 400) };
+    let mut actions = Vec::with_capacity(count);
     // Nobody's life is all chance: a seed may be busier in one thing than another.
     let (mischief, hurry) = (1 + rng.below(10), 20 + rng.below(400));
-    let mut connected = 0;
-    for number in 0..ACTIONS {
+    let (mut connected, mut locals) = (0, 0);
+    for number in 0..count {
         let who = connected - 1usize.min(connected) - rng.below(connected.clamp(1, RECENT));
         let action = match rng.below(100) {
-            _ if connected < 30 || (number % 8 == 0 && connected < 400) => {
+            _ if connected < at_first || (number % 8 == 0 && connected < devices) => {
                 connected += 1;
                 Action::Connect(nature(&mut rng, connected - 1, mischief))
             }
             0..40 => Action::Say(who, what(&mut rng, mischief)),
-            40..60 => Action::Command(who, by(&mut rng), 1 + up_to(&mut rng, &[20, 300, 4000])),
-            60..85 => Action::Wait(up_to(&mut rng, &[hurry, hurry, hurry, 10 * hurry]) as u64),
-            85..88 => Action::Read(who, rng.chance(60)),
-            88..90 => Action::Answer(who, rng.chance(50)),
-            90..92 => Action::Probe(rng.below(4) as u8, 1 + rng.below(80)),
-            92 => Action::Remove(who, by(&mut rng)),
-            93 => Action::HalfClose(who),
-            94 => Action::Reset(who),
+            40..58 => Action::Command(who, by(&mut rng), 1 + up_to(&mut rng, &[20, 300, 4000])),
+            58..82 => Action::Wait(up_to(&mut rng, &[hurry, hurry, hurry, 10 * hurry]) as u64),
+            82..85 => Action::Read(who, rng.chance(60)),
+            85..87 => Action::Answer(who, rng.chance(50)),
+            87..89 => Action::Probe(rng.below(4) as u8, 1 + rng.below(80)),
+            89 => Action::Remove(who, by(&mut rng)),
+            90 => Action::HalfClose(who),
+            91 => Action::Reset(who),
+            92 => local(&mut rng, &mut locals),
+            93 if rng.chance(mischief * 3) => Action::Reload(reload(&mut rng)),
+            94 if rng.chance(mischief * 5) => {
+                let (seconds, room) = (up_to(&mut rng, &[1_000, 8_000]) as u64, rng.below(3));
+                actions.push(Action::Descriptors(Some(room)));
+                for _ in 0..rng.below(20) {
+                    connected += 1;
+                    actions.push(Action::Connect(nature(&mut rng, connected - 1, mischief)));
+                }
+                actions.push(Action::Wait(seconds));
+                Action::Descriptors(None)
+            }
             95 if rng.chance(mischief * 5) => Action::Vanish(who),
             97 if rng.chance(mischief * 5) => {
                 // Speaks and never reads: alive, but stalled once enough waits for it.
@@ -120,6 +154,27 @@ pub(crate) fn generate(seed: u64) -> Vec<Action> {
         actions.insert(at, Action::Stop);
     }
     actions
+}
+
+fn local(rng: &mut Rng, locals: &mut usize) -> Action {
+    match rng.below(6) {
+        0..2 if *locals < 8 => {
+            *locals += 1;
+            Action::ConnectLocal
+        }
+        5 if rng.chance(20) => Action::ResetLocal(rng.below((*locals).max(1))),
+        _ => Action::ReadLocal(rng.below((*locals).max(1)), rng.chance(50)),
+    }
+}
+
+fn reload(rng: &mut Rng) -> Reload {
+    Reload {
+        interval_ms: *rng.pick(&[2_000, 2_000, 500, 5_000]),
+        credit: *rng.pick(&[5, 5, 3, 10]),
+        connections_max: rng.chance(30).then(|| 1 + rng.below(300)),
+        memory_budget: rng.chance(50).then(|| *rng.pick(&[64 << 10, 150 << 10, 2 << 20])),
+        denied: rng.chance(40).then(|| rng.below(9) as u8),
+    }
 }
 
 fn nature(rng: &mut Rng, number: usize, mischief: usize) -> Nature {

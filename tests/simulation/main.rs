@@ -1,5 +1,6 @@
-//! A whole gateway in virtual time with hundreds of devices that do what devices do, and worse. What happens is a list of
-//! [`Action`]s made from a seed; after every step the gateway must agree with the [`World`]'s own books.
+//! A whole gateway in virtual time, on a reactor whose kernel is simulated, with hundreds or thousands of devices that do
+//! what devices do, and worse. What happens is a list of [`Action`]s made from a seed; after every step the gateway must
+//! agree with the [`World`]'s own books, and with its own.
 //!
 //! `PULSEGATE_SECONDS=600` looks for longer, `PULSEGATE_SEED=…` replays one seed. A list that fails is shrunk, as far as
 //! that goes in a minute, and printed.
@@ -8,16 +9,22 @@
 mod common;
 
 mod action;
+mod audit;
+mod books;
+mod fair;
+mod local;
 mod shrink;
+mod stage;
 mod world;
 
 use std::time::{Duration, Instant};
 
 use action::Action;
 use common::{base_seed, fixed_seed};
-use pulsegate::{CloseReason, Stats};
+use pulsegate::CloseReason;
 use shrink::{check, shrink};
-use world::World;
+use stage::Stage;
+use world::{Outcome, World};
 
 #[test]
 fn devices_at_random() {
@@ -25,45 +32,56 @@ fn devices_at_random() {
         try_seed(seed);
         return;
     }
-    let end = clock() + seconds();
+    let begun = clock();
     let first = base_seed();
     let mut seed = first;
     let mut closed = [0; CloseReason::WORDS.len()];
-    while clock() < end {
-        for (sum, count) in closed.iter_mut().zip(try_seed(seed).closed) {
+    let (mut devices, mut hours) = (0, 0.0);
+    while begun.elapsed() < seconds() {
+        let outcome = try_seed(seed);
+        for (sum, count) in closed.iter_mut().zip(outcome.stats.closed) {
             *sum += count;
         }
+        devices += outcome.stats.accepted;
+        hours += outcome.device_time.as_secs_f64() / 3600.0;
         seed += 1;
     }
-    eprintln!("{} seeds from {first}: {:?} {closed:?}", seed - first, CloseReason::WORDS);
+    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    let ends: Vec<_> = CloseReason::WORDS.iter().zip(closed).map(|(word, count)| format!("{count} {word}")).collect();
+    eprintln!("{} seeds from {first}, {devices} devices: {}", seed - first, ends.join(", "));
+    eprintln!("{hours:.0} virtual device-hours, {:.0} a minute", hours / minutes);
 }
 
 /// Otherwise a seed in a failure's text would be worth nothing.
 #[test]
 fn the_same_seed_gives_the_same_events() {
     let seed = base_seed();
-    let actions = action::generate(seed);
-    let [first, second] = [(); 2].map(|()| World::run(seed, &actions));
+    let stage = Stage::new(seed);
+    let actions = action::generate(seed, false);
+    let [first, second] = [(); 2].map(|()| World::run(seed, &stage, &actions));
     assert_eq!(first, second, "seed {seed}");
 }
 
-fn try_seed(seed: u64) -> Stats {
-    let actions = action::generate(seed);
-    let why = match check(seed, &actions) {
-        Ok(stats) => return stats,
+fn try_seed(seed: u64) -> Outcome {
+    let stage = Stage::new(seed);
+    let actions = action::generate(seed, stage.crowd);
+    let why = match check(seed, &stage, &actions) {
+        Ok(outcome) => return outcome,
         Err(why) => why,
     };
-    let least = shrink(seed, actions, clock() + Duration::from_secs(60), clock);
-    let least_why = check(seed, &least).err().unwrap_or_default();
+    let (stage, least) = shrink(seed, stage, actions, clock() + Duration::from_secs(60), clock);
+    let least_why = check(seed, &stage, &least).err().unwrap_or_default();
     let listed: String = least.iter().map(|action| format!("    {action:?}\n")).collect();
     panic!(
-        "seed {seed} (replay with PULSEGATE_SEED={seed}): {why}\nshrunk to {} actions: {least_why}\n{listed}",
-        least.len()
+        "seed {seed} (replay with PULSEGATE_SEED={seed}): {why}\nshrunk to {} actions: {least_why}\n{listed}with {:?}, {:?}",
+        least.len(),
+        stage.faults,
+        stage.budget,
     );
 }
 
 fn seconds() -> Duration {
-    let text = std::env::var("PULSEGATE_SECONDS").unwrap_or_else(|_| "8".to_owned());
+    let text = std::env::var("PULSEGATE_SECONDS").unwrap_or_else(|_| "30".to_owned());
     Duration::from_secs(text.parse().unwrap_or_else(|_| panic!("PULSEGATE_SECONDS must be a number, not {text:?}")))
 }
 

@@ -1,0 +1,154 @@
+//! The promises, looked at from outside for all devices at once: P1 (memory), P2 (the healthy are left alone), P3 (the dead
+//! are found in time), P4 (every byte is shown or booked) and P5 (what is said of a command is true).
+
+use std::time::Duration;
+
+use super::books::Meaning;
+use super::common::TICK;
+use super::world::{SECOND, World};
+use pulsegate::Stats;
+
+/// Steps between two looks at everything; the rest is looked at as it happens.
+const STEPS_PER_AUDIT: usize = 64;
+/// How long what can be read or written may be left alone: for want of the kernel's memory it is tried again every 100 ms.
+const NEGLECT: Duration = Duration::from_secs(2);
+
+impl World {
+    /// After every step what is cheap, from time to time the rest.
+    pub(super) fn audit(&mut self) {
+        let (held, _) = self.network.gateway.parts(self.network.now).1.memory();
+        let budget = self.settings.limits.memory_budget as usize;
+        assert!(held <= self.held_max, "{held} bytes are held, {} may be", self.held_max);
+        if held <= budget {
+            self.held_max = budget;
+        }
+        if self.network.open() >= self.network.descriptors_max {
+            self.exhausted_at = self.network.now;
+        }
+        // Walking over thousands of devices after every step would be all that is done.
+        if self.steps.is_multiple_of(1 + self.connections / 16) {
+            self.network.check_invariants();
+        }
+        if self.steps.is_multiple_of(STEPS_PER_AUDIT + self.connections) {
+            self.audit_all();
+        }
+    }
+
+    pub(super) fn audit_all(&mut self) {
+        self.network.check_invariants();
+        self.audit_pending();
+        self.locals.audit(&self.network);
+        let mut unfinished = 0;
+        for link in 0..self.devices.len() {
+            if self.network.links[link].local {
+                continue;
+            }
+            let text = &self.network.links[link].text;
+            let device = &mut self.devices[link];
+            let agrees = device.queued.get(device.compared..text.len()) == Some(&text[device.compared..]);
+            assert!(agrees, "device {link} got other commands than were queued for it");
+            device.compared = text.len();
+            if device.ended || !self.is_heard(link) {
+                continue;
+            }
+            assert!(self.stopped || self.next_said(link).is_none(), "device {link}: an object was not shown");
+            unfinished += self.partial(link).map_or(0, |(_, bytes)| bytes as u64);
+            // While it stops it may be seen off already, and has until the stop is over.
+            if !self.stopped {
+                self.audit_device(link);
+            }
+        }
+        if let Some(at) = self.stopped_at {
+            let left = self.network.gateway.connections();
+            assert!(left == 0 || self.time_since(at) <= SECOND + TICK * 2, "{left} devices outlive the stop");
+        }
+        let stats = self.network.stats();
+        let devices = self.network.links.iter().filter(|link| !link.local);
+        let sums = devices.fold((0, 0), |(delivered, taken), link| (delivered + link.delivered, taken + link.taken));
+        assert_eq!((stats.received_bytes, stats.sent_bytes), sums);
+        if !self.stopped {
+            assert_eq!(stats.received_bytes, booked(&stats) + unfinished, "bytes are lost or booked twice: {stats:?}");
+        }
+    }
+
+    fn audit_device(&mut self, link: usize) {
+        let (state, device) = (&self.network.links[link], &self.devices[link]);
+        let neglect = NEGLECT + self.time_of_jumps_within(NEGLECT * 2);
+        let unsent = self.network.unsent_for(link);
+        assert!(unsent <= neglect, "device {link} could have taken bytes for {unsent:?}");
+        let stall = self.time_since(state.taken_at.max(state.waiting_since));
+        assert!(!state.waiting || stall <= SECOND * 30 + NEGLECT, "device {link} takes nothing for {stall:?}");
+        if self.stage.tight {
+            // It may have to wait unread until others are done.
+            return;
+        }
+        let unread = self.network.unread_for(link);
+        assert!(unread <= neglect, "device {link} could have been read for {unread:?}");
+        let begun = device.said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
+        let age = self.time_since(device.heard);
+        assert!(!begun || age <= SECOND * 45, "device {link} is {age:?} in an object and lives");
+        let silence = self.time_since(state.delivered_at.max(device.heard));
+        let most = self.patience().0 + TICK * 2;
+        assert!(silence <= most, "device {link} has been silent for {silence:?} and lives");
+    }
+
+    /// Nobody waits for ever to be accepted, though descriptors were used up for a while.
+    fn audit_pending(&mut self) {
+        let links = &self.network.links;
+        // Some were broken before they were accepted.
+        let devices = &mut self.devices;
+        self.pending.retain(|&link| {
+            let lost = links[link].broken && links[link].id.is_none();
+            devices[link].ended |= lost;
+            !lost
+        });
+        for &link in &self.pending {
+            let wait = self.time_since(self.devices[link].came.max(self.exhausted_at));
+            assert!(wait <= SECOND * 10, "device {link} has waited for {wait:?} to be accepted");
+        }
+    }
+
+    fn time_of_jumps_within(&self, last: Duration) -> Duration {
+        let recent = self.jumps.iter().filter(|(at, _)| self.network.now - *at <= last);
+        recent.map(|(_, duration)| *duration).sum()
+    }
+
+    /// Stops the gateway, if it is not, and sees that nothing is left.
+    pub(super) fn end(&mut self) {
+        self.network.descriptors_max = usize::MAX;
+        self.wait(SECOND);
+        self.audit_all();
+        self.stopped = true;
+        self.network.stop();
+        let limit = self.network.now + SECOND * 2;
+        while !self.network.gateway.is_stopped() {
+            assert!(self.network.now <= limit, "the stop is not over");
+            assert!(self.network.step(), "the stop is not over, and nothing will happen");
+            self.look();
+        }
+        self.look();
+        self.wait(SECOND * 5);
+        self.audit_all();
+        assert!(self.pending.is_empty(), "{:?} were neither let in nor refused", self.pending);
+        let ended = |(link, device): (usize, &super::books::Device)| device.ended || self.network.links[link].local;
+        assert!(self.devices.iter().enumerate().all(ended), "some have connected and never ended");
+        assert!(self.awaited.is_empty(), "of some commands nobody was told what became");
+        assert_eq!(self.network.unread_datagrams(), 0, "probes are not read");
+        let stats = self.network.stats();
+        assert_eq!(stats.received_bytes, booked(&stats), "bytes are lost or booked twice: {stats:?}");
+        assert_eq!(stats.accepted, self.used.len() as u64);
+        assert_eq!(stats.accepted, stats.closed.iter().sum::<u64>());
+        assert_eq!(stats.probes, stats.probes_answered + stats.probes_suppressed.iter().sum::<u64>());
+        assert!(self.network.answers.len() as u64 <= stats.probes_answered, "more is answered than is counted");
+        assert_eq!(self.network.buffered().0, 0, "nobody is there, and buffers are held");
+        let waits = self.network.links.iter().any(|link| link.local && link.waiting);
+        assert!(waits || self.network.buffered().1 == 0, "nothing waits, and buffers are held");
+        assert_eq!(self.network.gateway.connections(), 0);
+    }
+}
+
+/// The bytes that have been given a name.
+fn booked(stats: &Stats) -> u64 {
+    let objects: u64 = stats.messages.iter().chain(&stats.rejected).map(|count| count.bytes).sum();
+    objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes
+}

@@ -1,0 +1,181 @@
+//! The books: what every device has said and was sent, kept apart from the gateway, and compared with what it tells the
+//! application.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::time::Instant;
+
+use super::common::{Seen, brief};
+use super::world::World;
+use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::{Delivery, MessageError, Reason};
+
+/// What is known of a device besides its link, which has the same number.
+pub(super) struct Device {
+    /// What it has said and the gateway has not shown yet, in order.
+    pub(super) said: VecDeque<Said>,
+    pub(super) refused_in_a_row: usize,
+    /// When an object of it was last accepted, or it connected.
+    pub(super) heard: Instant,
+    /// When it asked to be let in.
+    pub(super) came: Instant,
+    /// Since when it has answered and read all that it should.
+    pub(super) good: Option<Instant>,
+    /// Must not speak any more: what it said last has no end, or is a fault, or it has closed.
+    pub(super) mute: bool,
+    pub(super) half_closed: bool,
+    pub(super) reset: bool,
+    pub(super) removed: bool,
+    pub(super) ended: bool,
+    /// The commands that were queued for it.
+    pub(super) queued: Vec<u8>,
+    /// How many bytes of them it is known to have received.
+    pub(super) compared: usize,
+}
+
+/// A command that the application wants to hear of.
+pub(super) struct Awaited {
+    pub(super) link: usize,
+    /// Where it ends among the commands of its device.
+    pub(super) end: usize,
+}
+
+/// A part of a device's stream.
+pub(super) struct Said {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) what: Meaning,
+}
+
+pub(super) enum Meaning {
+    Object(Vec<u8>),
+    Heartbeat,
+    Rejected(Reason),
+    Padding,
+    Garbage,
+    Huge,
+    Begun,
+}
+
+impl Device {
+    pub(super) fn new(good: bool, now: Instant) -> Self {
+        Self {
+            said: VecDeque::new(),
+            refused_in_a_row: 0,
+            heard: now,
+            came: now,
+            good: good.then_some(now),
+            mute: false,
+            half_closed: false,
+            reset: false,
+            removed: false,
+            ended: false,
+            queued: Vec::new(),
+            compared: 0,
+        }
+    }
+}
+
+impl World {
+    /// Compares what the application was told with the books, and from time to time everything.
+    pub(super) fn look(&mut self) {
+        self.steps += 1;
+        let now = self.network.now;
+        self.outcome.device_time += (now - self.looked_at) * self.connections as u32;
+        self.looked_at = now;
+        let mut lines = Vec::new();
+        for (_, seen) in std::mem::take(&mut self.network.log) {
+            match &seen {
+                Seen::Message(id, bytes) => (id, bytes).hash(&mut self.digest),
+                other => format!("{other:?}").hash(&mut self.digest),
+            }
+            match seen {
+                Seen::Sent(tag, delivery) => self.delivered(tag, delivery),
+                Seen::Refused(address, refusal) => self.refused(address, refusal),
+                Seen::Connect(id, address) => self.let_in(id, address),
+                Seen::Message(id, bytes) => {
+                    self.shown(self.ids[&id], &bytes);
+                    lines.push(format!("{id} said {} bytes\n", bytes.len()));
+                }
+                Seen::Rejected(id, error) => self.rejected(self.ids[&id], &error),
+                Seen::Disconnect(id, _, end) => self.ended(self.ids[&id], &end),
+                Seen::Opened(_) | Seen::Told(..) | Seen::Gone(_) => {}
+            }
+        }
+        self.connections = self.network.gateway.connections();
+        self.locals.write(&mut self.network, &lines, self.stage.tight);
+        // Answers to beats are not shown, but when they came matters.
+        for link in std::mem::take(&mut self.network.spoke) {
+            self.next_said(link);
+        }
+        self.audit();
+    }
+
+    pub(super) fn note(&mut self, link: usize, start: u64, end: u64, what: Meaning) {
+        self.note_answers(link);
+        self.devices[link].said.push_back(Said { start, end, what });
+    }
+
+    /// Answers to beats are said by the link itself.
+    pub(super) fn note_answers(&mut self, link: usize) {
+        for start in std::mem::take(&mut self.network.links[link].answered) {
+            let end = start + ANSWER.len() as u64;
+            self.devices[link].said.push_back(Said { start, end, what: Meaning::Heartbeat });
+        }
+    }
+
+    /// The next thing that a device said that the application is to hear of, if it has come whole.
+    pub(super) fn next_said(&mut self, link: usize) -> Option<&Said> {
+        self.note_answers(link);
+        let delivered = self.network.links[link].delivered;
+        let (device, at) = (&mut self.devices[link], self.network.links[link].delivered_at);
+        while let Some(said) = device.said.front().filter(|said| said.end <= delivered) {
+            match said.what {
+                Meaning::Heartbeat => (device.heard, device.refused_in_a_row) = (at, 0),
+                Meaning::Padding => {}
+                _ => break,
+            }
+            device.said.pop_front();
+        }
+        device.said.front().filter(|said| said.end <= delivered)
+    }
+
+    fn shown(&mut self, link: usize, bytes: &[u8]) {
+        let now = self.network.now;
+        match self.next_said(link).map(|said| &said.what) {
+            Some(Meaning::Object(expected)) if expected == bytes => {}
+            Some(Meaning::Object(other)) => panic!("device {link}: {} instead of {}", brief(bytes), brief(other)),
+            _ => panic!("device {link} has not said {}", brief(bytes)),
+        }
+        let device = &mut self.devices[link];
+        device.said.pop_front();
+        (device.heard, device.refused_in_a_row) = (now, 0);
+    }
+
+    fn rejected(&mut self, link: usize, error: &MessageError) {
+        match self.next_said(link) {
+            Some(Said { start, end, what: Meaning::Rejected(reason) })
+                if *reason == error.reason && (*start..*end).contains(&error.offset) => {}
+            _ => panic!("device {link} has not said what is refused: {error}"),
+        }
+        self.devices[link].said.pop_front();
+        self.devices[link].refused_in_a_row += 1;
+    }
+
+    /// What has become of a command: told once, before the end of its device, and true.
+    fn delivered(&mut self, tag: u64, delivery: Delivery) {
+        let awaited = self.awaited.remove(&tag).unwrap_or_else(|| panic!("{delivery:?} of a command nobody awaits"));
+        let (state, device) = (&self.network.links[awaited.link], &self.devices[awaited.link]);
+        assert!(!device.ended, "device {} has ended before its command is told {delivery:?}", awaited.link);
+        let sent = awaited.end as u64 <= state.text_taken;
+        assert_eq!(delivery == Delivery::Sent, sent, "device {}: {delivery:?} is told of a command", awaited.link);
+    }
+
+    /// The object that has come in part: where it began and how much has come.
+    pub(super) fn partial(&self, link: usize) -> Option<(u64, usize)> {
+        let delivered = self.network.links[link].delivered;
+        let said = self.devices[link].said.front().filter(|said| said.start < delivered)?;
+        let object = !matches!(said.what, Meaning::Padding);
+        object.then(|| (said.start, (delivered - said.start) as usize))
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether what the gateway did to a device was fair: letting it in or not, and ending it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::books::Meaning;
+use super::world::{SECOND, World};
+use pulsegate::{CloseReason, ConnectionId, Disconnect, FramingFault, Refusal};
+
+impl World {
+    pub(super) fn let_in(&mut self, id: ConnectionId, address: SocketAddr) {
+        assert!(self.used.insert(id), "the id {id} is used again");
+        let known = |&link: &usize| self.network.links[link].id == Some(id);
+        let position = self.pending.iter().position(known).unwrap_or_else(|| panic!("{id} is nobody's"));
+        let link = self.pending.remove(position);
+        assert_eq!(self.network.links[link].address, address);
+        assert!(self.settings.access.allows(address.ip()), "{address} may not connect");
+        assert!(!self.stopped, "{address} was let in during a stop");
+        self.devices[link].heard = self.network.now;
+        self.ids.insert(id, link);
+        self.connections += 1;
+    }
+
+    pub(super) fn refused(&mut self, address: SocketAddr, refusal: Refusal) {
+        let known = |&link: &usize| self.network.links[link].address == address;
+        let position = self.pending.iter().position(known).unwrap_or_else(|| panic!("{address} is nobody's"));
+        let link = self.pending.remove(position);
+        self.devices[link].ended = true;
+        let fair = match refusal {
+            // Some may have left in the same turn, after it was refused.
+            Refusal::ConnectionsMax => self.connections >= self.settings.limits.connections_max,
+            Refusal::ConnectionsPerIpMax => self.connections >= self.settings.access.connections_per_ip_max,
+            Refusal::AddressDenied => !self.settings.access.allows(address.ip()),
+            Refusal::Shutdown => self.stopped,
+            _ => false,
+        };
+        assert!(fair, "{address} was refused unfairly: {}", refusal.word());
+    }
+
+    /// How long a device may be silent at most, and how long it may be at least, by the settings that were in force.
+    pub(super) fn patience(&self) -> (Duration, Duration) {
+        let most = self.interval.0 * (u32::from(self.credit.0) + 1);
+        (most, self.interval.1 * u32::from(self.credit.1))
+    }
+
+    pub(super) fn ended(&mut self, link: usize, end: &Disconnect) {
+        assert!(!std::mem::replace(&mut self.devices[link].ended, true), "device {link} ends twice");
+        let missing = self.next_said(link).is_some();
+        let partial = self.partial(link);
+        let (state, device, now) = (&self.network.links[link], &self.devices[link], self.network.now);
+        let at_fault = device.said.front().map(|said| (said.start, &said.what));
+        let (most, least) = self.patience();
+        let fair = match end.reason {
+            CloseReason::Closed => device.half_closed && state.end_told,
+            CloseReason::Reset(_) => device.reset || state.broken,
+            CloseReason::Silent => {
+                // A beat that is withheld because commands wait cannot be answered.
+                let beaten = !state.waiting && self.time_since(state.waited_at) > most + SECOND * 2;
+                let good = beaten && device.good.is_some_and(|since| self.time_since(since) > most + SECOND * 2);
+                // What is heard in a late turn is followed at once by the beat that was due before it; one
+                // that is late by less than an interval takes its credit.
+                let in_late_turn = self.jumps.iter().any(|(at, _)| *at == device.heard);
+                let least = if in_late_turn { least.saturating_sub(self.interval.0) } else { least };
+                now - device.heard >= least && !good
+            }
+            CloseReason::Framing(FramingFault::Timeout, offset) => {
+                let begun = now - device.heard >= SECOND * 30;
+                begun && at_fault.is_some_and(|(start, what)| start == offset && matches!(what, Meaning::Begun))
+            }
+            CloseReason::Framing(_, offset) => at_fault
+                .is_some_and(|(start, what)| start == offset && matches!(what, Meaning::Garbage | Meaning::Huge)),
+            CloseReason::Faulty => device.refused_in_a_row == 16,
+            CloseReason::Stalled => now - state.taken_at >= SECOND * 30 && self.network.is_full(link),
+            CloseReason::Removed => device.removed,
+            CloseReason::Refused => !self.settings.access.allows(state.address.ip()),
+            CloseReason::Memory => self.stage.tight && (partial.is_some() || state.waiting || end.unsent > 0),
+            CloseReason::Shutdown => self.stopped,
+            _ => false,
+        };
+        assert!(fair, "device {link} ended unfairly: {end:?}, heard {:?} ago", now - device.heard);
+        let heard_to_the_end = !(device.removed || self.stopped || matches!(end.reason, CloseReason::Faulty));
+        if heard_to_the_end {
+            assert!(!missing, "device {link} ended ({}) with an object that came whole and was not shown", end.reason);
+            if !matches!(end.reason, CloseReason::Framing(..)) {
+                assert_eq!(end.unfinished, partial, "device {link}: {}", end.reason);
+            }
+        }
+        // All that was queued has been taken or is told to be unsent; besides there were only beats.
+        let beats = (state.taken + end.unsent as u64).checked_sub(device.queued.len() as u64);
+        assert!(beats.is_some_and(|bytes| bytes % 9 == 0), "device {link}: commands are lost: {end:?}");
+    }
+
+    /// How long ago that was, without what the gateway could not know of.
+    pub(super) fn time_since(&self, then: std::time::Instant) -> Duration {
+        let jumps = self.jumps.iter().filter(|(at, _)| *at > then);
+        let excused: Duration = jumps.map(|(_, duration)| *duration + self.interval.0).sum();
+        (self.network.now - then).saturating_sub(excused)
+    }
+}

@@ -1,0 +1,76 @@
+//! What a seed's gateway, kernel and crowd are like: most seeds are harmless in most respects, so that each respect is also
+//! tried by itself.
+
+use std::time::Duration;
+
+use pulsegate::{Budget, Cidr, Settings};
+
+use super::action::{OBJECT_BYTES_MAX, Reload};
+use super::common::{Faults, Rng};
+
+/// Everything that is decided once for a seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage {
+    pub(crate) settings: Settings,
+    pub(crate) budget: Budget,
+    pub(crate) faults: Faults,
+    /// Memory may run out.
+    pub(crate) tight: bool,
+    /// Thousands of devices, each of which does little, instead of hundreds.
+    pub(crate) crowd: bool,
+}
+
+impl Stage {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5ca1_ab1e);
+        let mut settings = Settings::default();
+        settings.limits.object_bytes_max = OBJECT_BYTES_MAX as u32;
+        settings.limits.outbox_bytes_max = *rng.pick(&[3_000, 256 << 10]);
+        settings.limits.connections_max = *rng.pick(&[100, 16_384, 16_384, 16_384, 16_384]);
+        settings.access.connections_per_ip_max = *rng.pick(&[3, 16_384, 16_384, 16_384]);
+        let (tight, crowd) = (rng.chance(25), rng.chance(12));
+        if tight {
+            settings.limits.memory_budget = *rng.pick(&[64 << 10, 200 << 10, 800 << 10]);
+            settings.limits.outbox_bytes_max = 3_000;
+        }
+        let mut budget = Budget::default();
+        if rng.chance(60) {
+            budget = Budget {
+                read_bytes_per_turn_max: *rng.pick(&[1, 500, 5_000, 256 << 10]),
+                accepts_per_turn_max: *rng.pick(&[1, 7, 256]),
+                datagrams_per_turn_max: *rng.pick(&[1, 5, 64]),
+                read_buffer_bytes: *rng.pick(&[100, 1_448, 4_096, 64 << 10]),
+                events_per_turn_max: *rng.pick(&[1, 16, 1_024]),
+            };
+        }
+        // Of ten thousand calls.
+        let mut often = |rates: &[usize]| if rng.chance(50) { *rng.pick(rates) } else { 0 };
+        let faults = Faults {
+            interrupted: often(&[10, 100, 1_000]),
+            would_block: often(&[10, 100, 1_000]),
+            exhausted: often(&[1, 10, 30]),
+            reset: often(&[1, 1, 5]),
+            late: often(&[100, 3_000]),
+            again: often(&[100, 3_000]),
+        };
+        Self { settings, budget, faults, tight, crowd }
+    }
+}
+
+/// The settings with what a reload changes.
+pub(crate) fn reloaded(stage: &Stage, reload: &Reload) -> Settings {
+    let mut settings = stage.settings.clone();
+    settings.heartbeat.interval = Duration::from_millis(reload.interval_ms);
+    settings.heartbeat.credit = reload.credit;
+    if let Some(max) = reload.connections_max {
+        settings.limits.connections_max = max;
+    }
+    if let (true, Some(bytes)) = (stage.tight, reload.memory_budget) {
+        settings.limits.memory_budget = bytes;
+    }
+    if let Some(block) = reload.denied {
+        let block = format!("10.0.0.{}/29", block * 8);
+        settings.access.deny = vec![block.parse::<Cidr>().expect("a block")];
+    }
+    settings
+}
