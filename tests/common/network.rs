@@ -9,8 +9,8 @@ use pulsegate::endpoint::Via;
 use pulsegate::reactor::Reactor;
 use pulsegate::{Budget, ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, Target};
 
-use super::kernel::{Event, Fd, Wires};
 use super::link::{Cut, LinkId};
+use super::wires::{Event, Fd, Wires};
 use super::{Recorder, Seen};
 
 /// The gateway's grain: what it does is never early, and late by no more than this.

@@ -17,6 +17,8 @@ pub(crate) enum Seen {
     Opened(ConnectionId),
     /// What it sent.
     Told(ConnectionId, Vec<u8>),
+    /// It sends no more.
+    End(ConnectionId),
     /// It is gone.
     Gone(ConnectionId),
 }
@@ -28,7 +30,7 @@ impl Seen {
             Self::Connect(id, _) | Self::Message(id, _) | Self::Rejected(id, _) | Self::Disconnect(id, _, _) => {
                 Some(*id)
             }
-            Self::Opened(id) | Self::Told(id, _) | Self::Gone(id) => Some(*id),
+            Self::Opened(id) | Self::Told(id, _) | Self::End(id) | Self::Gone(id) => Some(*id),
             Self::Refused(..) | Self::Sent(..) => None,
         }
     }
@@ -104,6 +106,7 @@ impl Handler for Recorder {
         match event {
             Local::Opened(..) => self.seen.push(Seen::Opened(stream)),
             Local::Data(bytes) => self.seen.push(Seen::Told(stream, bytes.to_vec())),
+            Local::End => self.seen.push(Seen::End(stream)),
             Local::Closed(_) => self.seen.push(Seen::Gone(stream)),
             _ => {}
         }

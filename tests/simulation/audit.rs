@@ -86,10 +86,10 @@ impl World {
         assert!(unread <= neglect, "device {link} could have been read for {unread:?}");
         let begun = device.said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
         let age = self.time_since(device.heard);
-        assert!(!begun || age <= SECOND * 45, "device {link} is {age:?} in an object and lives");
+        let most = self.patience().0;
+        assert!(!begun || age <= most + SECOND * 32, "device {link} is {age:?} in an object and lives");
         let silence = self.time_since(state.delivered_at.max(device.heard));
-        let most = self.patience().0 + TICK * 2;
-        assert!(silence <= most, "device {link} has been silent for {silence:?} and lives");
+        assert!(silence <= most + TICK * 2, "device {link} has been silent for {silence:?} and lives");
     }
 
     /// Nobody waits for ever to be accepted, though descriptors were used up for a while.

@@ -45,6 +45,8 @@ impl World {
 
     pub(super) fn ended(&mut self, link: usize, end: &Disconnect) {
         assert!(!std::mem::replace(&mut self.devices[link].ended, true), "device {link} ends twice");
+        // Answers to beats behind the last that was refused are not heard any more.
+        let refused_in_a_row = self.devices[link].refused_in_a_row;
         let missing = self.next_said(link).is_some();
         let partial = self.partial(link);
         let (state, device, now) = (&self.network.links[link], &self.devices[link], self.network.now);
@@ -69,7 +71,7 @@ impl World {
             }
             CloseReason::Framing(_, offset) => at_fault
                 .is_some_and(|(start, what)| start == offset && matches!(what, Meaning::Garbage | Meaning::Huge)),
-            CloseReason::Faulty => device.refused_in_a_row == 16,
+            CloseReason::Faulty => refused_in_a_row == 16,
             CloseReason::Stalled => now - state.taken_at >= SECOND * 30 && self.network.is_full(link),
             CloseReason::Removed => device.removed,
             CloseReason::Refused => !self.settings.access.allows(state.address.ip()),

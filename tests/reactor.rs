@@ -1,0 +1,131 @@
+//! The real reactor on a simulated kernel: what it makes of calls that fail, and of readiness that comes late or twice. What
+//! the real kernel can show is in `loopback`.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Call, Cut, Network, RESET, Seen, device_address, object, object_of, v4};
+use pulsegate::endpoint::Via;
+use pulsegate::{Budget, CloseReason, Settings};
+
+const SECOND: Duration = Duration::from_secs(1);
+const EMFILE: i32 = 24;
+const EINTR: i32 = 4;
+const ENOMEM: i32 = 12;
+const ENOBUFS: i32 = 105;
+const ECONNREFUSED: i32 = 111;
+const EPIPE: i32 = 32;
+
+fn network(budget: Budget) -> Network {
+    Network::seeded(Settings::default(), budget, 1)
+}
+
+/// The rest waits for no datagram to come after it.
+#[test]
+fn datagrams_behind_one_that_came_back_are_read() {
+    for error in [ECONNREFUSED, EINTR, ENOBUFS] {
+        let mut network = network(Budget { datagrams_per_turn_max: 2, ..Budget::default() });
+        for _ in 0..3 {
+            network.datagram(v4(1, 40_000), Via::default(), b"?");
+        }
+        // The first is read, then the budget is used up by the error.
+        network.failures.extend([(Call::Receive, EINTR), (Call::Receive, error)]);
+        network.run_for(SECOND * 2);
+        assert_eq!(network.stats().probes, 3, "after error {error}");
+    }
+}
+
+#[test]
+fn a_device_outlives_the_kernels_lack_of_memory() {
+    for error in [ENOBUFS, ENOMEM, EINTR] {
+        let mut network = network(Budget::default());
+        let link = network.connect(device_address(1));
+        network.failures.extend([(Call::Read, error), (Call::Write, error)]);
+        network.send(link, object(1));
+        network.run_for(SECOND / 2);
+        network.expect_messages(link, &[object(1)]);
+        network.failures.push((Call::Write, error));
+        network.command(network.id(link), b"reboot").expect("a command");
+        network.run_for(SECOND / 2);
+        assert_eq!(network.links[link].text, b"reboot");
+        assert_eq!(network.end_of(link), None, "after error {error}");
+    }
+}
+
+#[test]
+fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
+    let mut network = network(Budget::default());
+    let first = network.connect(device_address(1));
+    network.descriptors_max = 1;
+    let second = network.connect(device_address(2));
+    network.run_for(SECOND * 30);
+    assert_eq!(network.links[second].id, None);
+    network.reset(first);
+    network.run_for(Duration::from_millis(10));
+    assert!(network.links[second].id.is_some(), "it waits though a descriptor is free");
+    // The system may have none, though this process gives none back.
+    network.failures.push((Call::Accept, EMFILE));
+    network.descriptors_max = 2;
+    let third = network.connect(device_address(3));
+    assert_eq!(network.links[third].id, None);
+    network.run_for(SECOND);
+    assert!(network.links[third].id.is_some(), "nobody tries again");
+}
+
+/// A broken stream is not read in the middle of a device's turn alone.
+#[test]
+fn what_was_said_before_a_write_failed_is_heard_and_then_the_device_is_gone() {
+    let mut network = network(Budget { read_buffer_bytes: 100, read_bytes_per_turn_max: 300, ..Budget::default() });
+    let link = network.connect(device_address(1));
+    let said: Vec<Vec<u8>> = (0..100).map(object).collect();
+    network.send(link, said.concat());
+    network.failures.push((Call::Write, EPIPE));
+    network.command(network.id(link), b"reboot").expect("a command");
+    network.run_for(SECOND / 10);
+    // The write failed before anything had come.
+    assert!(matches!(network.end_of(link), Some((_, end)) if matches!(end.reason, CloseReason::Reset(_))));
+
+    let link = network.connect(device_address(2));
+    network.links[link].latency = Duration::ZERO;
+    network.send(link, said.concat());
+    network.failures.push((Call::Write, RESET.0));
+    network.command(network.id(link), b"reboot").expect("a command");
+    network.run_for(SECOND / 10);
+    network.expect_messages(link, &said);
+    assert_eq!(network.end_of(link).map(|(_, end)| end.reason), Some(CloseReason::Reset(RESET)));
+}
+
+/// It would hold what others wait for.
+#[test]
+fn a_device_that_breaks_while_it_waits_for_memory_is_gone_at_once() {
+    let mut settings = Settings::default();
+    settings.limits.memory_budget = 256 << 10;
+    settings.limits.object_bytes_max = 60_000;
+    settings.limits.outbox_bytes_max = 1_000;
+    let mut network = Network::new(settings);
+    network.cut = Cut::Every(1_000);
+    let links: Vec<_> = (0..10).map(|number| network.connect(device_address(number))).collect();
+    for &link in &links {
+        network.send(link, &object_of(50_000, 1)[..49_000]);
+    }
+    network.run_for(SECOND / 10);
+    assert!(network.gateway.parts(network.now).1.memory().1 > 0, "nobody waits for memory");
+    for &link in &links {
+        network.reset(link);
+    }
+    network.run_for(SECOND / 10);
+    assert_eq!(network.gateway.connections(), 0);
+}
+
+#[test]
+fn an_end_that_is_announced_again_is_told_once() {
+    let mut network = network(Budget::default());
+    network.faults.again = 10_000;
+    let link = network.connect_local();
+    network.send(link, b"stats\n");
+    network.half_close(link);
+    network.run_for(SECOND);
+    let ends = network.log.iter().filter(|(_, seen)| matches!(seen, Seen::End(_))).count();
+    assert_eq!(ends, 1);
+}
