@@ -29,6 +29,7 @@
 //! [`tick`] and [`endpoint`] (0), [`connection`] (1), `gateway` (2), [`reactor`] (3), `server` (4).
 //! ARCHITECTURE.md says why.
 
+mod blocks;
 pub mod connection;
 pub mod endpoint;
 mod gateway;

@@ -41,9 +41,10 @@ const PURE: [&str; 10] = [
     SOCKETS[6],
 ];
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     // Floor 0
-    Rule { part: "proto", ours: &[], crates: &["serde", "serde_json", "memchr"], never: &PURE },
+    Rule { part: "proto", ours: &["blocks"], crates: &["serde", "serde_json", "memchr", "slab"], never: &PURE },
+    Rule { part: "blocks", ours: &[], crates: &["memmap2"], never: &PURE },
     Rule { part: "tick", ours: &[], crates: &[], never: &SOCKETS },
     Rule { part: "wheel", ours: &["tick"], crates: &["slab"], never: &PURE },
     Rule { part: "endpoint", ours: &[], crates: &[], never: &SOCKETS },

@@ -9,10 +9,9 @@
 //!
 //! Beneath them: `scan` finds an object's end, `json` checks the grammar of RFC 8259 in one pass,
 //! `escapes` decodes, `member` finds one member, and `block` looks at many bytes at a time. `tails` keeps
-//! what is unfinished, in `blocks` of memory.
+//! what is unfinished.
 
 mod block;
-mod blocks;
 pub mod discovery;
 mod escapes;
 pub mod heartbeat;
@@ -23,7 +22,7 @@ mod scan;
 pub mod splitter;
 mod tails;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use discovery::*;
 pub use heartbeat::{Beat, HeartbeatCredit};

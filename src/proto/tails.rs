@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use slab::Slab;
 
-use super::blocks::{BLOCK_BYTES_MAX, Block, Blocks, Region};
 use super::scan::Scan;
+use crate::blocks::{BLOCK_BYTES_MAX, Block, Blocks, Region};
 
 /// Where all connections gather the objects that came in more than one read. What is gathered goes back to the kernel
 /// as soon as it is over, but for what [`Self::trim`] gives back.

@@ -2,10 +2,10 @@
 
 /// xorshift64*: the same seed gives the same run. The seed must not be 0.
 #[derive(Clone, Debug)]
-pub(super) struct Rng(pub(super) u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -13,17 +13,17 @@ impl Rng {
     }
 
     /// A number in `0..bound`.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 33) as usize % bound
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }
 
 /// Valid JSON with every kind of value, string and space; `depth` bounds the nesting below it.
-pub(super) fn value(rng: &mut Rng, depth: u32) -> String {
+pub(crate) fn value(rng: &mut Rng, depth: u32) -> String {
     let kinds = if depth == 0 { 6 } else { 9 };
     match rng.below(kinds) {
         0 => rng.pick(&["0", "-0", "7", "-12", "1234567890123", "0.5", "-3.25e-1", "1E+400", "9e9", "10.00"]).into(),
@@ -38,7 +38,7 @@ pub(super) fn value(rng: &mut Rng, depth: u32) -> String {
 }
 
 /// A valid object, with the given member among its own.
-pub(super) fn object(rng: &mut Rng, depth: u32, member: Option<&str>) -> String {
+pub(crate) fn object(rng: &mut Rng, depth: u32, member: Option<&str>) -> String {
     let mut members: Vec<_> = (0..rng.below(4))
         .map(|_| format!("{}{}:{}{}{}", string(rng), space(rng), space(rng), value(rng, depth), space(rng)))
         .collect();

@@ -19,7 +19,7 @@ impl Core {
                 Slot::Device(device) => {
                     let timer = self.wheel.pending(device.timer);
                     assert_eq!(timer.map(|(_, index)| index), Some(id.index() as u32), "device {id} has no timer");
-                    held += device.connection.buffered();
+                    held += device.connection.held(&self.memory.tails);
                     unfinished += match device.phase {
                         Phase::Closing => 0,
                         _ => device.connection.unfinished().map_or(0, |(_, bytes)| bytes as u64),
@@ -27,7 +27,11 @@ impl Core {
                     paused += usize::from(device.phase == Phase::Paused);
                     if device.is_closing() {
                         closing += 1;
-                        assert_eq!(device.connection.buffered(), 0, "device {id} holds what it will never use");
+                        assert_eq!(
+                            device.connection.held(&self.memory.tails),
+                            0,
+                            "device {id} holds what it will never use"
+                        );
                         assert!(self.ending.contains_key(&(id.index() as u32)), "device {id} ends for no reason");
                         self.check_closing(id, device.pending.is_some());
                     }

@@ -10,14 +10,14 @@ use memmap2::MmapMut;
 
 /// A stretch of zeroed memory that the kernel gave, page by page as it is touched, and has back when this is dropped.
 #[derive(Debug)]
-pub(super) enum Region {
+pub(crate) enum Region {
     Mapped(MmapMut),
     /// Where the kernel allows no more mappings.
     Allocated(Box<[u8]>),
 }
 
 impl Region {
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         MmapMut::map_anon(bytes).map_or_else(|_| Self::Allocated(vec![0; bytes].into()), Self::Mapped)
     }
 }
@@ -44,7 +44,7 @@ impl DerefMut for Region {
 
 /// A block in use. It is given back by hand, as memory that belongs to nobody cannot know of its end.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     class: u8,
     number: u16,
     segment: u32,
@@ -52,19 +52,19 @@ pub(super) struct Block {
 
 impl Block {
     /// Its size in bytes.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         BLOCK_BYTES_MIN << self.class
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     classes: [Class; CLASSES],
 }
 
 const BLOCK_BYTES_MIN: usize = 64;
 /// The largest block; what needs more has a [`Region`] of its own.
-pub(super) const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MIN << (CLASSES - 1);
+pub(crate) const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MIN << (CLASSES - 1);
 /// Sizes double from one class to the next.
 const CLASSES: usize = 10;
 const SEGMENT_BYTES: usize = 64 << 10;
@@ -93,28 +93,28 @@ const NONE: u16 = u16::MAX;
 
 impl Blocks {
     /// A block of at least `bytes` bytes, at most [`BLOCK_BYTES_MAX`].
-    pub(super) fn take(&mut self, bytes: usize) -> Block {
+    pub(crate) fn take(&mut self, bytes: usize) -> Block {
         let class = bytes.max(BLOCK_BYTES_MIN).next_power_of_two().ilog2() - BLOCK_BYTES_MIN.ilog2();
         let (segment, number) = self.classes[class as usize].take(BLOCK_BYTES_MIN << class);
         Block { class: class as u8, number, segment: segment as u32 }
     }
 
-    pub(super) fn give_back(&mut self, block: &Block) {
+    pub(crate) fn give_back(&mut self, block: &Block) {
         self.classes[usize::from(block.class)].give_back(block.segment as usize, block.number, block.capacity());
     }
 
-    pub(super) fn bytes(&self, block: &Block) -> &[u8] {
+    pub(crate) fn bytes(&self, block: &Block) -> &[u8] {
         let segment = self.classes[usize::from(block.class)].segments[block.segment as usize].as_ref();
         segment.map_or(&[], |segment| &segment.memory[range(block.number, block.capacity())])
     }
 
-    pub(super) fn bytes_mut(&mut self, block: &Block) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, block: &Block) -> &mut [u8] {
         let segment = self.classes[usize::from(block.class)].segments[block.segment as usize].as_mut();
         segment.map_or(&mut [], |segment| &mut segment.memory[range(block.number, block.capacity())])
     }
 
     /// Copies the first `bytes` bytes of a block to one of another size.
-    pub(super) fn copy(&mut self, from: &Block, to: &Block, bytes: usize) {
+    pub(crate) fn copy(&mut self, from: &Block, to: &Block, bytes: usize) {
         let classes = [from.class, to.class].map(usize::from);
         let Ok([source, target]) = self.classes.get_disjoint_mut(classes) else { return };
         let source = source.segments[from.segment as usize].as_ref();
@@ -126,7 +126,7 @@ impl Blocks {
     }
 
     /// Gives the last empty segment of each class back, too.
-    pub(super) fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         for class in &mut self.classes {
             if class.segments.iter().flatten().all(|segment| segment.used == 0) {
                 *class = Class::default();
@@ -136,7 +136,7 @@ impl Blocks {
 
     /// Bytes of address space, for blocks in use and free.
     #[cfg(test)]
-    pub(super) fn mapped(&self) -> usize {
+    pub(crate) fn mapped(&self) -> usize {
         self.classes.iter().map(|class| class.count * SEGMENT_BYTES).sum()
     }
 }
