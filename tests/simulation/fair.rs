@@ -80,7 +80,9 @@ impl World {
             _ => false,
         };
         assert!(fair, "device {link} ended unfairly: {end:?}, heard {:?} ago", now - device.heard);
-        let heard_to_the_end = !(device.removed || self.stopped || matches!(end.reason, CloseReason::Faulty));
+        // The others' ends begin between two turns, or in the middle of what is read.
+        let heard_to_the_end =
+            !self.stopped && !matches!(end.reason, CloseReason::Removed | CloseReason::Refused | CloseReason::Faulty);
         if heard_to_the_end {
             assert!(!missing, "device {link} ended ({}) with an object that came whole and was not shown", end.reason);
             if !matches!(end.reason, CloseReason::Framing(..)) {
