@@ -1,7 +1,7 @@
 //! One object, checked: UTF-8, depth, JSON, and its `Type`. Floor 0; its content is never made into
 //! a tree of values.
 
-use std::{borrow::Cow, error, fmt, str};
+use std::{borrow::Cow, error, fmt, ops::Range, str};
 
 use serde::Deserialize;
 
@@ -14,6 +14,8 @@ pub struct Message<'a> {
     offset: u64,
     type_name: Cow<'a, str>,
     kind: Kind,
+    /// See [`Object`].
+    plain: Range<u32>,
 }
 
 /// The kinds of message that the protocol names.
@@ -88,7 +90,7 @@ impl<'a> Message<'a> {
             Cow::Owned(name) => String::from_utf8(name).map(Cow::Owned).ok(),
         };
         let type_name = type_name.ok_or_else(|| error(Reason::InvalidUtf8, 0, "not UTF-8"))?;
-        Ok(Self { bytes, offset, kind: Kind::of(&type_name), type_name })
+        Ok(Self { bytes, offset, kind: Kind::of(&type_name), type_name, plain: object.plain.clone() })
     }
 
     /// The object as it was sent, from `{` to `}`.
@@ -115,7 +117,7 @@ impl<'a> Message<'a> {
     /// is in the object, such as a picture, is leapt over, so that a member of a large object costs
     /// about as much as one of a small object.
     pub fn member(&self, name: &str) -> Option<&'a [u8]> {
-        member::find(self.bytes, name)
+        member::find(self.bytes, name, &self.plain)
     }
 
     /// Reads it into a type of the application's.
