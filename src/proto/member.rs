@@ -2,88 +2,116 @@
 
 use std::ops::Range;
 
+use super::block;
+
 /// The value of the first top-level member of that name, as JSON text. `object` has passed the check, and in `plain`,
 /// a range of it, there is no `"` and no `\`.
 pub(super) fn find<'a>(object: &'a [u8], name: &str, plain: &Range<u32>) -> Option<&'a [u8]> {
     let object = Object { bytes: object, plain: plain.start as usize..plain.end as usize };
-    let mut at = object.skip_space(1);
-    while object.bytes.get(at) == Some(&b'"') {
+    let mut at = object.space(1);
+    while object.byte(at) == b'"' {
         let key = at;
-        at = object.skip_string(at);
-        let found = is_named(&object.bytes[key..at], name);
-        at = object.skip_space(at);
+        let (end, escapes) = object.string(at);
         // Over the colon.
-        at = object.skip_space(at + 1);
-        let value = at;
-        at = object.skip_value(at);
-        if found {
+        let value = object.space(object.space(end) + 1);
+        at = object.value(value);
+        if is_named(object.bytes.get(key..end)?, name, escapes) {
             return object.bytes.get(value..at);
         }
-        at = object.skip_space(at);
         // Over the comma, or the last brace.
-        at = object.skip_space(at + 1);
+        at = object.space(object.space(at) + 1);
     }
     None
 }
 
 /// Whether a key, in its quotes, says `name`, in whatever spelling.
-fn is_named(key: &[u8], name: &str) -> bool {
-    let raw = &key[1..key.len() - 1];
-    raw == name.as_bytes()
-        || memchr::memchr(b'\\', raw).is_some() && serde_json::from_slice::<String>(key).is_ok_and(|key| key == name)
+fn is_named(key: &[u8], name: &str, escapes: bool) -> bool {
+    if escapes {
+        return serde_json::from_slice::<String>(key).is_ok_and(|key| key == name);
+    }
+    key.len() == name.len() + 2 && key[1..].starts_with(name.as_bytes())
 }
 
+/// Steps through a string before it is taken for a long one.
+const STEPS_BEFORE_LEAP: usize = 4;
+
+/// Each method goes from the first byte of what it is named after to behind its last. All ends are found, as the
+/// object is right; at the end of the text they would stop as well.
 struct Object<'a> {
     bytes: &'a [u8],
     plain: Range<usize>,
 }
 
 impl Object<'_> {
-    fn skip_space(&self, at: usize) -> usize {
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        at + rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(rest.len())
+    /// The byte there, or 0 at the end.
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or(0)
     }
 
-    /// From a quote to behind the one that closes it.
-    fn skip_string(&self, mut at: usize) -> usize {
+    /// Outside of strings, nothing else is that small.
+    fn space(&self, mut at: usize) -> usize {
+        while self.bytes.get(at).is_some_and(|byte| *byte <= b' ') {
+            at += 1;
+        }
+        at
+    }
+
+    /// Says whether there are escapes in it, too.
+    fn string(&self, mut at: usize) -> (usize, bool) {
         at += 1;
+        let (mut escapes, mut steps) = (false, 0);
         loop {
             if self.plain.contains(&at) {
                 at = self.plain.end;
             }
-            let Some(next) = memchr::memchr2(b'"', b'\\', self.bytes.get(at..).unwrap_or_default()) else {
-                return self.bytes.len();
+            let rest = self.bytes.get(at..).unwrap_or_default();
+            at += match rest.first_chunk() {
+                // Most strings are short: a call would cost more than they do.
+                Some(step) if steps < STEPS_BEFORE_LEAP => block::leading_plain(step),
+                _ => memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len()),
             };
-            at += next + 1;
-            if self.bytes[at - 1] == b'"' {
-                return at;
+            steps += 1;
+            match self.bytes.get(at) {
+                Some(b'"') => return (at + 1, escapes),
+                Some(b'\\') => (at, escapes) = (at + 2, true),
+                Some(_) => {}
+                None => return (at, escapes),
             }
-            at += 1;
         }
     }
 
-    /// From the first byte of a value to behind its last.
-    fn skip_value(&self, mut at: usize) -> usize {
+    fn value(&self, at: usize) -> usize {
+        match self.byte(at) {
+            b'"' => self.string(at).0,
+            b'{' | b'[' => self.container(at),
+            _ => self.scalar(at),
+        }
+    }
+
+    fn container(&self, mut at: usize) -> usize {
         let mut depth = 0;
         while let Some(byte) = self.bytes.get(at) {
             match byte {
                 b'"' => {
-                    at = self.skip_string(at);
-                    if depth == 0 {
-                        return at;
-                    }
+                    at = self.string(at).0;
                     continue;
                 }
                 b'{' | b'[' => depth += 1,
-                b'}' | b']' if depth <= 1 => return at + depth,
+                b'}' | b']' if depth == 1 => return at + 1,
                 b'}' | b']' => depth -= 1,
-                // A number or a literal ends where anything but itself begins.
-                b',' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => return at,
                 _ => {}
             }
             at += 1;
         }
-        self.bytes.len()
+        at
+    }
+
+    /// A number or a literal.
+    fn scalar(&self, mut at: usize) -> usize {
+        while self.bytes.get(at).is_some_and(|byte| !matches!(byte, b',' | b'}' | b']' | ..=b' ')) {
+            at += 1;
+        }
+        at
     }
 }
 
