@@ -21,7 +21,45 @@ pub(super) struct Walked<'a> {
     pub(super) bytes: usize,
     /// Its deepest nesting, itself included.
     pub(super) depth: u32,
-    pub(super) found: Type<'a>,
+    pub(super) found: Found<'a>,
+}
+
+/// What stands at the top level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found<'a> {
+    pub(super) type_member: Type<'a>,
+    pub(super) members: Members,
+}
+
+/// Where the first few members begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Members {
+    keys: [u16; MEMBERS],
+    count: u8,
+    /// There are others behind them.
+    more: bool,
+}
+
+const MEMBERS: usize = 12;
+
+impl Members {
+    /// A key's text begins here. One with escapes is left, with all behind it, to whoever looks for it.
+    #[inline(always)]
+    fn note(&mut self, at: usize, escapes: bool) {
+        let free = self.keys.get_mut(usize::from(self.count));
+        match (free, u16::try_from(at)) {
+            (Some(free), Ok(at)) if !escapes && !self.more => {
+                *free = at;
+                self.count += 1;
+            }
+            _ => self.more = true,
+        }
+    }
+
+    /// Where the texts of the keys begin, and whether there are more.
+    pub(super) fn keys(&self) -> (&[u16], bool) {
+        (&self.keys[..usize::from(self.count)], self.more)
+    }
 }
 
 /// What the top level says of `Type`.
@@ -56,7 +94,7 @@ pub(super) fn walk<'a>(input: &'a [u8], plain: &Range<u32>) -> Result<Walked<'a>
 }
 
 /// Walks over `object`, behind which nothing may stand.
-pub(super) fn check<'a>(object: &'a [u8], plain: &Range<u32>) -> Result<Type<'a>, Fault> {
+pub(super) fn check<'a>(object: &'a [u8], plain: &Range<u32>) -> Result<Found<'a>, Fault> {
     let walked = walk(object, plain)?;
     if walked.bytes < object.len() {
         return Err(Fault { at: walked.bytes, detail: "expected the end" });
@@ -93,7 +131,7 @@ impl<'a> Rest<'a> {
         let mut around = 0_u128;
         let mut depth = 1;
         let mut deepest = 1;
-        let mut found = Type::Missing;
+        let mut found = Found { type_member: Type::Missing, members: Members::default() };
         self.expect(b'{', "expected '{'")?;
         if self.token() == b'}' {
             self.skip(1);
@@ -107,10 +145,13 @@ impl<'a> Rest<'a> {
                 let key = self;
                 let escapes = self.string(known)?;
                 let is_type = depth == 1 && key.says_type(escapes);
+                if depth == 1 {
+                    found.members.note(known.bytes - key.0.len(), escapes);
+                }
                 self.token();
                 self.expect(b':', "expected ':'")?;
                 if is_type {
-                    self.note_type(key, known, &mut found)?;
+                    self.note_type(key, known, &mut found.type_member)?;
                 }
             }
             match self.token() {
@@ -386,7 +427,8 @@ mod tests {
     }
 
     fn table(text: &str, expected: Result<Type<'_>, Fault>) {
-        assert_eq!(check(text.as_bytes(), &(0..0)), expected, "{text}");
+        let found = check(text.as_bytes(), &(0..0)).map(|found| found.type_member);
+        assert_eq!(found, expected, "{text}");
     }
 
     #[test]

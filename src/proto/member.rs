@@ -3,13 +3,22 @@
 use std::ops::Range;
 
 use super::block;
+use super::json::Members;
 
-/// The value of the first top-level member of that name, as JSON text. `object` has passed the check, and in `plain`,
-/// a range of it, there is no `"` and no `\`.
-pub(super) fn find<'a>(object: &'a [u8], name: &str, plain: &Range<u32>) -> Option<&'a [u8]> {
+/// The value of the first top-level member of that name, as JSON text. `object` has passed the check, by which
+/// `members` were found; in `plain`, a range of it, there is no `"` and no `\`.
+pub(super) fn find<'a>(object: &'a [u8], name: &str, plain: &Range<u32>, members: &Members) -> Option<&'a [u8]> {
     let object = Object { bytes: object, plain: plain.start as usize..plain.end as usize };
-    let mut at = object.space(1);
-    while object.byte(at) == b'"' {
+    let (keys, more) = members.keys();
+    for key in keys.iter().map(|key| usize::from(*key)) {
+        if object.bytes.get(key..)?.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'"')) {
+            let value = object.space(object.space(key + name.len() + 1) + 1);
+            return object.bytes.get(value..object.value(value));
+        }
+    }
+    // From the quote of the last of them on.
+    let mut at = keys.last().map_or_else(|| object.space(1), |key| usize::from(*key) - 1);
+    while more && object.byte(at) == b'"' {
         let key = at;
         let (end, escapes) = object.string(at);
         // Over the colon.
@@ -118,11 +127,17 @@ impl Object<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::json;
+
+    fn look<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let found = json::check(object, &(0..0)).expect("a right object");
+        find(object, name, &(0..0), &found.members)
+    }
 
     #[test]
     fn members() {
         let check = |object: &str, name: &str, expected: Option<&str>| {
-            let found = find(object.as_bytes(), name, &(0..0)).map(|value| std::str::from_utf8(value).unwrap());
+            let found = look(object.as_bytes(), name).map(|value| std::str::from_utf8(value).unwrap());
             assert_eq!(found, expected, "{name} of {object}");
         };
         let object = "{ \"a\" : 1 ,\n\"b\":\"x\\\"}\" , \"c\":{\"a\":[\"]}\",{}],\"d\":2}, \"\\u0064\": [ ] ,\"e\":-1.5e3,\"f\":null}";
@@ -144,12 +159,34 @@ mod tests {
         check("{\"a\":[[1],[2]] }", "a", Some("[[1],[2]]"));
     }
 
+    /// More than are remembered, beyond what a `u16` reaches, with a key in a spelling of its own among them.
+    #[test]
+    fn many_members() {
+        for long in [0, 70_000] {
+            for escaped in [0, 5, 11, 12, 13, 29] {
+                let member = |n: usize| {
+                    let key = if n == escaped { format!("\\u0061{n}") } else { format!("a{n}") };
+                    format!(r#""{key}" : [{n},"{}"]"#, "x".repeat(if n == 3 { long } else { 0 }))
+                };
+                let members: Vec<_> = (0..30).map(member).collect();
+                let object = format!("{{ {} }}", members.join(" , "));
+                for (n, member) in members.iter().enumerate() {
+                    let value = member.split_once(" : ").map(|(_, value)| value.as_bytes());
+                    assert_eq!(look(object.as_bytes(), &format!("a{n}")), value, "{n} with {escaped} escaped");
+                }
+                assert_eq!(look(object.as_bytes(), "a"), None);
+                assert_eq!(look(object.as_bytes(), "a30"), None);
+            }
+        }
+    }
+
     #[test]
     fn what_is_known_to_be_plain_is_leapt_over() {
         // Quotes where none can be: who looks there is led astray.
         let object = br#"{"a":"xx""""xx","b":7}"#;
-        assert_eq!(find(object, "b", &(6..14)), Some(&b"7"[..]));
-        assert_eq!(find(object, "a", &(6..14)), Some(&br#""xx""""xx""#[..]));
+        let unknown = json::check(br#"{"\n":1}"#, &(0..0)).expect("a right object").members;
+        assert_eq!(find(object, "b", &(6..14), &unknown), Some(&b"7"[..]));
+        assert_eq!(find(object, "a", &(6..14), &unknown), Some(&br#""xx""""xx""#[..]));
     }
 
     /// Against serde_json: every member of random objects, at the top level, whatever else is around it.
@@ -160,7 +197,7 @@ mod tests {
             let text = object(&mut Rng(seed), 4, None).into_bytes();
             let Ok(serde_json::Value::Object(model)) = serde_json::from_slice(&text) else { continue };
             for (name, value) in &model {
-                let found = find(&text, name, &(0..0)).expect("the member is there");
+                let found = look(&text, name).expect("the member is there");
                 let found: serde_json::Value = serde_json::from_slice(found).expect("its value is JSON");
                 // Of members of one name this finds the first, and serde_json keeps the last.
                 let twice = text.windows(name.len() + 2).filter(|w| *w == format!("{name:?}").as_bytes()).count() > 1;

@@ -16,6 +16,7 @@ pub struct Message<'a> {
     kind: Kind,
     /// See [`Object`].
     plain: Range<u32>,
+    members: json::Members,
 }
 
 /// The kinds of message that the protocol names.
@@ -74,7 +75,7 @@ impl<'a> Message<'a> {
                 json::check(bytes, &object.plain).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?
             }
         };
-        let type_name = match found {
+        let type_name = match found.type_member {
             json::Type::String(name) => name,
             json::Type::Twice(at) => {
                 return Err(error(Reason::DuplicateType, at, "Type for the second time"));
@@ -90,7 +91,14 @@ impl<'a> Message<'a> {
             Cow::Owned(name) => String::from_utf8(name).map(Cow::Owned).ok(),
         };
         let type_name = type_name.ok_or_else(|| error(Reason::InvalidUtf8, 0, "not UTF-8"))?;
-        Ok(Self { bytes, offset, kind: Kind::of(&type_name), type_name, plain: object.plain.clone() })
+        Ok(Self {
+            bytes,
+            offset,
+            kind: Kind::of(&type_name),
+            type_name,
+            plain: object.plain.clone(),
+            members: found.members,
+        })
     }
 
     /// The object as it was sent, from `{` to `}`.
@@ -117,7 +125,7 @@ impl<'a> Message<'a> {
     /// is in the object, such as a picture, is leapt over, so that a member of a large object costs
     /// about as much as one of a small object.
     pub fn member(&self, name: &str) -> Option<&'a [u8]> {
-        member::find(self.bytes, name, &self.plain)
+        member::find(self.bytes, name, &self.plain, &self.members)
     }
 
     /// Reads it into a type of the application's.

@@ -42,7 +42,7 @@ pub struct Object<'a> {
     /// need to look there again.
     pub(super) plain: Range<u32>,
     /// What the walk has found, if it has been over the object already, and the object is JSON.
-    pub(super) valid: Option<json::Type<'a>>,
+    pub(super) valid: Option<json::Found<'a>>,
 }
 
 /// The same bytes at the same place: all else follows from them, or is how they came to be known.
