@@ -55,6 +55,21 @@ fn pictures_of_all_devices_at_the_same_time_all_come_through() {
 }
 
 #[test]
+fn the_largest_object_passes_with_the_smallest_budget() {
+    let mut settings = Settings::default();
+    (settings.limits.object_bytes_max, settings.limits.outbox_bytes_max) = (200_000, 100_000);
+    settings.limits.memory_budget = 200_000;
+    let mut network = Network::new(settings);
+    network.cut = Cut::Every(8 << 10);
+    let device = network.connect(device_address(1));
+    let object = picture(device, 199_900);
+    network.send(device, object.clone());
+    network.run_until(network.now + SECOND);
+    network.expect_messages(device, &[object]);
+    assert!(network.end_of(device).is_none());
+}
+
+#[test]
 fn those_who_die_in_a_picture_give_their_place_to_others() {
     let mut network = network();
     let dead: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();

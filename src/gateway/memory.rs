@@ -24,6 +24,8 @@ pub(super) struct Memory {
     /// Bytes that wait for local streams.
     locals: usize,
     budget: usize,
+    /// What all devices may hold together; the rest is for local streams alone.
+    share: usize,
     /// How many may be served at one time.
     places: usize,
     served: Vec<ConnectionId>,
@@ -33,6 +35,9 @@ pub(super) struct Memory {
     turn: bool,
 }
 
+/// What may be held of an object beside its bytes: the rest of a page, and what is known of it.
+const OVERHEAD_MAX: usize = 8 << 10;
+
 impl Memory {
     pub(super) fn new(budget: u64, object_bytes_max: u32) -> Self {
         let mut memory = Self {
@@ -40,6 +45,7 @@ impl Memory {
             outboxes: 0,
             locals: 0,
             budget: 0,
+            share: 0,
             places: 0,
             served: Vec::new(),
             waiting: Default::default(),
@@ -51,13 +57,11 @@ impl Memory {
 
     pub(super) fn configure(&mut self, budget: u64, object_bytes_max: u32) {
         self.budget = usize::try_from(budget).unwrap_or(usize::MAX);
-        let room = (self.share() - self.tight_mark()) / 2;
-        self.places = (room / (object_bytes_max as usize).max(1)).max(1);
-    }
-
-    /// What all devices may hold together.
-    fn share(&self) -> usize {
-        self.budget - self.budget / 8
+        let object_bytes_max = object_bytes_max as usize;
+        // One object must have room, with what is held beside it, however small the budget is.
+        self.share = (self.budget - self.budget / 8).max(object_bytes_max + OVERHEAD_MAX);
+        let room = (self.share - self.tight_mark()) / 2;
+        self.places = (room / object_bytes_max.max(1)).max(1);
     }
 
     fn tight_mark(&self) -> usize {
@@ -126,8 +130,8 @@ impl Memory {
     /// How many bytes the devices must give back, if they hold more than their share: some more than
     /// they hold too many, so that the largest need not be looked for with every byte that comes.
     pub(super) fn excess(&self) -> Option<usize> {
-        let excess = self.held_by_devices().checked_sub(self.share() + 1)?;
-        Some(excess + 1 + self.share() / 64)
+        let excess = self.held_by_devices().checked_sub(self.share + 1)?;
+        Some(excess + 1 + self.share / 64)
     }
 
     /// Whether that device is served, or can be from now on.
@@ -183,8 +187,8 @@ mod tests {
     #[test]
     fn those_who_wait_are_served_in_order_as_others_finish() {
         let id = |index| ConnectionId::new(index, 0);
-        let mut memory = Memory::new(1600, 100);
-        memory.outbox_changed(0, 1000);
+        let mut memory = Memory::new(1_600_000, 100_000);
+        memory.outbox_changed(0, 1_000_000);
         assert!(memory.is_tight() && !memory.is_full());
         assert!(memory.serve(id(0)) && memory.serve(id(1)) && !memory.serve(id(2)));
         for index in [2, 3, 5, 6] {
@@ -197,12 +201,12 @@ mod tests {
         // One who is known need not wait for all the strangers.
         assert_eq!(memory.next(), Some(id(7)));
         assert_eq!(memory.next(), None);
-        memory.outbox_changed(1000, 900);
+        memory.outbox_changed(1_000_000, 900_000);
         assert_eq!((memory.next(), memory.next()), (Some(id(2)), Some(id(3))));
-        memory.outbox_changed(900, 1200);
+        memory.outbox_changed(900_000, 1_200_000);
         assert!(memory.is_full() && memory.excess().is_none());
-        memory.outbox_changed(1200, 1401);
-        assert_eq!(memory.excess(), Some(1 + 1400 / 64));
-        assert!(memory.has_room_for_locals(200) && !memory.has_room_for_locals(201));
+        memory.outbox_changed(1_200_000, 1_400_001);
+        assert_eq!(memory.excess(), Some(1 + 1_400_000 / 64));
+        assert!(memory.has_room_for_locals(200_000) && !memory.has_room_for_locals(200_001));
     }
 }

@@ -46,7 +46,7 @@ pub struct Limits {
     /// How long a stop, or the removal of a device, waits for what is queued. Default 1 s.
     pub close_timeout: Duration,
     /// Bytes of buffers for unfinished objects and for what waits to be sent, of all streams together.
-    /// Above three quarters of it, devices that send large objects are read a few at a time. Default
+    /// Above five eighths of it, devices that send large objects are read a few at a time. Default
     /// 32 MiB.
     pub memory_budget: u64,
 }

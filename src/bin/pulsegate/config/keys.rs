@@ -200,7 +200,7 @@ pub(super) static KEYS: &[Key] = &[
         Size<u64>,
         settings.limits.memory_budget,
         None,
-        "Memory for unfinished objects, waiting commands and waiting events, all together. Above three quarters of it, \
+        "Memory for unfinished objects, waiting commands and waiting events, all together. Above five eighths of it, \
          devices that send large objects are read a few at a time. It must be no less than object_bytes_max and \
          outbox_bytes_max."
     ),
