@@ -203,6 +203,24 @@ fn a_beat_that_is_due_while_bytes_wait_is_not_sent_but_costs_credit() {
     assert_eq!((network.stats().beats_sent, network.stats().beats_withheld), (0, 5));
 }
 
+/// The device takes what waits as soon as the kernel has told that it can, which may be in a later turn.
+#[test]
+fn nobody_is_stalled_while_the_process_is_stopped() {
+    let budget = pulsegate::Budget { events_per_turn_max: 1, ..Default::default() };
+    let mut network = Network::seeded(Settings::default(), budget, 1);
+    let links: Vec<_> = (0..20).map(|number| network.connect(device_address(number))).collect();
+    for &link in &links {
+        network.links[link].window = 1000;
+        network.command(network.id(link), &[b'x'; 5000]).unwrap();
+    }
+    network.jump(SECOND * 40);
+    network.run_for(SECOND * 60);
+    for link in links {
+        assert_eq!(network.end_of(link), None, "device {link}");
+        assert_eq!(network.links[link].text.len(), 5000);
+    }
+}
+
 /// A stopped process, or a machine that was busy with something else.
 #[test]
 fn nobody_dies_unheard_when_the_loop_comes_late() {

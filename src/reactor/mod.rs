@@ -138,8 +138,11 @@ impl<K: Kernel> Reactor<K> {
             })
         };
         match sockets.kernel.wait(&mut self.events, wait) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
+            Ok(()) => {}
+            // A process that was stopped and goes on is told no more than this: nothing is found to be too
+            // late before what has come meanwhile was seen.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
         }
         let now = sockets.kernel.now();
         self.began = now;

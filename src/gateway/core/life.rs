@@ -88,13 +88,13 @@ impl Core {
         let id = self.slots.id_at(index);
         let (now, interval) = (self.now, self.timing.interval);
         let Some(slot) = self.slots.device_mut(id) else { return };
-        let stalled = slot.pending.as_ref().map(|pending| pending.progress.after(self.timing.write_timeout));
+        let stalls = |slot: &DeviceSlot| Some(slot.pending.as_ref()?.progress.after(self.timing.write_timeout));
         if slot.is_closing() {
             // A device that ended its own sending may take its time, as long as it takes something
             // and the gateway stays.
             let closed = self.ending.get(&index).is_some_and(|end| end.reason == CloseReason::Closed);
             let patient = closed && self.stop_deadline.is_none();
-            let next = stalled.filter(|deadline| patient && *deadline > now);
+            let next = stalls(slot).filter(|deadline| patient && *deadline > now);
             slot.timer = self.wheel.insert(next.unwrap_or(now.after(interval)), index);
             if next.is_none() {
                 self.ops.push_back(Op::Close(id, true));
@@ -105,11 +105,15 @@ impl Core {
         let held_up = late > interval;
         if held_up {
             slot.connection.excuse(late);
+            if let Some(pending) = &mut slot.pending {
+                // It may well take something, and nobody has looked.
+                pending.progress = pending.progress.after(late).min(now);
+            }
         } else if slot.phase == Phase::Paused && slot.beat_due <= now {
             // What is not read cannot be finished, nor a beat answered.
             slot.connection.excuse(interval);
         }
-        let object = slot.connection.object_deadline(&self.rules);
+        let (object, stalled) = (slot.connection.object_deadline(&self.rules), stalls(slot));
         let mut end = None;
         if object.is_some_and(|deadline| deadline <= now) && slot.phase != Phase::Paused {
             let offset = slot.connection.unfinished().map_or(0, |(offset, _)| offset);
