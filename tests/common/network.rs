@@ -84,6 +84,7 @@ impl Network {
     /// A local process connects.
     pub(crate) fn connect_local(&mut self) -> LinkId {
         let link = self.dial(SocketAddr::from(([0; 4], 0)), true, Duration::ZERO, Cut::Whole);
+        self.links[link].window = 1_000;
         self.turn_now();
         link
     }

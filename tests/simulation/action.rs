@@ -121,8 +121,13 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
             85..87 => Action::Answer(who, rng.chance(50)),
             87..89 => Action::Probe(rng.below(4) as u8, 1 + rng.below(80)),
             89 => Action::Remove(who, by(&mut rng)),
-            90 => Action::HalfClose(who),
-            91 => Action::Reset(who),
+            // Often with a last word that arrives at the same moment.
+            number @ (90 | 91) => {
+                if rng.chance(60) {
+                    actions.push(Action::Say(who, What::Objects(1 + rng.below(3))));
+                }
+                if number == 90 { Action::HalfClose(who) } else { Action::Reset(who) }
+            }
             92 => local(&mut rng, &mut locals),
             93 if rng.chance(mischief * 3) => Action::Reload(reload(&mut rng)),
             94 if rng.chance(mischief * 5) => {

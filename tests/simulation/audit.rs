@@ -73,6 +73,8 @@ impl World {
 
     fn audit_device(&mut self, link: usize) {
         let (state, device) = (&self.network.links[link], &self.devices[link]);
+        // Unless it is on its way out.
+        assert!(self.settings.access.allows(state.address.ip()), "device {link} may no longer be connected");
         let neglect = NEGLECT + self.time_of_jumps_within(NEGLECT * 2);
         let unsent = self.network.unsent_for(link);
         assert!(unsent <= neglect, "device {link} could have taken bytes for {unsent:?}");
