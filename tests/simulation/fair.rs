@@ -67,7 +67,9 @@ impl World {
             }
             CloseReason::Framing(FramingFault::Timeout, offset) => {
                 let begun = now - device.heard >= SECOND * 30;
-                begun && at_fault.is_some_and(|(start, what)| start == offset && matches!(what, Meaning::Begun))
+                // One that is gone in the middle of an object never sends the rest of it.
+                let unended = |what: &Meaning| matches!(what, Meaning::Begun) || state.vanished;
+                begun && at_fault.is_some_and(|(start, what)| start == offset && unended(what))
             }
             CloseReason::Framing(_, offset) => at_fault
                 .is_some_and(|(start, what)| start == offset && matches!(what, Meaning::Garbage | Meaning::Huge)),
