@@ -22,7 +22,7 @@
 # cannot be pinned: versions.txt in the folder says which it was.
 #
 # Tried on Debian 12, x86_64, for the six targets of usage(). Not tried: building on aarch64, and glibc targets.
-# Size or speed: CARGO_PROFILE_RELEASE_OPT_LEVEL=s scripts/cross.sh …
+# Speed instead of size: CARGO_PROFILE_RELEASE_OPT_LEVEL=3 scripts/cross.sh …
 set -eu
 
 usage() {
@@ -124,10 +124,16 @@ END
 cross_cargo() { # SUBCOMMAND OPTION…
     subcommand=$1
     shift
+    # Programs abort when they panic, and say where; a trace through an executable without symbols would tell nothing.
+    # So the tables for unwinding and all that reads them are left out. Tests unwind.
+    case $subcommand in
+    test) flags='' ;;
+    *) flags='-C force-unwind-tables=no' ;;
+    esac
     case $target in
-    *musl*) flags="-C link-self-contained=no -C target-feature=+crt-static" versioned=$target ;;
-    *gnu*.*) flags="" versioned=$target ;;
-    *gnu*) flags="" versioned=$target.2.28 ;;
+    *musl*) flags="$flags -C link-self-contained=no -C target-feature=+crt-static" versioned=$target ;;
+    *gnu*.*) versioned=$target ;;
+    *gnu*) versioned=$target.2.28 ;;
     esac
     (
         cd "$root"
@@ -139,6 +145,7 @@ cross_cargo() { # SUBCOMMAND OPTION…
         # our own code optimized.
         export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
         nice cargo-zigbuild "$subcommand" --locked --target "$versioned" -Z build-std=std,panic_abort \
+            -Z build-std-features=optimize_for_size \
             --config profile.dev.package.pulsegate.opt-level=1 "$@"
     )
 }

@@ -1,13 +1,14 @@
 //! Many bytes at a time: which of them matter to JSON, as bit masks. Floor 0.
 //!
 //! Everything here states plain facts about bytes and knows nothing of strings, depth or grammar.
-//! Blocks are written as loops over lanes, which compilers turn into vector instructions; short
-//! steps are `u64` arithmetic. Bytes are always read little-endian: bit 0 is the first byte on
-//! every target.
+//! It is arithmetic on words of eight bytes, as fast on a MIPS router, which has no vectors, as its
+//! word allows, and nearly as fast as vectors elsewhere: executables are built to be small, and for
+//! those the compiler turns no loop over bytes into vectors. Bytes are always read little-endian:
+//! bit 0 is the first byte on every target.
 
 /// Bytes in one block: one bit each in a `u64`.
 pub(super) const BLOCK: usize = 64;
-/// Bytes in one step through a string or a number.
+/// Bytes in one step: a word.
 pub(super) const STEP: usize = 8;
 
 /// Where in a block the bytes stand that can move the splitter's state.
@@ -25,12 +26,23 @@ impl Masks {
     /// The masks of one block.
     #[inline(always)]
     pub(super) fn of(block: &[u8; BLOCK]) -> Self {
-        Self {
-            quotes: mask(block, |byte| byte == b'"'),
-            // Few blocks have any.
-            backslashes: if any(block, b'\\') { mask(block, |byte| byte == b'\\') } else { 0 },
+        // Of bytes that are none of these, the highest bit of each in its word; with every word, what is known
+        // of those before moves down by a bit. So byte `8 * row + column` comes to bit `row` of byte `column`, and
+        // that matrix of 8 by 8 bits is turned at the end.
+        let (mut quotes, mut backslashes, mut brackets) = (0, 0, 0);
+        for word in block.as_chunks().0 {
+            let word = u64::from_le_bytes(*word);
+            quotes = quotes >> 1 | nonzero(word ^ repeat(b'"'));
+            backslashes = backslashes >> 1 | nonzero(word ^ repeat(b'\\'));
             // Setting 0x20 makes braces of brackets, and of no other byte.
-            brackets: mask(block, |byte| (byte | 0x20 == b'{') | (byte | 0x20 == b'}')),
+            let openers = (word | repeat(0x20)) ^ repeat(b'{');
+            brackets = brackets >> 1 | nonzero(openers) & nonzero(openers ^ repeat(b'{' ^ b'}'));
+        }
+        Self {
+            quotes: !transposed(quotes),
+            // Few blocks have any.
+            backslashes: if backslashes == u64::MAX { 0 } else { !transposed(backslashes) },
+            brackets: !transposed(brackets),
         }
     }
 
@@ -41,33 +53,11 @@ impl Masks {
     }
 }
 
-/// Bit k is set where `is` holds for byte k. The answer for byte `8 * row + column` is gathered in
-/// bit `row` of lane `column`, with two rows side by side in 16 lanes; that matrix of 8 by 8 bits
-/// is turned at the end.
+/// The highest bit of each byte that is not 0. No sum carries into the next byte.
 #[inline(always)]
-fn mask(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
-    let mut lanes = [0; 16];
-    for lane in 0..16 {
-        let mut bits = 0;
-        for pair in 0..4 {
-            bits |= if is(block[16 * pair + lane]) { ROW_BITS[pair][lane] } else { 0 };
-        }
-        lanes[lane] = bits;
-    }
-    let both = u128::from_le_bytes(lanes);
-    transposed((both >> 64) as u64 | both as u64)
+fn nonzero(word: u64) -> u64 {
+    ((word & repeat(0x7F)) + repeat(0x7F) | word) & repeat(0x80)
 }
-
-/// The bit of its row for each byte of a block.
-const ROW_BITS: [[u8; 16]; 4] = {
-    let mut bits = [[0; 16]; 4];
-    let mut at = 0;
-    while at < BLOCK {
-        bits[at / 16][at % 16] = 1 << (at / 8);
-        at += 1;
-    }
-    bits
-};
 
 /// Turns a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4
 /// (Hacker's Delight, 7-3).
@@ -78,11 +68,6 @@ fn transposed(mut bits: u64) -> u64 {
         bits ^= swap ^ (swap << shift);
     }
     bits
-}
-
-#[inline(always)]
-fn any(block: &[u8; BLOCK], wanted: u8) -> bool {
-    block.iter().fold(0, |found, &byte| found | u8::from(byte == wanted)) != 0
 }
 
 /// How many of the bytes, from the first on, may stand in a JSON string as they are: not `"`, `\`
@@ -127,9 +112,24 @@ pub(super) struct Stretch {
 /// Goes to the first `"` or `\`, or to the end. For long strings: several times as fast as blocks.
 pub(super) fn stretch(input: &[u8]) -> Stretch {
     let bytes = memchr::memchr2(b'"', b'\\', input).unwrap_or(input.len());
-    let (lowest, union) =
-        input[..bytes].iter().fold((u8::MAX, 0), |(lowest, union), &byte| (byte.min(lowest), byte | union));
-    Stretch { bytes, printable: lowest >= 0x20, ascii: union < 0x80 }
+    let (words, rest) = input[..bytes].as_chunks();
+    // Four at a time, without a jump between them.
+    let (fours, others) = words.as_chunks::<4>();
+    let mut last = [b' '; STEP];
+    last[..rest.len()].copy_from_slice(rest);
+    let (mut controls, mut high) = (0, 0);
+    let mut note = |word: &[u8; STEP]| {
+        let word = u64::from_le_bytes(*word);
+        // Only a byte below 0x20 borrows, so what a borrow spoils makes no difference.
+        controls |= word.wrapping_sub(repeat(0x20)) & !word;
+        high |= word;
+    };
+    for four in fours {
+        four.iter().for_each(&mut note);
+    }
+    others.iter().for_each(&mut note);
+    note(&last);
+    Stretch { bytes, printable: controls & repeat(0x80) == 0, ascii: high & repeat(0x80) == 0 }
 }
 
 #[cfg(test)]
@@ -189,6 +189,23 @@ mod tests {
         ] {
             let found = stretch(input);
             assert_eq!((found.bytes, found.printable, found.ascii), (bytes, printable, ascii), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn one_byte_in_a_stretch_of_every_length() {
+        for length in 0..80 {
+            for at in 0..length {
+                for byte in [0, 0x1F, 0x20, 0x21, b'[', 0x7F, 0x80, 0xA0, 0xFF] {
+                    for around in [b' ', b'a', 0x7F, 0xFF] {
+                        let mut input = vec![around; length];
+                        input[at] = byte;
+                        let found = stretch(&input);
+                        let expected = (length, byte >= 0x20, byte < 0x80 && input.is_ascii());
+                        assert_eq!((found.bytes, found.printable, found.ascii), expected, "{input:?}");
+                    }
+                }
+            }
         }
     }
 }
