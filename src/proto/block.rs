@@ -56,7 +56,7 @@ impl Masks {
 /// The highest bit of each byte that is not 0. No sum carries into the next byte.
 #[inline(always)]
 fn nonzero(word: u64) -> u64 {
-    ((word & repeat(0x7F)) + repeat(0x7F) | word) & repeat(0x80)
+    (((word & repeat(0x7F)) + repeat(0x7F)) | word) & repeat(0x80)
 }
 
 /// Turns a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4
