@@ -3,7 +3,7 @@
 # Python's package registries, and no foreign architecture in apt.
 #
 #     scripts/cross.sh [--example NAME]… [--bin NAME]… [--tests] [--test NAME]… TARGET… [-- CARGO-OPTION…]
-#     scripts/cross.sh --fetch-qemu
+#     scripts/cross.sh --fetch | --fetch-qemu
 #
 # Without options it builds the executable `pulsegate`; see usage() below. What comes out:
 #
@@ -32,6 +32,7 @@ usage: scripts/cross.sh [OPTION]… TARGET… [-- CARGO-OPTION…]
   --example NAME  build this example
   --tests         build the library's unit tests
   --test NAME     build tests/NAME.rs
+  --fetch         fetch the tools that build, and no more
   --fetch-qemu    fetch Debian's qemu-user too, into target/cross/bin, for cross-test.sh
 tried: armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl x86_64-unknown-linux-musl
        riscv64gc-unknown-linux-musl mipsel-unknown-linux-musl mips-unknown-linux-musl
@@ -171,7 +172,7 @@ deliver() { # FROM TO
     printf '%s: %s bytes\n' "${2#"$root"/}" "$(($(wc -c <"$2")))"
 }
 
-programs='' tests='' targets='' qemu=''
+programs='' tests='' targets='' fetch='' qemu=''
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
@@ -184,6 +185,7 @@ while [ $# -gt 0 ]; do
         esac
         shift
         ;;
+    --fetch) fetch=yes ;;
     --fetch-qemu) qemu=yes ;;
     --tests) tests="$tests --lib" ;;
     --) shift; break ;;
@@ -197,15 +199,16 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-[ -n "$targets$qemu" ] || misuse "which target?"
+[ -n "$targets$fetch$qemu" ] || misuse "which target?"
 [ -z "$qemu" ] || fetch_qemu
-[ -n "$targets" ] || exit 0
+[ -n "$targets$fetch" ] || exit 0
 [ -n "$programs$tests" ] || programs="--bin pulsegate"
 
 need cargo python3 nice readelf
 command -v cc >/dev/null || fail "cc is needed to link build scripts: Debian's packages gcc and libc6-dev"
 fetch_rust
 fetch_zig
+[ -n "$targets" ] || exit 0
 {
     cat "$CROSS_DIR/tool/complete" "$CROSS_DIR/venv/complete"
     "$CROSS_DIR/bin/rustc" --version && cargo --version
