@@ -22,7 +22,7 @@
 # cannot be pinned: versions.txt in the folder says which it was.
 #
 # Tried on Debian 12, x86_64, for the six targets of usage(). Not tried: building on aarch64, and glibc targets.
-# Speed instead of size: CARGO_PROFILE_RELEASE_OPT_LEVEL=3 scripts/cross.sh …
+# Made small, at opt-level s. Speed instead: CARGO_PROFILE_RELEASE_OPT_LEVEL=3 scripts/cross.sh …
 set -eu
 
 usage() {
@@ -145,7 +145,7 @@ cross_cargo() { # SUBCOMMAND OPTION…
         # The tests' profile: with checked arithmetic, which matters where usize is 32 bits; quick to build, that is only
         # our own code optimized.
         export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
-        nice cargo-zigbuild "$subcommand" --locked --target "$versioned" -Z build-std=std,panic_abort \
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=${CARGO_PROFILE_RELEASE_OPT_LEVEL:-s} nice cargo-zigbuild "$subcommand" --locked --target "$versioned" -Z build-std=std,panic_abort \
             -Z build-std-features=optimize_for_size \
             --config profile.dev.package.pulsegate.opt-level=1 "$@"
     )
