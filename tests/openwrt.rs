@@ -2,7 +2,6 @@
 //! /lib/functions.sh that it uses played by the test, and the real executable to judge what it prints.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -131,35 +130,4 @@ fn numbers_are_known() {
     numbers.sort_unstable();
     known.sort_unstable();
     assert_eq!(known, numbers);
-}
-
-/// What `ipkg-build` takes: the files under their names on the gateway, and what the package says of itself.
-#[test]
-fn the_package_folder_is_laid_out() {
-    let folder = std::env::temp_dir().join(format!("pulsegate-ipk-{}", std::process::id()));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ipk-folder.sh");
-    let mut layout = Command::new(script);
-    layout.args(["mips-unknown-linux-musl", env!("CARGO_BIN_EXE_pulsegate")]).arg(&folder);
-    assert!(layout.status().unwrap().success());
-    assert!(!layout.stderr(Stdio::null()).status().unwrap().success(), "a folder that is there must not be mixed with");
-    let control = fs::read_to_string(folder.join("CONTROL/control")).unwrap();
-    let version = concat!("Version: ", env!("CARGO_PKG_VERSION"), "-1\n");
-    for line in ["Package: pulsegate\n", version, "Architecture: mips_24kc\n", "Description: "] {
-        assert!(control.contains(line), "{line}\n{control}");
-    }
-    for (path, mode) in [
-        ("usr/bin/pulsegate", 0o755),
-        ("etc/init.d/pulsegate", 0o755),
-        ("etc/config/pulsegate", 0o644),
-        ("usr/libexec/pulsegate-uci", 0o755),
-        ("etc/profile.d/pulsegate.sh", 0o644),
-        ("CONTROL/conffiles", 0o644),
-        ("CONTROL/postinst", 0o755),
-        ("CONTROL/prerm", 0o755),
-    ] {
-        let file = fs::metadata(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert_eq!((file.is_file(), file.permissions().mode() & 0o777), (true, mode), "{path}");
-    }
-    assert_eq!(fs::read_to_string(folder.join("CONTROL/conffiles")).unwrap(), "/etc/config/pulsegate\n");
-    fs::remove_dir_all(&folder).unwrap();
 }
