@@ -1,7 +1,9 @@
 //! What stands between a UCI file and the gateway: the converter, with the few functions of OpenWrt's
-//! /lib/functions.sh that it uses played by the test, and the real executable to judge what it prints.
+//! /lib/functions.sh that it uses played by the test, and the real executable to judge what it prints. And the
+//! folder of which a package is made.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -130,4 +132,45 @@ fn numbers_are_known() {
     numbers.sort_unstable();
     known.sort_unstable();
     assert_eq!(known, numbers);
+}
+
+/// The files and modes that packaging/openwrt/README.md tells, and what ipkg-build and opkg want to know of them.
+#[test]
+fn the_folder_for_a_package_is_complete() {
+    let root = Root::new("ipk", "");
+    let folder = root.0.join("ipk");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ipk-folder.sh");
+    let executable = env!("CARGO_BIN_EXE_pulsegate");
+    assert!(Command::new("sh").args([script, executable, "mips_24kc"]).arg(&folder).status().unwrap().success());
+    let mode = |path: &str| fs::metadata(folder.join(path)).map(|file| file.permissions().mode() & 0o7777).ok();
+
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/README.md")).unwrap();
+    let rows = readme.lines().filter(|line| line.starts_with("| ") && line.contains(" | `/"));
+    let told: Vec<(&str, u32)> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            (cells[2].trim_start_matches('/'), u32::from_str_radix(cells[3], 8).unwrap())
+        })
+        .collect();
+    assert_eq!(told.len(), 5);
+    for (path, told) in told {
+        assert_eq!(mode(path), Some(told), "{path}");
+    }
+    let text = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+    for line in text("CONTROL/conffiles").lines() {
+        assert!(mode(line.trim_start_matches('/')).is_some(), "{line} is not in the package");
+    }
+    let control = text("CONTROL/control");
+    for line in ["Package: pulsegate", concat!("Version: ", env!("CARGO_PKG_VERSION")), "Architecture: mips_24kc"] {
+        assert!(control.lines().any(|found| found == line), "{line}\n{control}");
+    }
+
+    // opkg calls them so, and OpenWrt's functions do the rest.
+    let functions = r#"default_postinst() { echo "in $2"; }; default_prerm() { echo "out $2"; }"#;
+    fs::write(root.0.join("lib/functions.sh"), functions).unwrap();
+    for (script, said) in [("CONTROL/postinst", "in configure\n"), ("CONTROL/prerm", "out configure\n")] {
+        let output = Command::new(folder.join(script)).arg("configure").env("IPKG_INSTROOT", &root.0).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said);
+        assert!(output.status.success());
+    }
 }
