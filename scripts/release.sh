@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes a release of the commit that is checked out: executables, packages, and one file of checksums.
+#
+#     scripts/release.sh [TARGET…]      without targets: all six
+#
+# What comes out is in target/packages, or PACKAGES_DIR, which is emptied first; package.sh says what it is.
+set -eu
+
+all="x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf
+    riscv64gc-unknown-linux-musl mipsel-unknown-linux-musl mips-unknown-linux-musl"
+
+fail() { printf 'release: %s\n' "$*" >&2; exit 1; }
+
+cd "$(dirname "$0")/.."
+changes=$(git status --porcelain) || fail "a release is made of a commit, and this is no checkout of one."
+[ -z "$changes" ] || fail "a release is made of a commit: commit or remove what \`git status\` shows."
+
+# shellcheck disable=SC2086 # words
+[ $# -gt 0 ] || set -- $all
+PACKAGES_DIR=${PACKAGES_DIR:-$PWD/target/packages}
+export PACKAGES_DIR
+rm -rf "${PACKAGES_DIR:?}"
+
+scripts/cross.sh --bin pulsegate --bin pulsegate-swarm "$@"
+scripts/package.sh "$@"
+cd "$PACKAGES_DIR"
+LC_ALL=C sha256sum -- * >SHA256SUMS.new
+mv SHA256SUMS.new SHA256SUMS
+printf 'release: %s, in %s:\n' "$(git -C "$OLDPWD" rev-parse --short HEAD)" "$PACKAGES_DIR" >&2
+cat SHA256SUMS
