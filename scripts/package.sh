@@ -67,9 +67,9 @@ for target; do
     tarball
     # OpenWrt names the core, too; what the executable needs is in every router of its kind.
     case $target in
-    x86_64-*) ipk x86_64 && deb ;;
-    aarch64-*) ipk aarch64_generic && deb ;;
-    armv7-*) ipk arm_cortex-a7 && deb ;;
+    x86_64-*) ipk x86_64; deb ;;
+    aarch64-*) ipk aarch64_generic; deb ;;
+    armv7-*) ipk arm_cortex-a7; deb ;;
     riscv64gc-*) ipk riscv64_generic ;;
     mips-*) ipk mips_24kc ;;
     mipsel-*) ipk mipsel_24kc ;;
