@@ -5,7 +5,7 @@ use std::{borrow::Cow, error, fmt, ops::Range, str};
 
 use serde::Deserialize;
 
-use super::{json, member, splitter::Object};
+use super::{json, member, object::Object};
 
 /// An object that was accepted: the bytes as they were sent, and what its `Type` says.
 #[derive(Clone, Debug)]

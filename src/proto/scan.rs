@@ -9,7 +9,7 @@ use std::{mem, ops::Range};
 
 use super::{
     block::{self, BLOCK, Masks},
-    splitter::Object,
+    object::Object,
 };
 
 /// What is known of an object up to some byte.

@@ -7,10 +7,10 @@
 //! A short object that lies whole in the input and is valid, as nearly all are, is told by the walk
 //! that checks it: one pass gives both its end and the verdict. All others are scanned.
 
-use std::{error, fmt, ops::Range};
+use std::{error, fmt};
 
 use super::tails::{Key, Tails, Whole};
-use super::{json, scan::Scan};
+use super::{json, object::Object, scan::Scan};
 
 /// The splitter of one connection. What it holds of an unfinished object lies in [`Tails`]; after an
 /// error it must not be used again.
@@ -25,34 +25,6 @@ pub struct Splitter {
 }
 
 const _: () = assert!(size_of::<Splitter>() <= 16);
-
-/// One whole object: from `{` to its `}`. What stands between them is for
-/// [`Message::check`](super::Message::check).
-#[derive(Clone, Debug)]
-pub struct Object<'a> {
-    /// The bytes as they were sent.
-    pub bytes: &'a [u8],
-    /// Where the first of them stands in the connection's stream.
-    pub offset: u64,
-    /// The deepest nesting, braces and brackets counted alike; at least 1.
-    pub depth: u32,
-    /// No byte is 0x80 or above.
-    pub ascii: bool,
-    /// Some range of `bytes` that is printable ASCII without `"` and `\`, often the picture: no
-    /// need to look there again.
-    pub(super) plain: Range<u32>,
-    /// What the walk has found, if it has been over the object already, and the object is JSON.
-    pub(super) valid: Option<json::Found<'a>>,
-}
-
-/// The same bytes at the same place: all else follows from them, or is how they came to be known.
-impl PartialEq for Object<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.offset, self.bytes) == (other.offset, other.bytes)
-    }
-}
-
-impl Eq for Object<'_> {}
 
 impl Splitter {
     /// The splitter of a connection that has just begun.
