@@ -33,7 +33,7 @@ pub struct Budget {
     pub accepts_per_turn_max: usize,
     /// Datagrams taken from one socket. Default 64.
     pub datagrams_per_turn_max: usize,
-    /// Size of the buffer that all reads share. Default 64 KiB.
+    /// Size of the buffer that all reads share; of it, only what was read into is resident. Default 256 KiB.
     pub read_buffer_bytes: usize,
     /// Events taken with one poll. Default 1,024.
     pub events_per_turn_max: usize,
@@ -45,7 +45,7 @@ impl Default for Budget {
             read_bytes_per_turn_max: 256 << 10,
             accepts_per_turn_max: 256,
             datagrams_per_turn_max: 64,
-            read_buffer_bytes: 64 << 10,
+            read_buffer_bytes: 256 << 10,
             events_per_turn_max: 1024,
         }
     }
