@@ -342,7 +342,9 @@ impl World {
     /// Whether the gateway still listens to a device; while it stops, nobody can tell from outside.
     pub(super) fn is_heard(&self, link: usize) -> bool {
         let (state, device) = (&self.network.links[link], &self.devices[link]);
-        state.open && !state.end_told && !device.removed
+        // Whom new rules forbid is on its way out from the moment they hold.
+        let allowed = self.settings.access.allows(state.address.ip());
+        state.open && allowed && !state.end_told && !device.removed
     }
 
     fn command(&mut self, link: usize, by: By, bytes: usize) {
