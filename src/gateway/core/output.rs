@@ -72,8 +72,9 @@ impl Core {
     pub(in crate::gateway) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        // Whoever takes what is written is told more of it: the answer to an operator above all.
-        let room = waiting == 0 || self.memory.has_room_for_locals(bytes.len());
+        // Whoever takes what is written is told more of it, even while others who do not have used up the room.
+        let keeps_up = waiting == 0 || waiting + bytes.len() <= LOCAL_BYTES_ALWAYS;
+        let room = keeps_up || self.memory.has_room_for_locals(bytes.len());
         if waiting + bytes.len() > slot.outbox_bytes_max || !room {
             return false;
         }
@@ -206,6 +207,8 @@ impl Core {
 
 /// The largest buffer that is kept for the next use.
 const SPARE_BYTES_MAX: usize = 16 << 10;
+/// What may wait for a local stream however much waits for the others.
+const LOCAL_BYTES_ALWAYS: usize = 64 << 10;
 /// Operations whose room is kept between calls.
 const OPS_KEPT: usize = 1024;
 
