@@ -107,6 +107,27 @@ fn a_crowd_of_strangers_does_not_stand_before_a_device_that_is_known() {
 }
 
 #[test]
+fn who_holds_no_more_than_its_allowance_is_in_nobodys_way() {
+    let mut network = network();
+    let slow = network.connect(device_address(500));
+    let object = picture(slow, 200);
+    network.links[slow].answers = false;
+    network.send(slow, &object[..180]);
+    for number in 0..200 {
+        let device = network.connect(device_address(number));
+        network.links[device].answers = false;
+        network.send(device, &picture(device, 150_000)[..100_000]);
+    }
+    assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
+    // Three intervals, in which others wait and it sends nothing.
+    run(&mut network, 6);
+    assert!(network.end_of(slow).is_none(), "{:?}", network.end_of(slow));
+    network.send(slow, &object[180..]);
+    run(&mut network, 1);
+    network.expect_messages(slow, &[object]);
+}
+
+#[test]
 fn small_messages_pass_while_pictures_wait() {
     let mut network = network();
     for number in 0..200 {

@@ -77,9 +77,9 @@ impl Memory {
         (self.budget / 8192).clamp(256, 4096)
     }
 
-    /// Whether that device, which holds `held` bytes, has what others wait for.
-    pub(super) fn is_in_the_way(&self, id: ConnectionId, held: usize) -> bool {
-        self.waiting() > 0 && (held > self.allowance() || self.served.contains(&id))
+    /// Whether that device, of whose object `begun` bytes have come, has what others wait for.
+    pub(super) fn is_in_the_way(&self, id: ConnectionId, begun: usize) -> bool {
+        self.waiting() > 0 && (begun > self.allowance() || self.served.contains(&id))
     }
 
     /// Bytes held, for whatever.

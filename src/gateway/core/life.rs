@@ -125,9 +125,9 @@ impl Core {
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
-            let held = slot.connection.held(&self.memory.tails);
+            let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
             let idle = !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
-            let in_the_way = idle && self.memory.is_in_the_way(id, held);
+            let in_the_way = idle && self.memory.is_in_the_way(id, begun);
             match slot.connection.handle_beat(held_up || slot.phase == Phase::Paused) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
