@@ -9,6 +9,7 @@ use std::{borrow::Cow, ops::Range};
 use super::{
     block::{self, STEP},
     escapes::unescape,
+    member::Members,
 };
 
 /// Containers that may be open at once, the object itself among them.
@@ -29,37 +30,6 @@ pub(super) struct Walked<'a> {
 pub(super) struct Found<'a> {
     pub(super) type_member: Type<'a>,
     pub(super) members: Members,
-}
-
-/// Where the first few members begin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Members {
-    keys: [u16; MEMBERS],
-    count: u8,
-    /// There are others behind them.
-    more: bool,
-}
-
-const MEMBERS: usize = 12;
-
-impl Members {
-    /// A key's text begins here. One with escapes is left, with all behind it, to whoever looks for it.
-    #[inline(always)]
-    fn note(&mut self, at: usize, escapes: bool) {
-        let free = self.keys.get_mut(usize::from(self.count));
-        match (free, u16::try_from(at)) {
-            (Some(free), Ok(at)) if !escapes && !self.more => {
-                *free = at;
-                self.count += 1;
-            }
-            _ => self.more = true,
-        }
-    }
-
-    /// Where the texts of the keys begin, and whether there are more.
-    pub(super) fn keys(&self) -> (&[u16], bool) {
-        (&self.keys[..usize::from(self.count)], self.more)
-    }
 }
 
 /// What the top level says of `Type`.

@@ -3,7 +3,37 @@
 use std::ops::Range;
 
 use super::block;
-use super::json::Members;
+
+/// Where the first few members begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Members {
+    keys: [u16; MEMBERS],
+    count: u8,
+    /// There are others behind them.
+    more: bool,
+}
+
+const MEMBERS: usize = 12;
+
+impl Members {
+    /// A key's text begins here. One with escapes is left, with all behind it, to whoever looks for it.
+    #[inline(always)]
+    pub(super) fn note(&mut self, at: usize, escapes: bool) {
+        let free = self.keys.get_mut(usize::from(self.count));
+        match (free, u16::try_from(at)) {
+            (Some(free), Ok(at)) if !escapes && !self.more => {
+                *free = at;
+                self.count += 1;
+            }
+            _ => self.more = true,
+        }
+    }
+
+    /// Where the texts of the keys begin, and whether there are more.
+    fn keys(&self) -> (&[u16], bool) {
+        (&self.keys[..usize::from(self.count)], self.more)
+    }
+}
 
 /// The value of the first top-level member of that name, as JSON text. `object` has passed the check, by which
 /// `members` were found; in `plain`, a range of it, there is no `"` and no `\`.

@@ -16,7 +16,7 @@ pub struct Message<'a> {
     kind: Kind,
     /// See [`Object`].
     plain: Range<u32>,
-    members: json::Members,
+    members: member::Members,
 }
 
 /// The kinds of message that the protocol names.
