@@ -3,7 +3,7 @@
 //!
 //! `cargo test` runs those that are quick. With `PULSEGATE_FAULTS=all` the heavy ones run as well, which takes several
 //! minutes and up to 20,000 descriptors. Any other argument is part of a name, as with other tests:
-//! `PULSEGATE_FAULTS=all cargo test --test faults -- stopped`. `PULSEGATE_SEED` replays what was left to chance.
+//! `PULSEGATE_FAULTS=all cargo test --release --test faults -- stopped`. `PULSEGATE_SEED` replays what was left to chance.
 
 mod descriptors;
 mod devices;
