@@ -112,24 +112,32 @@ pub(super) struct Stretch {
 /// Goes to the first `"` or `\`, or to the end. For long strings: several times as fast as blocks.
 pub(super) fn stretch(input: &[u8]) -> Stretch {
     let bytes = memchr::memchr2(b'"', b'\\', input).unwrap_or(input.len());
-    let (words, rest) = input[..bytes].as_chunks();
-    // Four at a time, without a jump between them.
-    let (fours, others) = words.as_chunks::<4>();
+    let input = &input[..bytes];
+    // Only a byte below 0x20 borrows, so what a borrow spoils makes no difference.
+    let below = |word: u64| word.wrapping_sub(repeat(0x20));
+    // Few strings have either, so both are looked for at once.
+    if !any_high_bit(input, |word| below(word) | word) {
+        return Stretch { bytes, printable: true, ascii: true };
+    }
+    Stretch { bytes, printable: !any_high_bit(input, |word| below(word) & !word), ascii: input.is_ascii() }
+}
+
+/// Whether `of` a word of the input has the highest bit of any byte set; a space makes no difference.
+#[inline(always)]
+fn any_high_bit(input: &[u8], of: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = input.as_chunks();
+    // Eight at a time, without a jump between them.
+    let (eights, others) = words.as_chunks::<8>();
     let mut last = [b' '; STEP];
     last[..rest.len()].copy_from_slice(rest);
-    let (mut controls, mut high) = (0, 0);
-    let mut note = |word: &[u8; STEP]| {
-        let word = u64::from_le_bytes(*word);
-        // Only a byte below 0x20 borrows, so what a borrow spoils makes no difference.
-        controls |= word.wrapping_sub(repeat(0x20)) & !word;
-        high |= word;
-    };
-    for four in fours {
-        four.iter().for_each(&mut note);
+    let mut bits = 0;
+    let mut note = |word: &[u8; STEP]| bits |= of(u64::from_le_bytes(*word));
+    for eight in eights {
+        eight.iter().for_each(&mut note);
     }
     others.iter().for_each(&mut note);
     note(&last);
-    Stretch { bytes, printable: controls & repeat(0x80) == 0, ascii: high & repeat(0x80) == 0 }
+    bits & repeat(0x80) != 0
 }
 
 #[cfg(test)]
