@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
 
-use log::LevelFilter;
-use simplelog::{ConfigBuilder, WriteLogger};
+use log::{LevelFilter, Log, Metadata, Record};
+use simplelog::{CombinedLogger, Config, SharedLogger};
 
 use crate::stdio::Output;
 
@@ -15,17 +16,41 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
         Output::Socket(fd) => Sink::Socket(fd.into()),
         Output::File(file) => Sink::File(file),
     };
-    let config = ConfigBuilder::new()
-        .set_time_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_target_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .build();
     let lines = Lines { output, line: Vec::new(), lost: 0 };
-    // A reload may change the level: what is logged is decided by the one of the `log` crate.
-    WriteLogger::init(LevelFilter::Trace, config, lines).map_err(io::Error::other)?;
+    CombinedLogger::init(vec![Box::new(Logger(Mutex::new(lines)))]).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(())
+}
+
+/// One more of simplelog's loggers. Its own write their records piece by piece, and can write the time, which is
+/// 40 KB of code that would never run.
+struct Logger(Mutex<Lines>);
+
+impl SharedLogger for Logger {
+    /// A reload may change the level: what is logged is decided by the one of the `log` crate.
+    fn level(&self) -> LevelFilter {
+        LevelFilter::Trace
+    }
+
+    fn config(&self) -> Option<&Config> {
+        None
+    }
+
+    fn as_log(self: Box<Self>) -> Box<dyn Log> {
+        self
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(record);
+    }
+
+    fn flush(&self) {}
 }
 
 enum Sink {
@@ -33,8 +58,7 @@ enum Sink {
     File(File),
 }
 
-/// Gathers what the logger writes piece by piece into lines. A line that standard error does not
-/// take at once is lost, counted, and told of when it takes one again.
+/// A line that standard error does not take at once is lost, counted, and told of when it takes one again.
 struct Lines {
     output: Sink,
     line: Vec<u8>,
@@ -42,32 +66,18 @@ struct Lines {
 }
 
 impl Lines {
-    fn put(&mut self) -> bool {
+    fn put(&mut self, record: &Record<'_>) {
+        self.line.clear();
+        if self.lost > 0 {
+            let _ = writeln!(self.line, "[WARN] {} log lines were lost", self.lost);
+        }
+        // Writing to memory does not fail.
+        let _ = writeln!(self.line, "[{}] {}", record.level(), record.args());
         let taken = match &mut self.output {
             Sink::Socket(socket) => socket.write(&self.line),
             Sink::File(file) => file.write(&self.line),
         };
         // Part of a line is better than none; there is no telling it twice.
-        matches!(taken, Ok(bytes) if bytes > 0)
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(bytes);
-        if self.line.last() == Some(&b'\n') {
-            if self.lost > 0 {
-                let told = format!("[WARN] {} log lines were lost\n", self.lost);
-                self.line.splice(0..0, told.into_bytes());
-            }
-            self.lost = if self.put() { 0 } else { self.lost + 1 };
-            self.line.clear();
-        }
-        // An error would make the logger complain to the very same place.
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.lost = if matches!(taken, Ok(bytes) if bytes > 0) { 0 } else { self.lost + 1 };
     }
 }
