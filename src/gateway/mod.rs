@@ -36,7 +36,8 @@ pub use stats::{Count, Stats};
 /// The gateway's end of all streams, and the application on it.
 pub struct Gateway<H> {
     handler: H,
-    core: Core,
+    /// In a place of its own: it is large, and whoever makes a gateway moves it about.
+    core: Box<Core>,
     requests: remote::Requests,
     /// The UDP sockets and the ports they are bound to.
     discovery_ports: Vec<(ListenerId, u16)>,
@@ -52,7 +53,7 @@ impl<H: Handler> Gateway<H> {
     pub fn new(handler: H, settings: Settings, now: Instant, seed: u64) -> Self {
         Self {
             handler,
-            core: Core::new(settings, now, seed),
+            core: Box::new(Core::new(settings, now, seed)),
             requests: remote::Requests::new(),
             discovery_ports: Vec::new(),
             local_outboxes: Vec::new(),

@@ -73,7 +73,7 @@ impl Config {
             }
         }
         // The table is sorted by name; faults are told in the order of the file.
-        found.sort_by_key(|found| found.offset);
+        found.sort_unstable_by_key(|found| found.offset);
         for Found { name, offset, value } in found {
             let Some(key) = Key::find(&name) else {
                 return fail(offset, unknown(&name, value.get_ref()));

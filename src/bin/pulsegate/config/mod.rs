@@ -129,8 +129,9 @@ impl Config {
             let variable = variable.into_string().ok().filter(|variable| variable.starts_with(PREFIX))?;
             Some((variable, value))
         };
-        let mut environment: BTreeMap<_, _> = environment.into_iter().filter_map(ours).collect();
-        let named = environment.remove(FILE_VARIABLE).map(PathBuf::from);
+        let mut variables = BTreeMap::new();
+        variables.extend(environment.into_iter().filter_map(ours));
+        let named = variables.remove(FILE_VARIABLE).map(PathBuf::from);
         let (path, origin) = match (file, &named) {
             (Some(file), _) => (file, Some(Origin::Default)),
             (None, Some(file)) => (file.as_path(), Some(Origin::Environment(FILE_VARIABLE.into()))),
@@ -142,7 +143,7 @@ impl Config {
             config.read_file(path, &bytes)?;
             config.file = Some(path.into());
         }
-        for (variable, value) in environment {
+        for (variable, value) in variables {
             config.read_variable(variable, value)?;
         }
         config.read_overrides(overrides)?;
