@@ -1,0 +1,248 @@
+mod bad;
+mod random;
+
+use super::*;
+
+/// What becomes of a file.
+fn load(text: impl AsRef<[u8]>) -> Result<Config, String> {
+    let mut config = Config::default();
+    let read = config.read_file(Path::new("test.toml"), text.as_ref()).and_then(|()| config.check());
+    read.map(|()| config).map_err(|error| error.to_string())
+}
+
+/// What becomes of environment and command line, without a file.
+fn load_rest(environment: &[(&str, &str)], overrides: &[(&'static str, &str)]) -> Result<Config, String> {
+    let environment = environment.iter().map(|&(variable, value)| (variable.into(), value.into()));
+    let overrides: Vec<_> = overrides.iter().map(|&(name, text)| (name, text.to_string())).collect();
+    let none = Path::new("/nonexistent/pulsegate.toml");
+    Config::load_or(none, None, environment, &overrides).map_err(|error| error.to_string())
+}
+
+/// The values alone.
+fn values(mut config: Config) -> Config {
+    config.file = None;
+    config.origins.fill(Origin::Default);
+    config
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults() {
+    let shipped = include_str!("../../../../../pulsegate.toml");
+    let message = "pulsegate.toml is out of date: write it anew with `pulsegate check-config --defaults`";
+    assert!(shipped == Config::defaults_file(), "{message}");
+    let config = load(shipped).unwrap();
+    assert!(config.origins.iter().all(|origin| *origin != Origin::Default), "a key is missing");
+    assert_eq!(values(config), Config::default());
+    assert!(shipped.lines().all(|line| line.chars().count() <= 100));
+}
+
+#[test]
+fn the_table_is_sound() {
+    let variables: std::collections::BTreeSet<_> = KEYS.iter().map(Key::variable).collect();
+    assert_eq!(variables.len(), KEYS.len(), "two keys have one variable");
+    assert!(!variables.contains(FILE_VARIABLE));
+    let mut sections: Vec<_> = KEYS.iter().map(|key| key.parts().0).collect();
+    sections.dedup();
+    let expected: Vec<_> = [None].into_iter().chain(SECTIONS.iter().map(|&(section, _)| Some(section))).collect();
+    assert_eq!(sections, expected);
+    for bound in Settings::BOUNDS {
+        assert!(Key::find(bound.name()).is_some(), "{} has bounds and no key", bound.name());
+    }
+    for key in KEYS {
+        assert!(key.doc.ends_with('.'), "{}", key.name);
+    }
+}
+
+#[test]
+fn everything_can_be_set() {
+    let text = r#"
+listen = ["192.0.2.1:5556", "[::1]:0", "[::1]:0"]
+terminator = "\n"
+
+[discovery]
+listen = "off"
+reply = "hé\u0000"
+rate = "7/s"
+burst = 1_000
+source_rate = "1/s"
+source_burst = 0x10
+interfaces_allow = "eth*"
+interfaces_deny = ["eth1", "br-?"]
+
+[heartbeat]
+interval = "1m 30s"
+credit = 255
+credit_from = "heartbeat"
+payload = '\"'
+
+[limits]
+connections_max = 5
+object_bytes_max = 4096
+object_depth_max = 1
+object_timeout = "500ms"
+rejected_in_a_row_max = 1
+outbox_bytes_max = "1 KiB"
+write_timeout = "1day"
+close_timeout = "100ms"
+memory_budget = "1GiB"
+
+[access]
+allow = []
+deny = ["::ffff:192.0.2.0/120", "2001:db8::/32"]
+connections_per_ip_max = 2
+connections_per_ip_overrides = { "192.0.2.0/24" = 10, "::1" = 1 }
+
+[events]
+output = "none"
+buffer_bytes_max = "5000B"
+
+[control]
+path = "./off"
+mode = 0o600
+group = "pulse"
+
+[log]
+level = "trace"
+"#;
+    let config = load(text).unwrap();
+    let shown: Vec<_> = KEYS.iter().map(|key| (key.show)(&config)).collect();
+    let expected = [
+        r#"["192.0.2.1:5556", "[::1]:0", "[::1]:0"]"#,
+        r#""\n""#,
+        r#""off""#,
+        r#""hé\u0000""#,
+        r#""7/s""#,
+        "1000",
+        r#""1/s""#,
+        "16",
+        r#"["eth*"]"#,
+        r#"["eth1", "br-?"]"#,
+        r#""1m 30s""#,
+        "255",
+        r#""heartbeat""#,
+        r#""\\\"""#,
+        "5",
+        r#""4KiB""#,
+        "1",
+        r#""500ms""#,
+        "1",
+        r#""1KiB""#,
+        r#""1day""#,
+        r#""100ms""#,
+        r#""1GiB""#,
+        "[]",
+        r#"["192.0.2.0/24", "2001:db8::/32"]"#,
+        "2",
+        r#"{ "192.0.2.0/24" = 10, "::1" = 1 }"#,
+        r#""none""#,
+        r#""5000B""#,
+        r#""./off""#,
+        r#""0600""#,
+        r#""pulse""#,
+        r#""trace""#,
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(config.settings.discovery.reply, b"h\xc3\xa9\0");
+    assert_eq!(config.control, Control::Path("./off".into()));
+    assert_eq!(values(load(config.print()).unwrap()), values(config));
+    // Dotted and inline, with a byte order mark and CRLF.
+    let other = "\u{feff}listen = '[::1]:1'\r\nlimits = { connections_max = 3 }\r\nlog.level = 'off'\r\n";
+    let config = load(other).unwrap();
+    assert_eq!(config.settings.limits.connections_max, 3);
+    assert_eq!(config.log_level, LevelFilter::Off);
+    assert_eq!(config.origin("log.level").to_string(), "test.toml:3");
+}
+
+#[test]
+fn lists_in_environment_and_options() {
+    let environment = [
+        ("PULSEGATE_ACCESS_ALLOW", "192.0.2.0/24, ::1"),
+        ("PULSEGATE_ACCESS_DENY", ""),
+        ("PULSEGATE_ACCESS_CONNECTIONS_PER_IP_OVERRIDES", "192.0.2.0/24=100, ::1 = 2"),
+        ("PULSEGATE_DISCOVERY_LISTEN", "off"),
+        ("PULSEGATE_TERMINATOR", "\n"),
+        ("PULSEGATE_LIMITS_OBJECT_BYTES_MAX", "2MiB"),
+        ("PULSEGATE_LIMITS_OUTBOX_BYTES_MAX", "4096"),
+        ("PULSEGATE_CONTROL_GROUP", ""),
+        ("PATH", "/bin"),
+        ("pulsegate_x", "is not ours"),
+    ];
+    let overrides = [("listen", "[::1]:1"), ("control.path", "off"), ("listen", "[::1]:2"), ("events.output", "-")];
+    let config = load_rest(&environment, &overrides).unwrap();
+    let access = &config.settings.access;
+    assert_eq!(access.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.0/24", "::1"]);
+    assert_eq!(access.connections_per_ip_overrides.len(), 2);
+    assert_eq!(config.settings.limits.object_bytes_max, 2 << 20);
+    assert_eq!((config.settings.limits.outbox_bytes_max, config.settings.terminator.as_slice()), (4096, &b"\n"[..]));
+    assert_eq!((config.discovery, config.control), (Vec::new(), Control::Off));
+    assert_eq!(config.listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn precedence() {
+    let path = std::env::temp_dir().join(format!("pulsegate-precedence-{}.toml", std::process::id()));
+    let text = "[heartbeat]\ncredit = 1\ninterval = '1s'\n\n[log]\nlevel = 'error'\n";
+    std::fs::write(&path, text).unwrap();
+    let environment = [("PULSEGATE_HEARTBEAT_INTERVAL", "3s"), ("PULSEGATE_LOG_LEVEL", "warn")];
+    let environment = environment.map(|(variable, value)| (OsString::from(variable), OsString::from(value)));
+    let with_file = [environment.to_vec(), vec![(FILE_VARIABLE.into(), path.clone().into())]].concat();
+    let overrides = [("log.level", "debug".to_string())];
+    let none = Path::new("/nonexistent/pulsegate.toml");
+    let all = [
+        Config::load_or(none, Some(&path), environment.clone(), &overrides),
+        Config::load_or(none, None, with_file.clone(), &overrides),
+        Config::load_or(&path, None, environment, &overrides),
+        // The command line's file, not the environment's.
+        Config::load_or(
+            none,
+            Some(&path),
+            [(FILE_VARIABLE.into(), none.into())].into_iter().chain(with_file.into_iter().take(2)),
+            &overrides,
+        ),
+    ];
+    let _ = std::fs::remove_file(&path);
+    for config in all {
+        let config = config.unwrap();
+        let text = config.print();
+        let line = |name: &str| {
+            text.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            text.lines().next(),
+            Some(&*format!("# pulsegate {}: {} was read.", env!("CARGO_PKG_VERSION"), path.display()))
+        );
+        assert_eq!(line("credit ="), format!("credit = 1 # from: {}:2", path.display()));
+        assert_eq!(line("interval"), "interval = \"3s\" # from: environment PULSEGATE_HEARTBEAT_INTERVAL");
+        assert_eq!(line("level"), "level = \"debug\" # from: command line");
+        assert_eq!(line("payload"), "payload = \"heartbeat\" # from: default");
+        assert_eq!(values(load(&text).unwrap()), values(config));
+    }
+    let text = load_rest(&[], &[]).unwrap().print();
+    assert!(text.starts_with(&format!("# pulsegate {}: no file was read.\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_reload_knows_what_has_changed() {
+    let check = |old: &str, new: &str, expected: &[&str]| {
+        assert_eq!(load(old).unwrap().changes(&load(new).unwrap()), expected, "{old} {new}");
+    };
+    check("", "", &[]);
+    check("", "listen = '[::]:5556'\nheartbeat.interval = '2000ms'", &[]);
+    check("", "listen = '[::]:1'\n[access]\nallow = []", &["listen", "access.allow"]);
+    check("heartbeat.credit = 1\nlog.level = 'off'", "log.level = 'off'", &["heartbeat.credit"]);
+}
+
+#[test]
+fn every_option_has_its_key() {
+    let options = ["listen", "discovery", "control", "events", "log-level", "config", "--listen"];
+    let keys = [
+        Some("listen"),
+        Some("discovery.listen"),
+        Some("control.path"),
+        Some("events.output"),
+        Some("log.level"),
+        None,
+        None,
+    ];
+    assert_eq!(options.map(Config::key_of_option), keys);
+}
