@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cut, Network, device_address};
+use common::{Cut, LOCAL, Network, device_address};
 use pulsegate::{SendError, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -125,6 +125,30 @@ fn who_holds_no_more_than_its_allowance_is_in_nobodys_way() {
     network.send(slow, &object[180..]);
     run(&mut network, 1);
     network.expect_messages(slow, &[object]);
+}
+
+#[test]
+fn readers_of_events_who_do_not_read_share_an_eighth_of_it() {
+    const ALWAYS: usize = 64 << 10;
+    let mut network = network();
+    network.gateway.remove_listener(LOCAL);
+    network.gateway.add_local(LOCAL, 1 << 20);
+    let readers: Vec<_> = (0..10).map(|_| network.connect_local()).collect();
+    let line = [b'e'; 8 << 10];
+    let mut fitted = [0; 10];
+    for _ in 0..20 {
+        for (&reader, fitted) in readers.iter().zip(&mut fitted) {
+            network.links[reader].reading = false;
+            let id = network.id(reader);
+            *fitted += usize::from(network.write_local(id, &line)) * line.len();
+        }
+        run(&mut network, 1);
+    }
+    // What each may always have, and the lines that its path took.
+    assert!(fitted.iter().all(|fitted| *fitted >= ALWAYS), "{fitted:?}");
+    assert!(fitted.iter().sum::<usize>() <= BUDGET / 8 + 10 * (ALWAYS + line.len()), "{fitted:?}");
+    let (held, _) = network.gateway.parts(network.now).1.memory();
+    assert!((ALWAYS * 10..BUDGET).contains(&held), "{held} bytes are held");
 }
 
 #[test]

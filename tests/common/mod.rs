@@ -12,7 +12,7 @@ mod rng;
 mod wires;
 
 pub(crate) use link::{Cut, Link, LinkId};
-pub(crate) use network::{LOCAL_OUTBOX_BYTES_MAX, Network, RESET, TICK, brief};
+pub(crate) use network::{LOCAL, LOCAL_OUTBOX_BYTES_MAX, Network, RESET, TICK, brief};
 pub(crate) use objects::{device_address, object, object_of, rejected_samples, v4};
 pub(crate) use recorder::{Recorder, Seen};
 pub(crate) use rng::{Rng, base_seed, fixed_seed};
