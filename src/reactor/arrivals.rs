@@ -5,21 +5,10 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::kernel::Kernel;
-use super::sockets::{Sockets, is_exhausted};
+use super::kernel::{Kernel, is_exhausted};
+use super::sockets::Sockets;
+use super::stream::Arrivals;
 use crate::endpoint::{Endpoint, ListenerId, StreamEnd};
-
-/// A listener or datagram socket.
-#[derive(Debug)]
-pub(super) struct Arrivals<S> {
-    pub(super) id: ListenerId,
-    pub(super) socket: S,
-    /// Left alone until then, because descriptors or memory had run out: no new edge comes for what
-    /// waits already.
-    pub(super) parked: Option<Instant>,
-    /// Has more than one turn allows.
-    pub(super) unfinished: bool,
-}
 
 /// The tokens of listeners and datagram sockets count up from here, those of streams from 0.
 pub(super) const LISTENERS: usize = usize::MAX / 2;
@@ -34,16 +23,6 @@ fn listener_token(id: ListenerId) -> usize {
 
 pub(super) fn listener_id(token: usize) -> ListenerId {
     ListenerId((token - LISTENERS) as u32)
-}
-
-impl<S> Arrivals<S> {
-    fn new(id: ListenerId, socket: S) -> Self {
-        Self { id, socket, parked: None, unfinished: false }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.unfinished || self.parked.is_some_and(|until| until <= now)
-    }
 }
 
 impl<K: Kernel> Sockets<K> {

@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use crate::endpoint::{Peer, Via};
 
 /// An operating system: sockets that never block, a way to wait for many of them, and a clock.
@@ -133,3 +135,9 @@ pub struct Ready {
 
 /// The token by which another thread wakes the loop.
 pub const WOKEN: usize = usize::MAX;
+
+/// Whether the system has run out of descriptors or memory for now.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+}

@@ -6,12 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use log::debug;
-use nix::errno::Errno;
 
 use super::Budget;
-use super::arrivals::Arrivals;
-use super::kernel::{Kernel, Ready};
-use super::stream::{End, Stream, live};
+use super::kernel::{Kernel, Ready, is_exhausted};
+use super::stream::{Arrivals, End, Stream, live};
 use crate::endpoint::{ConnectionId, Endpoint, OsError, Output, StreamEnd};
 
 /// All that a turn works on while the kernel's events are borrowed.
@@ -309,10 +307,4 @@ impl<K: Kernel> Sockets<K> {
 /// The error that a stream broke by: that of the write that failed first, or that of the read.
 fn failed(broke: Option<OsError>, read: Option<io::Error>) -> StreamEnd {
     StreamEnd::Failed(broke.or(read.map(OsError::from)).unwrap_or(OsError(0)))
-}
-
-/// Whether the system has run out of descriptors or memory for now.
-pub(super) fn is_exhausted(error: &io::Error) -> bool {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }

@@ -1,7 +1,9 @@
-//! What is remembered of one stream besides its descriptor. Floor 3.
+//! What is remembered of one stream, or of a socket where streams or datagrams arrive, besides its descriptor. Floor 3.
+
+use std::time::Instant;
 
 use super::system::Io;
-use crate::endpoint::ConnectionId;
+use crate::endpoint::{ConnectionId, ListenerId};
 
 /// 16 bytes a device.
 #[derive(Debug)]
@@ -51,3 +53,25 @@ pub(super) fn live<S>(streams: &mut [Option<Stream<S>>], id: ConnectionId) -> Op
 
 // In debug builds mio's sockets remember where they are registered.
 const _: () = assert!(size_of::<Option<Stream<Io>>>() == 16 || cfg!(debug_assertions));
+
+/// A listener or datagram socket.
+#[derive(Debug)]
+pub(super) struct Arrivals<S> {
+    pub(super) id: ListenerId,
+    pub(super) socket: S,
+    /// Left alone until then, because descriptors or memory had run out: no new edge comes for what
+    /// waits already.
+    pub(super) parked: Option<Instant>,
+    /// Has more than one turn allows.
+    pub(super) unfinished: bool,
+}
+
+impl<S> Arrivals<S> {
+    pub(super) fn new(id: ListenerId, socket: S) -> Self {
+        Self { id, socket, parked: None, unfinished: false }
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.unfinished || self.parked.is_some_and(|until| until <= now)
+    }
+}
