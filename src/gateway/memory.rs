@@ -26,6 +26,8 @@ pub(super) struct Memory {
     budget: usize,
     /// What all devices may hold together; the rest is for local streams alone.
     share: usize,
+    /// Room for one object, whoever else holds what.
+    object: usize,
     /// How many may be served at one time.
     places: usize,
     served: Vec<ConnectionId>,
@@ -46,6 +48,7 @@ impl Memory {
             locals: 0,
             budget: 0,
             share: 0,
+            object: 0,
             places: 0,
             served: Vec::new(),
             waiting: Default::default(),
@@ -59,7 +62,8 @@ impl Memory {
         self.budget = usize::try_from(budget).unwrap_or(usize::MAX);
         let object_bytes_max = object_bytes_max as usize;
         // One object must have room, with what is held beside it, however small the budget is.
-        self.share = (self.budget - self.budget / 8).max(object_bytes_max + OVERHEAD_MAX);
+        self.object = object_bytes_max + OVERHEAD_MAX;
+        self.share = (self.budget - self.budget / 8).max(self.object);
         let room = (self.share - self.tight_mark()) / 2;
         self.places = (room / object_bytes_max.max(1)).max(1);
     }
@@ -114,9 +118,13 @@ impl Memory {
         self.waiting.iter_mut().filter(|waiting| waiting.is_empty()).for_each(VecDeque::shrink_to_fit);
     }
 
-    /// Whether so many bytes more may wait for local streams.
-    pub(super) fn has_room_for_locals(&self, bytes: usize) -> bool {
-        self.locals + bytes <= self.budget / 8
+    /// Whether `bytes` bytes more may wait for a local stream that `waiting` bytes wait for, in a buffer of `own`
+    /// bytes. A third of what the others leave is for it: its buffer may become twice as large as what is in it, and
+    /// whoever takes what is written finds room, even while others do not. One event may always wait for each.
+    pub(super) fn has_room_for_local(&self, waiting: usize, bytes: usize, own: usize) -> bool {
+        let left = self.budget.saturating_sub(self.share + self.locals - own);
+        let alone = waiting == 0 && self.held() + 2 * bytes.max(self.allowance()) <= self.budget;
+        waiting + bytes <= own.max(left / 3) || alone
     }
 
     pub(super) fn is_tight(&self) -> bool {
@@ -130,7 +138,8 @@ impl Memory {
     /// How many bytes the devices must give back, if they hold more than their share: some more than
     /// they hold too many, so that the largest need not be looked for with every byte that comes.
     pub(super) fn excess(&self) -> Option<usize> {
-        let excess = self.held_by_devices().checked_sub(self.share + 1)?;
+        let share = self.share.min(self.budget.saturating_sub(self.locals)).max(self.object);
+        let excess = self.held_by_devices().checked_sub(share + 1)?;
         Some(excess + 1 + self.share / 64)
     }
 
@@ -207,6 +216,21 @@ mod tests {
         assert!(memory.is_full() && memory.excess().is_none());
         memory.outbox_changed(1_200_000, 1_400_001);
         assert_eq!(memory.excess(), Some(1 + 1_400_000 / 64));
-        assert!(memory.has_room_for_locals(200_000) && !memory.has_room_for_locals(200_001));
+    }
+
+    #[test]
+    fn a_third_of_what_is_left_is_for_each_reader() {
+        let mut memory = Memory::new(1_600_000, 100_000);
+        let fits = |memory: &Memory, bytes: usize| memory.has_room_for_local(1, bytes - 1, 0);
+        assert!(fits(&memory, 66_666) && !fits(&memory, 66_667));
+        memory.local_changed(0, 133_332);
+        assert!(fits(&memory, 22_222) && !fits(&memory, 22_223));
+        assert!(memory.has_room_for_local(0, 700_000, 0), "one event may be larger");
+        assert!(memory.has_room_for_local(100_000, 33_332, 133_332), "the buffer is there");
+        memory.local_changed(0, 700_000);
+        memory.outbox_changed(0, 766_668);
+        assert!(memory.excess().is_none());
+        memory.outbox_changed(766_668, 766_669);
+        assert!(memory.excess().is_some(), "what local streams have taken, devices cannot");
     }
 }

@@ -72,9 +72,8 @@ impl Core {
     pub(in crate::gateway) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        // Whoever takes what is written is told more of it, even while others who do not have used up the room.
-        let keeps_up = waiting == 0 || waiting + bytes.len() <= LOCAL_BYTES_ALWAYS;
-        let room = keeps_up || self.memory.has_room_for_locals(bytes.len());
+        let own = slot.pending.as_ref().map_or(0, |pending| pending.counted);
+        let room = self.memory.has_room_for_local(waiting, bytes.len(), own);
         if waiting + bytes.len() > slot.outbox_bytes_max || !room {
             return false;
         }
@@ -143,7 +142,8 @@ impl Core {
             self.stats.commands_sent += u64::from(std::mem::take(&mut pending.commands));
         }
         let counted = done.as_mut().map_or(0, |pending| std::mem::take(&mut pending.counted));
-        self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= SPARE_BYTES_MAX);
+        // A large buffer is not kept for the next use.
+        self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= self.memory.allowance());
         let closing = match self.slots.get_mut(id) {
             Some(Slot::Device(device)) => {
                 self.memory.outbox_changed(counted, 0);
@@ -205,10 +205,6 @@ impl Core {
     }
 }
 
-/// The largest buffer that is kept for the next use.
-const SPARE_BYTES_MAX: usize = 16 << 10;
-/// What may wait for a local stream however much waits for the others.
-const LOCAL_BYTES_ALWAYS: usize = 64 << 10;
 /// Operations whose room is kept between calls.
 const OPS_KEPT: usize = 1024;
 
