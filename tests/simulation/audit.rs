@@ -37,7 +37,7 @@ impl World {
     pub(super) fn audit_all(&mut self) {
         self.network.check_invariants();
         self.audit_pending();
-        self.locals.audit(&self.network);
+        self.locals.audit(&self.network, self.neglect());
         let mut unfinished = 0;
         for link in 0..self.devices.len() {
             if self.network.links[link].local {
@@ -75,7 +75,7 @@ impl World {
         let (state, device) = (&self.network.links[link], &self.devices[link]);
         // Unless it is on its way out.
         assert!(self.settings.access.allows(state.address.ip()), "device {link} may no longer be connected");
-        let neglect = NEGLECT + self.time_of_jumps_within(NEGLECT * 2);
+        let neglect = self.neglect();
         let unsent = self.network.unsent_for(link);
         assert!(unsent <= neglect, "device {link} could have taken bytes for {unsent:?}");
         let stall = self.time_since(state.taken_at.max(state.waiting_since));
@@ -108,6 +108,11 @@ impl World {
             let wait = self.time_since(self.devices[link].came.max(self.exhausted_at));
             assert!(wait <= SECOND * 10, "device {link} has waited for {wait:?} to be accepted");
         }
+    }
+
+    /// How long what can be read or written may have been left alone: a stopped process does nothing.
+    fn neglect(&self) -> Duration {
+        NEGLECT + self.time_of_jumps_within(NEGLECT * 2)
     }
 
     fn time_of_jumps_within(&self, last: Duration) -> Duration {

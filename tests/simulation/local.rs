@@ -1,8 +1,9 @@
 //! Local processes that are told of every message, as consumers of events are: one that does not read gets whole lines or
 //! none, holds no more than its bound, and stands in nobody's way.
 
+use std::time::Duration;
+
 use super::common::{LOCAL_OUTBOX_BYTES_MAX, Network};
-use super::world::SECOND;
 
 /// What was written to each local process.
 #[derive(Default)]
@@ -42,15 +43,15 @@ impl Locals {
         }
     }
 
-    /// What they have received is what was written.
-    pub(super) fn audit(&mut self, network: &Network) {
+    /// What they have received is what was written, and what they can take waits no longer than that.
+    pub(super) fn audit(&mut self, network: &Network, neglect: Duration) {
         for local in &mut self.0 {
             let text = &network.links[local.link].text;
             let agrees = local.written.get(local.compared..text.len()) == Some(&text[local.compared..]);
             assert!(agrees, "local process {} got other lines than were written", local.link);
             local.compared = text.len();
             let unsent = network.unsent_for(local.link);
-            assert!(unsent <= SECOND * 2, "local process {} could have taken bytes for {unsent:?}", local.link);
+            assert!(unsent <= neglect, "local process {} could have taken bytes for {unsent:?}", local.link);
         }
     }
 }
