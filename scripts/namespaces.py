@@ -224,7 +224,7 @@ while True:
         lines.flush()
         time.sleep(1)
         stats = json.loads(subprocess.check_output([gateway, "stats", "--json", "--control", control]))
-        waiting = stats["buffered_bytes"]["outboxes"]
+        waiting = stats["memory"]["outboxes_bytes"]
         say("%d KiB wait to be sent; the cable is pulled" % (waiting >> 10))
         during = descriptors(), resident()
         subprocess.check_call(["ip", "-n", there, "link", "set", "d1", "down"])

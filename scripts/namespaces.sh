@@ -111,6 +111,7 @@ for part in $parts; do
             ip netns exec $there tc qdisc add dev d1 root netem delay 200ms loss 20%
             echo "  by netem"
         elif [ -c /dev/net/tun ]; then
+            : >"$work/link"
             python3 "$root/scripts/namespaces.py" link $here $there "$seed" >"$work/link" &
             pids="$pids $!"
             for _ in $(seq 50); do grep -q up "$work/link" && break; sleep 0.1; done
