@@ -376,6 +376,8 @@ impl Wires {
     pub(super) fn break_stream(&mut self, link: LinkId) {
         let socket = &mut self.links[link].socket;
         (socket.reset, socket.error) = (true, Some(ECONNRESET));
+        // From now on a write would tell.
+        socket.room_since = self.now;
         socket.unread_since.get_or_insert(self.now);
         self.edge(Fd::Stream(link));
     }
