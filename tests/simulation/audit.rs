@@ -14,7 +14,7 @@ const STEPS_PER_AUDIT: usize = 64;
 const NEGLECT: Duration = Duration::from_secs(2);
 
 impl World {
-    /// After every step what is cheap, from time to time the rest.
+    /// After every step what is cheap, and the rest where the seed is looked at closely, else from time to time.
     pub(super) fn audit(&mut self) {
         let (held, _) = self.network.gateway.parts(self.network.now).1.memory();
         let budget = self.settings.limits.memory_budget as usize;
@@ -29,7 +29,7 @@ impl World {
         if self.steps.is_multiple_of(1 + self.connections / 16) {
             self.network.check_invariants();
         }
-        if self.steps.is_multiple_of(STEPS_PER_AUDIT + self.connections) {
+        if self.stage.closely || self.steps.is_multiple_of(STEPS_PER_AUDIT + self.connections) {
             self.audit_all();
         }
     }

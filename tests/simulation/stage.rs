@@ -18,6 +18,8 @@ pub(crate) struct Stage {
     pub(crate) tight: bool,
     /// Thousands of devices, each of which does little, instead of hundreds.
     pub(crate) crowd: bool,
+    /// Everything is looked at after every step, which takes thirty times as long; otherwise from time to time.
+    pub(crate) closely: bool,
 }
 
 impl Stage {
@@ -53,7 +55,8 @@ impl Stage {
             late: often(&[100, 3_000]),
             again: often(&[100, 3_000]),
         };
-        Self { settings, budget, faults, tight, crowd }
+        let closely = !crowd && rng.chance(10);
+        Self { settings, budget, faults, tight, crowd, closely }
     }
 }
 

@@ -246,8 +246,8 @@ pub(super) static KEYS: &[Key] = &[
         Bytes<usize>,
         events_buffer,
         None,
-        "Bytes of events that may wait for one reader, and no more than a thirty-second of limits.memory_budget, or one event. Lines that \
-         do not fit are left out and counted."
+        "Bytes of events that may wait for one reader, and no more than a thirty-second of limits.memory_budget, or one \
+         event. Lines that do not fit are left out and counted."
     ),
     key!(
         "control.path",
