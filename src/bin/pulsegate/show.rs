@@ -123,7 +123,10 @@ pub(crate) fn stats(stats: &Value) -> String {
                     let _ = writeln!(text, "{group}\n{}", shown.trim_end());
                 }
             }
-            _ => drop(writeln!(text, "{group} {}", plain(value))),
+            _ => {
+                let (name, figure) = figure(group, value);
+                let _ = writeln!(text, "{name} {figure}");
+            }
         }
     }
     text
@@ -135,16 +138,27 @@ fn lines(text: &mut String, path: &str, value: &Value) {
         match value {
             Value::Object(_) => lines(text, &path, value),
             Value::Number(number) if number.as_u64() == Some(0) && path.contains(' ') => {}
-            Value::Number(number) if path.contains("bytes") => {
-                let _ = writeln!(text, "  {path:<34} {}", bytes(number.as_u64().unwrap_or(0)));
+            _ => {
+                let (name, figure) = figure(&path, value);
+                let _ = writeln!(text, "  {name:<34} {figure}");
             }
-            _ => drop(writeln!(text, "  {path:<34} {}", plain(value))),
         }
     }
 }
 
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// The name of a figure and the figure as people read it; the unit of a time goes from the one to the other.
+fn figure(path: &str, value: &Value) -> (String, String) {
+    if value.is_null() {
+        (path.replace("_us", ""), "-".into())
+    } else if let Some(name) = path.strip_suffix("_s") {
+        (name.into(), age(value))
+    } else if path.contains("_us") {
+        (path.replace("_us", ""), format!("{:.3} ms", value.as_f64().unwrap_or(0.0) / 1e3))
+    } else if path.contains("bytes") {
+        (path.into(), bytes(value.as_u64().unwrap_or(0)))
+    } else {
+        (path.into(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
 }
 
 /// What a reload has changed.
@@ -178,7 +192,31 @@ fn bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn figures_have_their_units() {
+        let figures = json!({
+            "uptime_s": 3_600,
+            "beats": { "sent": 0, "round_trip_us": { "p50": 1_250, "max": null } },
+            "memory": { "used_bytes": 20_480 },
+            "rejected": { "no_type": { "count": 0 } },
+        });
+        let text = stats(&figures);
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let expected: [&[&str]; 7] = [
+            &["beats"],
+            &["round_trip", "max", "-"],
+            &["round_trip", "p50", "1.250", "ms"],
+            &["sent", "0"],
+            &["memory"],
+            &["used_bytes", "20", "KiB"],
+            &["uptime", "1h"],
+        ];
+        assert_eq!(words, expected);
+    }
 
     #[test]
     fn objects_are_shown_as_sent_but_for_long_strings() {

@@ -32,9 +32,8 @@ pub(crate) struct Figures {
     pub(crate) events_missed: u64,
 }
 
-/// A short duration with its unit.
-fn millis(duration: Option<Duration>) -> Value {
-    duration.map(|duration| format!("{:.3} ms", duration.as_secs_f64() * 1e3)).into()
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Every counter and figure of the gateway and of its process.
@@ -45,8 +44,8 @@ pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
     let round_trip = &stats.beat_round_trip;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime": humantime::format_duration(Duration::from_secs(gateway.uptime().as_secs())).to_string(),
-        "longest_turn": millis(Some(daemon.longest_turn)),
+        "uptime_s": gateway.uptime().as_secs(),
+        "longest_turn_us": micros(daemon.longest_turn),
         "events_missed": daemon.events_missed,
         "connections": {
             "now": gateway.connections(),
@@ -69,10 +68,10 @@ pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
             "answered": stats.messages[Kind::Heartbeat as usize].count,
             "missed": stats.beats_missed,
             "withheld": stats.beats_withheld,
-            "round_trip": {
-                "p50": millis(round_trip.percentile(50)),
-                "p99": millis(round_trip.percentile(99)),
-                "max": millis((round_trip.count() > 0).then(|| round_trip.longest())),
+            "round_trip_us": {
+                "p50": round_trip.percentile(50).map(micros),
+                "p99": round_trip.percentile(99).map(micros),
+                "max": (round_trip.count() > 0).then(|| micros(round_trip.longest())),
             },
         },
         "commands": {
