@@ -47,8 +47,8 @@ for argument; do
     --no-end-to-end) end_to_end='' ;;
     -*) misuse "unknown option $argument" ;;
     *[!A-Za-z0-9_-]*) misuse "'$argument' is no target" ;;
-    *-linux-musl*) targets="$targets $argument" ;;
-    *) misuse "'$argument' is no musl target; others are not static, and need their C library beside the emulator" ;;
+    *-linux-musl* | "$(uname -m)"-*-linux-gnu) targets="$targets $argument" ;;
+    *) misuse "'$argument' is neither a musl target nor this machine; others need their C library beside the emulator" ;;
     esac
 done
 [ -n "$units$end_to_end" ] || misuse "--no-units and --no-end-to-end leave nothing to do"

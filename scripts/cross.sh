@@ -21,7 +21,7 @@
 # (here --locked) and the compiler package the standard library's own. Debian keeps one version of a package, so that one
 # cannot be pinned: versions.txt in the folder says which it was.
 #
-# Tried on Debian 12, x86_64, for the six targets of usage(). Not tried: building on aarch64, and glibc targets.
+# Tried on Debian 12, x86_64, for the targets of usage(). Not tried: building on aarch64, and other glibc targets.
 # Made small, at opt-level s. Speed instead: CARGO_PROFILE_RELEASE_OPT_LEVEL=3 scripts/cross.sh …
 set -eu
 
@@ -36,6 +36,7 @@ usage: scripts/cross.sh [OPTION]… TARGET… [-- CARGO-OPTION…]
   --fetch-qemu    fetch Debian's qemu-user too, into target/cross/bin, for cross-test.sh
 tried: armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl x86_64-unknown-linux-musl
        riscv64gc-unknown-linux-musl mipsel-unknown-linux-musl mips-unknown-linux-musl
+       and, dynamic, x86_64-unknown-linux-gnu
 END
 }
 
