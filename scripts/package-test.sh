@@ -5,7 +5,8 @@
 #
 # All of it happens in a copy of this machine that is thrown away: an overlay over its root, in a mount namespace, with
 # an empty /run, so that no systemd runs in there. What systemd is asked to do is recorded instead, and the units are
-# judged by systemd-analyze. The newer version for the upgrade is the package itself with another number.
+# judged by systemd-analyze. The newer version for the upgrade is the package itself with another number. The executable
+# of a package for arm64 or armhf runs under qemu-user, which `scripts/cross.sh --fetch-qemu` fetches.
 set -eu
 
 fail() { printf 'package-test: FAILED: %s\n' "$*" >&2; exit 1; }
@@ -20,6 +21,25 @@ if [ "${1:-}" != --inside ]; then
     for tool in dpkg unshare systemd-analyze systemd-sysusers; do
         command -v "$tool" >/dev/null || fail "$tool is needed; NOTHING WAS TESTED"
     done
+    # The emulator of another architecture's executable; nothing for this one's.
+    architecture=$(dpkg-deb -f "$1" Architecture)
+    case $architecture in
+    "$(dpkg --print-architecture)") emulator='' ;;
+    arm64) emulator=qemu-aarch64 ;;
+    armhf) emulator=qemu-arm ;;
+    *) fail "a package for $architecture cannot be installed here; NOTHING WAS TESTED" ;;
+    esac
+    tools=''
+    if [ -n "$emulator" ]; then
+        tools=$(realpath -m "${CROSS_DIR:-$(dirname "$0")/../target/cross}")
+        if [ -x "$tools/bin/$emulator" ]; then
+            emulator=$tools/bin/$emulator
+        else
+            tools=''
+            command -v "$emulator" >/dev/null ||
+                fail "$emulator is needed (scripts/cross.sh --fetch-qemu, or Debian's qemu-user); NOTHING WAS TESTED"
+        fi
+    fi
     copy=$(mktemp -d)
     trap 'rmdir "$copy"' EXIT
     # shellcheck disable=SC2016 # for the shell inside
@@ -32,14 +52,21 @@ if [ "${1:-}" != --inside ]; then
         mount -t tmpfs tmpfs "$1/root/tmp"
         cp "$2" "$1/root/tmp/pulsegate.deb"
         cp "$3" "$1/root/tmp/package-test"
-        exec chroot "$1/root" sh /tmp/package-test --inside
-    ' sh "$copy" "$1" "$0"
+        if [ -n "$5" ]; then
+            mkdir -p "$1/root$5" # it may lie below /tmp
+            mount -o bind,ro "$5" "$1/root$5"
+        fi
+        exec chroot "$1/root" sh /tmp/package-test --inside "$4"
+    ' sh "$copy" "$1" "$0" "$emulator" "$tools"
     exit
 fi
 
 package=/tmp/pulsegate.deb
+emulator=$2
 configuration=/etc/pulsegate/pulsegate.toml
 cd /tmp
+
+[ -z "$emulator" ] || dpkg --add-architecture "$(dpkg-deb -f "$package" Architecture)"
 
 # As if pulsegate had never been here.
 dpkg --purge pulsegate >/dev/null 2>&1 || true
@@ -77,8 +104,8 @@ asked() { # CALLS: since the last time, systemd was asked to do this
 
 is_installed() { # VERSION
     [ "$(dpkg-query -W -f '${Status} ${Version}' pulsegate)" = "install ok installed $1" ] || fail "$1 is not installed"
-    [ "$(pulsegate --version)" = "pulsegate $version" ] || fail "the executable does not run"
-    pulsegate check-config "$configuration" >/dev/null || fail "the configuration is refused"
+    [ "$($emulator /usr/bin/pulsegate --version)" = "pulsegate $version" ] || fail "the executable does not run"
+    $emulator /usr/bin/pulsegate check-config "$configuration" >/dev/null || fail "the configuration is refused"
     id pulsegate >/dev/null || fail "there is no user"
     getent group pulsegate >/dev/null || fail "there is no group"
     systemd-analyze verify --man=no pulsegate.service pulsegate.socket || fail "the units are not sound"
