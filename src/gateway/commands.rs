@@ -163,6 +163,22 @@ pub enum Target {
     Ip(IpAddr),
 }
 
+impl Target {
+    /// Whether it means a connection from `address` of that id; one that was refused has none. An IPv6 address
+    /// without a zone means it on any link (RFC 4007, section 11): events and tables show no zone.
+    pub fn means(self, id: Option<ConnectionId>, address: SocketAddr) -> bool {
+        match (self, address) {
+            (Self::Id(wanted), _) => id == Some(wanted),
+            (Self::Ip(wanted), _) => wanted == address.ip(),
+            (Self::Address(SocketAddr::V6(wanted)), SocketAddr::V6(address)) => {
+                (wanted.ip(), wanted.port()) == (address.ip(), address.port())
+                    && (wanted.scope_id() == 0 || wanted.scope_id() == address.scope_id())
+            }
+            (Self::Address(wanted), _) => wanted == address,
+        }
+    }
+}
+
 impl From<ConnectionId> for Target {
     fn from(id: ConnectionId) -> Self {
         Self::Id(id)

@@ -150,15 +150,7 @@ impl Filter {
             Some(word) => self.types.is_empty() || self.types.iter().any(|wanted| wanted == word),
             None => self.types.is_empty(),
         };
-        this_type && self.device.is_none_or(|target| means(target, id, address))
-    }
-}
-
-fn means(target: Target, id: Option<ConnectionId>, address: SocketAddr) -> bool {
-    match target {
-        Target::Id(wanted) => id == Some(wanted),
-        Target::Address(wanted) => wanted == address,
-        Target::Ip(wanted) => wanted == address.ip(),
+        this_type && self.device.is_none_or(|target| target.means(id, address))
     }
 }
 
