@@ -58,7 +58,7 @@ fn pictures_of_all_devices_at_the_same_time_all_come_through() {
 fn the_largest_object_passes_with_the_smallest_budget() {
     let mut settings = Settings::default();
     (settings.limits.object_bytes_max, settings.limits.outbox_bytes_max) = (200_000, 100_000);
-    settings.limits.memory_budget = 200_000;
+    settings.limits.memory_budget = 400_000;
     let mut network = Network::new(settings);
     network.cut = Cut::Every(8 << 10);
     let device = network.connect(device_address(1));
@@ -188,4 +188,37 @@ fn commands_that_nobody_takes_use_no_more_than_the_budget() {
     assert_eq!(network.stats().commands_refused_memory, refused as u64);
     run(&mut network, 60);
     assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0), "devices that take nothing are stalled");
+}
+
+#[test]
+fn a_pause_within_an_object_is_forgiven_for_a_whole_interval() {
+    for cut in [Cut::Whole, Cut::Every(8 << 10)] {
+        pause_within_objects(cut);
+    }
+}
+
+/// Thirty devices pause within objects that together are five times as large as a small budget.
+fn pause_within_objects(cut: Cut) {
+    let mut settings = Settings::default();
+    settings.limits.memory_budget = 256 << 10;
+    (settings.limits.object_bytes_max, settings.limits.outbox_bytes_max) = (64 << 10, 8 << 10);
+    let interval = settings.heartbeat.interval;
+    let mut network = Network::new(settings);
+    network.cut = cut;
+    let objects: Vec<_> = (0..30).map(|number| picture(number, 40_000)).collect();
+    let devices: Vec<_> = (0..30).map(|number| network.connect(device_address(number))).collect();
+    for (&device, object) in devices.iter().zip(&objects) {
+        network.links[device].answers = false; // not in the middle of an object
+        network.send(device, object[..30_000].to_vec());
+    }
+    network.run_for(interval * 9 / 10);
+    for (&device, object) in devices.iter().zip(&objects) {
+        network.send(device, object[30_000..].to_vec());
+        network.links[device].answers = true;
+    }
+    network.run_for(SECOND * 30);
+    for (&device, object) in devices.iter().zip(&objects) {
+        assert!(network.end_of(device).is_none(), "device {device} was cut ({cut:?})");
+        network.expect_messages(device, std::slice::from_ref(object));
+    }
 }

@@ -71,6 +71,9 @@ impl fmt::Display for FramingFault {
     }
 }
 
+/// Stands for as many rejected objects in a row as are too many.
+const FAULTY: u8 = u8::MAX;
+
 /// One device's stream. An idle one holds no buffer.
 #[derive(Debug)]
 pub struct ServerConnection {
@@ -107,7 +110,7 @@ impl ServerConnection {
         whole: &'a mut Whole,
         now: Tick,
     ) -> Result<(usize, Option<Event<'a>>), Fault> {
-        if self.rejected_in_a_row >= rules.rejected_in_a_row_max {
+        if self.rejected_in_a_row == FAULTY {
             return Err(Fault::Faulty);
         }
         let begun = self.splitter.unfinished().is_some();
@@ -134,7 +137,11 @@ impl ServerConnection {
                 if heartbeat { Event::Heartbeat(message, first) } else { Event::Message(message) }
             }
             Err(error) => {
+                // Told here, so that a limit that is lowered later ends no device whose next object is good.
                 self.rejected_in_a_row += 1;
+                if self.rejected_in_a_row >= rules.rejected_in_a_row_max {
+                    self.rejected_in_a_row = FAULTY;
+                }
                 Event::Rejected(error, object.bytes.len())
             }
         };
@@ -168,9 +175,14 @@ impl ServerConnection {
         self.object_since = self.object_since.after(ticks);
     }
 
+    /// When the unfinished object, if there is one, began; later, by as much as was excused.
+    pub fn unfinished_since(&self) -> Option<Tick> {
+        self.splitter.unfinished().map(|_| self.object_since)
+    }
+
     /// When the unfinished object, if there is one, will have taken too long.
     pub fn object_deadline(&self, rules: &Rules) -> Option<Tick> {
-        self.splitter.unfinished().map(|_| self.object_since.after(rules.object_timeout))
+        self.unfinished_since().map(|since| since.after(rules.object_timeout))
     }
 
     /// Where the unfinished object, if there is one, begins in the stream, and how many bytes of it

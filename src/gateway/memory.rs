@@ -68,8 +68,9 @@ impl Memory {
         self.places = (room / object_bytes_max.max(1)).max(1);
     }
 
+    /// Above it there is room for one object at least, in memory that may be twice as much.
     fn tight_mark(&self) -> usize {
-        self.budget / 8 * 5
+        (self.budget / 8 * 5).min(self.share.saturating_sub(2 * self.object))
     }
 
     fn full_mark(&self) -> usize {
@@ -121,10 +122,10 @@ impl Memory {
     /// Whether `bytes` bytes more may wait for a local stream that `waiting` bytes wait for, in a buffer of `own`
     /// bytes. A quarter of what the others leave is for it: with what was taken of it already its buffer may be four
     /// times as large as what is in it, but seldom is, and so whoever takes what is written finds room, even while
-    /// others do not. One event may always wait for each.
+    /// others do not. One event may always wait for each, in a buffer that was allocated for it or is a spare one.
     pub(super) fn has_room_for_local(&self, waiting: usize, bytes: usize, own: usize) -> bool {
         let left = self.budget.saturating_sub(self.share + self.locals - own);
-        let alone = waiting == 0 && self.held() + 2 * bytes.max(self.allowance()) <= self.budget;
+        let alone = waiting == 0 && self.held() + bytes.max(2 * self.allowance()) <= self.budget;
         waiting + bytes <= left / 4 || alone
     }
 
@@ -226,7 +227,7 @@ mod tests {
         assert!(fits(&memory, 50_000) && !fits(&memory, 50_001));
         memory.local_changed(0, 100_000);
         assert!(fits(&memory, 25_000) && !fits(&memory, 25_001));
-        assert!(memory.has_room_for_local(0, 700_000, 0), "one event may be larger");
+        assert!(memory.has_room_for_local(0, 1_500_000, 0), "one event may be larger");
         assert!(memory.has_room_for_local(40_000, 10_000, 100_000), "what it has itself does not count");
         memory.local_changed(0, 700_000);
         memory.outbox_changed(0, 800_000);

@@ -46,8 +46,8 @@ pub struct Limits {
     /// How long a stop, or the removal of a device, waits for what is queued. Default 1 s.
     pub close_timeout: Duration,
     /// Bytes of buffers for unfinished objects and for what waits to be sent, of all streams together.
-    /// Above five eighths of it, devices that send large objects are read a few at a time. Default
-    /// 32 MiB.
+    /// Above five eighths of it, and from less on where an object may be more than an eighth, devices that
+    /// send large objects are read a few at a time. At least twice [`Self::object_bytes_max`]. Default 32 MiB.
     pub memory_budget: u64,
 }
 
@@ -136,12 +136,13 @@ impl Settings {
             let must = format!("be from 1 to {} for every block", ConnectionId::SLOTS_MAX);
             return Err(SettingsError { name: OVERRIDES, than: None, must });
         }
-        for (than, bytes) in [
-            ("limits.object_bytes_max", u64::from(limits.object_bytes_max)),
-            ("limits.outbox_bytes_max", limits.outbox_bytes_max as u64),
+        // While an event waits for a reader, the next object comes.
+        for (than, times, bytes) in [
+            ("limits.object_bytes_max", "twice ", 2 * u64::from(limits.object_bytes_max)),
+            ("limits.outbox_bytes_max", "", limits.outbox_bytes_max as u64),
         ] {
             if limits.memory_budget < bytes {
-                let must = format!("be at least {than}");
+                let must = format!("be at least {times}{than}");
                 return Err(SettingsError { name: "limits.memory_budget", than: Some(than), must });
             }
         }
@@ -350,8 +351,8 @@ mod tests {
             "access.connections_per_ip_overrides must name each block once",
         );
         check(
-            |s| s.limits.object_bytes_max = 33 << 20,
-            "limits.memory_budget must be at least limits.object_bytes_max",
+            |s| s.limits.object_bytes_max = (16 << 20) + 1,
+            "limits.memory_budget must be at least twice limits.object_bytes_max",
         );
         check(
             |s| s.limits.outbox_bytes_max = 33 << 20,

@@ -126,7 +126,9 @@ impl Core {
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
             let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
-            let idle = !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
+            // An object that has begun since the last beat may not have had an interval for its next byte.
+            let begun_before = slot.connection.unfinished_since().is_none_or(|since| now.since(since) >= interval);
+            let idle = begun_before && !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
             let in_the_way = idle && self.memory.is_in_the_way(id, begun);
             match slot.connection.handle_beat(held_up || slot.phase == Phase::Paused) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),

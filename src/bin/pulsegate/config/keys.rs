@@ -128,8 +128,7 @@ pub(super) static KEYS: &[Key] = &[
         Count<u8>,
         settings.heartbeat.credit,
         None,
-        "Beats that a device may leave unanswered; at the next one it is dead and its connection is closed. It holds \
-         for devices that connect from then on."
+        "Beats that a device may leave unanswered; at the next one it is dead and its connection is closed."
     ),
     key!(
         "heartbeat.credit_from",
@@ -201,8 +200,9 @@ pub(super) static KEYS: &[Key] = &[
         settings.limits.memory_budget,
         None,
         "Memory for unfinished objects, waiting commands and waiting events, all together. Above five eighths of it, \
-         devices that send large objects are read a few at a time. It must be no less than object_bytes_max and \
-         outbox_bytes_max."
+         and from less on where object_bytes_max is more than an eighth of it, devices that send large objects are \
+         read a few at a time. It must be at least twice object_bytes_max, \
+         and no less than outbox_bytes_max."
     ),
     key!(
         "access.allow",

@@ -78,9 +78,12 @@ fn bad_files() {
     }
     check(
         "[limits]\nobject_bytes_max = '64MiB'",
-        "2:20: limits.memory_budget must be at least limits.object_bytes_max",
+        "2:20: limits.memory_budget must be at least twice limits.object_bytes_max",
     );
-    check("[limits]\nmemory_budget = '128KiB'", "2:17: limits.memory_budget must be at least limits.object_bytes_max");
+    check(
+        "[limits]\nmemory_budget = '128KiB'",
+        "2:17: limits.memory_budget must be at least twice limits.object_bytes_max",
+    );
     check("[discovery]\nrate = '0/s'", "2:8: discovery.rate must be from 1/s to 1000000/s");
     check("[discovery]\nrate = '5/min'", "2:8: discovery.rate must be a number per second, such as \"50/s\"");
     check("[discovery]\nreply = ''", "2:9: discovery.reply must have from 1 to 512 bytes");
