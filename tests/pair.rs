@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::net::SocketAddrV6;
 use std::time::Duration;
 
 use common::{Cut, Network, Seen, TICK, device_address, object, object_of, rejected_samples, v4};
 use pulsegate::proto::SplitFault;
 use pulsegate::proto::heartbeat::ANSWER;
-use pulsegate::{CloseReason, CreditFrom, FramingFault, Refusal, SendError, Settings};
+use pulsegate::{CloseReason, CreditFrom, FramingFault, Refusal, SendError, Settings, Target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -570,4 +571,48 @@ fn with_nobody_connected_nothing_wakes_up() {
     network.settle(SECOND);
     assert_eq!(network.next_event(), None);
     assert_eq!(network.buffered(), (0, 0));
+}
+
+/// Events and tables show no zone.
+#[test]
+fn a_link_local_device_is_found_by_the_address_that_is_shown() {
+    let mut network = Network::new(Settings::default());
+    let on_link = |zone| SocketAddrV6::new("fe80::1".parse().unwrap(), 40_112, 0, zone).into();
+    network.connect(on_link(2));
+    network.run_for(SECOND);
+    let shown: Target = "[fe80::1]:40112".parse().unwrap();
+    assert!(network.command(shown, b"x").is_ok());
+    let elsewhere = Target::from(on_link(3));
+    assert_eq!((network.remove(elsewhere), network.remove(shown)), (0, 1));
+}
+
+#[test]
+fn a_shorter_interval_holds_at_once() {
+    let mut network = Network::new(settings(|s| s.heartbeat.interval = SECOND * 3_600));
+    let silent = network.connect(device_address(1));
+    network.links[silent].answers = false;
+    let alive = network.connect(device_address(2));
+    network.run_for(SECOND * 10);
+    network.configure(Settings::default());
+    let from = network.now;
+    network.run_for(SECOND * 60);
+    let (at, end) = network.end_of(silent).expect("it is dead");
+    assert_eq!(end.reason, CloseReason::Silent);
+    assert!(at - from <= SECOND * 12, "after {:?}", at - from);
+    assert!(network.end_of(alive).is_none());
+}
+
+#[test]
+fn a_lowered_limit_of_rejected_objects_ends_no_device_whose_next_object_is_good() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    for _ in 0..5 {
+        network.send(link, &b"{}"[..]);
+    }
+    network.run_for(SECOND);
+    network.configure(settings(|s| s.limits.rejected_in_a_row_max = 3));
+    network.send(link, object(1));
+    network.run_for(SECOND);
+    assert_eq!(network.messages_of(link).len(), 1);
+    assert!(network.end_of(link).is_none());
 }

@@ -168,13 +168,13 @@ impl Core {
 
     /// The connections that `target` means, the newest first.
     pub(in crate::gateway) fn find(&self, target: Target) -> impl Iterator<Item = ConnectionId> {
-        let (id, ip, port) = match target {
-            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.is_closing()).map(|_| id), None, None),
-            Target::Address(address) => (None, Some(address.ip()), Some(address)),
-            Target::Ip(ip) => (None, Some(ip), None),
+        let (id, ip) = match target {
+            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.is_closing()).map(|_| id), None),
+            Target::Address(address) => (None, Some(address.ip())),
+            Target::Ip(ip) => (None, Some(ip)),
         };
         let by_ip = ip.into_iter().flat_map(|ip| self.slots.devices_of(ip));
-        let by_ip = by_ip.filter(move |(_, slot)| port.is_none_or(|address| slot.address() == address));
+        let by_ip = by_ip.filter(move |(id, slot)| target.means(Some(*id), slot.address()));
         id.into_iter().chain(by_ip.map(|(id, _)| id))
     }
 
@@ -187,7 +187,10 @@ impl Core {
         }
         self.rules = settings.rules();
         self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
-        self.timing = Timing::new(&settings);
+        let timing = std::mem::replace(&mut self.timing, Timing::new(&settings));
+        if self.timing.interval < timing.interval || self.timing.check < timing.check {
+            self.hasten();
+        }
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.interfaces.clear();
         let old = std::mem::replace(&mut self.settings, settings);
@@ -200,6 +203,20 @@ impl Core {
             for id in denied {
                 self.begin_close(id, CloseReason::Refused, Ending::Drop);
             }
+        }
+    }
+
+    /// The interval or a timeout has become shorter: no device waits for its next beat or check longer than that.
+    fn hasten(&mut self) {
+        // They are found by when the next beat is due.
+        self.beat_times = BeatTimes::new();
+        for index in 0..self.slots.capacity() as u32 {
+            let (beat, check) = (self.now.after(self.phase()), self.now.after(self.timing.check));
+            let slot = self.slots.device_mut(self.slots.id_at(index)).filter(|slot| !slot.is_closing());
+            let Some(slot) = slot else { continue };
+            slot.beat_due = slot.beat_due.min(beat);
+            self.wheel.cancel(slot.timer);
+            slot.timer = self.wheel.insert(slot.beat_due.min(check).max(self.now.after(1)), index);
         }
     }
 
