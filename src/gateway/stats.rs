@@ -48,7 +48,7 @@ pub struct Stats {
     pub pauses: u64,
     /// Bytes of commands and beats that the kernel took.
     pub sent_bytes: u64,
-    /// Bytes of commands that a device's end left unsent.
+    /// Bytes of commands, or of a beat that was taken in part, that a device's end left unsent.
     pub unsent_bytes: u64,
     /// Probes that came.
     pub probes: u64,

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
-use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, timespec};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage, recvmsg, sendmsg,
     setsockopt, sockopt,
@@ -32,7 +32,8 @@ impl Datagrams {
             // Of a broadcast by IPv4, only this tells the interface's own address.
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
-        let control = nix::cmsg_space!(in6_pktinfo, in_pktinfo);
+        // A socket that was handed in may bring its time (SO_TIMESTAMPNS).
+        let control = nix::cmsg_space!(in6_pktinfo, in_pktinfo, timespec);
         Ok(Self { socket: UdpSocket::from_std(socket), control })
     }
 
@@ -51,7 +52,8 @@ impl Datagrams {
         )?;
         // An IPv6 socket gets both of what came by IPv4.
         let is_v4 = |via: &Via| via.local.is_some_and(|local| local.is_ipv4());
-        let via = received.cmsgs()?.filter_map(via).max_by_key(is_v4).unwrap_or_default();
+        // Control messages that do not fit are no fault of the datagram.
+        let via = received.cmsgs().into_iter().flatten().filter_map(via).max_by_key(is_v4).unwrap_or_default();
         let from = received.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
         Ok((from, via, received.bytes))
     }
