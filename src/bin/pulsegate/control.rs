@@ -159,8 +159,10 @@ impl Control {
         let mut rest = &input[..];
         while let Some(end) = memchr::memchr(b'\n', rest) {
             // A client that lets its answers wait is closed, see [`reply`]. What it asks then would be in vain, and
-            // thousands of questions keep the devices waiting.
+            // thousands of questions keep the devices waiting. Nor is there room for an answer where other readers
+            // have taken of what was left for this one.
             if !gateway.write(stream, b"") {
+                gateway.close(stream);
                 return;
             }
             self.request(stream, &rest[..end], figures, gateway);
@@ -316,3 +318,6 @@ fn reply(gateway: &mut Commands<'_>, asker: Asker, answer: &Value) {
         gateway.close(asker.stream);
     }
 }
+
+#[cfg(test)]
+mod tests;

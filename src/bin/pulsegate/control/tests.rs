@@ -1,0 +1,132 @@
+//! The control socket on a gateway without a kernel: each stream takes as many bytes as the test says.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use pulsegate::endpoint::{Endpoint, Output, Peer};
+use pulsegate::{ConnectionId, Credentials, Gateway, ListenerId, Settings, StreamEnd};
+use serde_json::Value;
+
+use crate::app::App;
+
+const CONTROL: ListenerId = ListenerId(2);
+
+struct World {
+    gateway: Gateway<App>,
+    device: ConnectionId,
+    streams: HashMap<ConnectionId, Stream>,
+    now: Instant,
+}
+
+#[derive(Default)]
+struct Stream {
+    /// It takes nothing.
+    stuck: bool,
+    /// More waits for it.
+    blocked: bool,
+    closed: bool,
+    taken: Vec<u8>,
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut settings = Settings::default();
+        settings.limits.memory_budget = 8 << 20;
+        let mut gateway = Gateway::new(App::default(), settings, now, 1);
+        gateway.add_local(CONTROL, 1 << 20);
+        let from = ([192, 0, 2, 7], 40_000).into();
+        let device = gateway.handle_accept(ListenerId(1), Peer::Internet(from), now).unwrap();
+        Self { gateway, device, streams: HashMap::from([(device, Stream::default())]), now }
+    }
+
+    fn client(&mut self) -> ConnectionId {
+        let credentials = Credentials { pid: 1, uid: 0, gid: 0 };
+        let client = self.gateway.handle_accept(CONTROL, Peer::Local(credentials), self.now).unwrap();
+        self.streams.insert(client, Stream::default());
+        client
+    }
+
+    fn stream(&mut self, id: ConnectionId) -> &mut Stream {
+        self.streams.get_mut(&id).unwrap()
+    }
+
+    /// A client that watches and from then on takes nothing.
+    fn stuck_watcher(&mut self) -> ConnectionId {
+        let client = self.client();
+        assert_eq!(self.ask(client, r#"{"op":"watch"}"#)["ok"], true);
+        self.stream(client).stuck = true;
+        client
+    }
+
+    /// The device sends so many objects of so many bytes.
+    fn send(&mut self, objects: usize, bytes: usize) {
+        let object = format!(r#"{{"Type":"Status","Fill":"{}"}}"#, "x".repeat(bytes));
+        for _ in 0..objects {
+            self.data(self.device, object.as_bytes());
+        }
+    }
+
+    fn data(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.gateway.handle_data(id, bytes, self.now);
+        self.drain();
+    }
+
+    /// A request of a client that takes its answer, which is the last that it is told.
+    fn ask(&mut self, client: ConnectionId, line: &str) -> Value {
+        self.data(client, format!("{line}\n").as_bytes());
+        self.lines(client).pop().expect("an answer")
+    }
+
+    /// What a client takes, if it takes all there is: lines, which it has not seen before.
+    fn lines(&mut self, client: ConnectionId) -> Vec<Value> {
+        let stream = self.stream(client);
+        stream.stuck = false;
+        if std::mem::take(&mut stream.blocked) {
+            self.gateway.handle_writable(client, self.now);
+        }
+        self.drain();
+        let taken = std::mem::take(&mut self.stream(client).taken);
+        taken.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.gateway.poll_output() {
+            match output {
+                Output::Send { id, bytes } => {
+                    let stream = self.streams.get_mut(&id).unwrap();
+                    let taken = if stream.stuck { 0 } else { bytes.len() };
+                    stream.taken.extend_from_slice(&bytes[..taken]);
+                    stream.blocked = stream.stuck;
+                    self.gateway.handle_sent(id, taken, self.now);
+                }
+                Output::Close { id, .. } => {
+                    self.stream(id).closed = true;
+                    self.gateway.handle_close(id, StreamEnd::Closed, self.now);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// How many events a client was told to have missed.
+fn missed(lines: &[Value]) -> u64 {
+    lines.iter().filter(|line| line["event"] == "missed").filter_map(|line| line["events"].as_u64()).sum()
+}
+
+#[test]
+fn a_client_whose_room_others_have_taken_is_closed_and_not_left_without_an_answer() {
+    let mut world = World::new();
+    let first = world.stuck_watcher();
+    world.send(60, 10_000);
+    for _ in 0..5 {
+        world.stuck_watcher();
+    }
+    world.send(60, 10_000);
+    world.data(first, b"{\"id\":1,\"op\":\"ping\"}\n");
+    let lines = world.lines(first);
+    assert!(missed(&lines) > 0, "its room was used up");
+    assert!(world.stream(first).closed || lines.iter().any(|line| line["id"] == 1), "it waits for ever");
+}
