@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+#[path = "daemon/reload.rs"]
+mod reload;
 
 /// How long anything may take that should happen at once: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,7 +89,7 @@ impl Daemon {
     }
 
     fn call(&self, line: &[&str]) -> Output {
-        pulsegate().args(line).arg("--control").arg(&self.control).output().expect("the call runs")
+        call(&self.control, line)
     }
 
     fn signal(&self, signal: Signal) {
@@ -104,6 +107,10 @@ impl Drop for Daemon {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn call(control: &Path, line: &[&str]) -> Output {
+    pulsegate().args(line).arg("--control").arg(control).output().expect("the call runs")
 }
 
 fn text(output: &Output) -> (i32, String, String) {

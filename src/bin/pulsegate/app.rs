@@ -20,6 +20,9 @@ use crate::systemd::Manager;
 pub(crate) struct App {
     line: EventLine,
     stdout: Option<Follower>,
+    /// Standard output stays open while no events are to be written to it: of what waits for a slow reader, a second
+    /// descriptor would know nothing and write into the middle of a line.
+    mute: bool,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
     refusals: Refusals,
@@ -38,11 +41,19 @@ impl App {
         self.signals = Some(Signals { stop, reload });
     }
 
-    /// From now on writes events to that follower of standard output, or to none.
-    pub(crate) fn follow_stdout(&mut self, follower: Option<Follower>, gateway: &mut Commands<'_>) {
-        if let Some(stdout) = std::mem::replace(&mut self.stdout, follower) {
-            gateway.close(stdout.stream);
-        }
+    /// From now on writes events to that follower of standard output.
+    pub(crate) fn follow_stdout(&mut self, follower: Follower) {
+        self.stdout = Some(follower);
+    }
+
+    /// Whether standard output is open.
+    pub(crate) fn has_stdout(&self) -> bool {
+        self.stdout.is_some()
+    }
+
+    /// Whether events are to be written to standard output, if it is open.
+    pub(crate) fn mute_stdout(&mut self, mute: bool) {
+        self.mute = mute;
     }
 
     /// The `listening` event.
@@ -61,7 +72,8 @@ impl App {
         event: impl for<'a> FnOnce(&'a mut EventLine) -> &'a [u8],
     ) {
         let wants = |follower: &&mut Follower| follower.filter.wants(id, address, message_type);
-        let mut followers = self.stdout.iter_mut().chain(self.control.followers()).filter(wants).peekable();
+        let stdout = self.stdout.iter_mut().filter(|_| !self.mute);
+        let mut followers = stdout.chain(self.control.followers()).filter(wants).peekable();
         if followers.peek().is_some() {
             let line = event(&mut self.line);
             for follower in followers {

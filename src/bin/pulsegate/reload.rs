@@ -38,8 +38,9 @@ impl Daemon {
         // What can fail comes first, and is undone if something behind it does.
         let old = self.config.clone();
         let opened = self.open_addresses(&new, |protocol, address| !addresses(&old, protocol).contains(&address))?;
-        let stdout = match (changed("events."), new.events) {
-            (true, Events::Stdout) => match self.open_stdout(&new) {
+        let has_stdout = self.server.handler().has_stdout();
+        let stdout = match new.events {
+            Events::Stdout if changed("events.") && !has_stdout => match self.open_stdout(&new) {
                 Ok(follower) => Some(follower),
                 Err(error) => return Err(self.undo(opened, None, error)),
             },
@@ -67,10 +68,9 @@ impl Daemon {
         let (keep, gone): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(wanted);
         self.listeners = keep;
         gone.into_iter().for_each(|listener| self.server.unlisten(listener.id));
-        if changed("events.") {
-            let (app, mut gateway) = self.server.parts();
-            app.follow_stdout(stdout, &mut gateway);
-        }
+        let app = self.server.handler_mut();
+        stdout.into_iter().for_each(|follower| app.follow_stdout(follower));
+        app.mute_stdout(new.events == Events::None);
         for (name, protocol) in [("listen", Protocol::Tcp), ("discovery.listen", Protocol::Udp)] {
             if changes.contains(&name) && self.handed.contains(&protocol) {
                 warn!("{name} has no effect: the service manager has handed in the sockets");

@@ -87,8 +87,7 @@ impl Daemon {
         daemon.listeners = daemon.open_addresses(&config, |_, _| true)?;
         if config.events == Events::Stdout {
             let stdout = daemon.open_stdout(&config)?;
-            let (app, mut gateway) = daemon.server.parts();
-            app.follow_stdout(Some(stdout), &mut gateway);
+            daemon.server.handler_mut().follow_stdout(stdout);
         }
         daemon.control = match control {
             Some(listener) => Some(ControlSocket::adopt(&mut daemon.server, listener, &config)?),

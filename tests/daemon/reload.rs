@@ -1,0 +1,87 @@
+//! What a reload changes, seen by those who are connected while it happens.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::{PATIENCE, call, event, lines, pulsegate, text};
+
+/// A configuration file, gone when the test is.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let file = Self(std::env::temp_dir().join(format!("pulsegate-{}-{name}.toml", std::process::id())));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // It is a temporary file: left behind, it harms nobody.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Objects of about a kilobyte, numbered, sent and received.
+fn send_numbered(device: &mut TcpStream, numbers: std::ops::Range<u64>, control: &Path) {
+    for number in numbers.clone() {
+        write!(device, r#"{{"Type":"Status","N":{number},"Fill":"{}"}}"#, "x".repeat(1000)).unwrap();
+    }
+    while stats(control)["messages"]["Status"]["count"] != numbers.end {}
+}
+
+fn stats(control: &Path) -> Value {
+    let (code, stats, why) = text(&call(control, &["stats", "--json"]));
+    assert_eq!(code, 0, "{why}");
+    event(stats)
+}
+
+#[test]
+fn events_stay_whole_and_in_order_when_a_reload_changes_where_they_go() {
+    let file = File::new("whole", "");
+    let control = file.0.with_extension("sock");
+    let mut process = pulsegate()
+        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--config"])
+        .args([&file.0, Path::new("--control"), &control])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut events = BufReader::new(process.stdout.take().unwrap());
+    let mut listening = String::new();
+    events.read_line(&mut listening).unwrap();
+    let mut device = TcpStream::connect(event(listening)["tcp"].as_str().unwrap()).unwrap();
+    // More than the pipe holds, and nobody reads.
+    send_numbered(&mut device, 0..200, &control);
+    let reload = |text: &str| {
+        file.write(text);
+        assert!(call(&control, &["reload"]).status.success());
+    };
+    reload("events.buffer_bytes_max = \"2MiB\"");
+    send_numbered(&mut device, 200..400, &control);
+    reload("events.output = \"none\"");
+    send_numbered(&mut device, 400..450, &control);
+    reload("");
+    send_numbered(&mut device, 450..500, &control);
+    let events = lines(events, event);
+    let next = || loop {
+        let event = events.recv_timeout(PATIENCE).expect("more events");
+        if event["event"] == "message" {
+            return event["data"]["N"].as_u64().unwrap();
+        }
+    };
+    let expected: Vec<u64> = (0..400).chain(450..500).collect();
+    let told: Vec<u64> = expected.iter().map(|_| next()).collect();
+    assert_eq!(told, expected);
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
