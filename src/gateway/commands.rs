@@ -146,6 +146,11 @@ impl<'a> Commands<'a> {
         self.core.write(stream, bytes)
     }
 
+    /// Changes how many bytes may wait for a local stream. What waits already stays.
+    pub fn set_outbox_max(&mut self, stream: ConnectionId, outbox_bytes_max: usize) {
+        self.core.set_outbox_max(stream, outbox_bytes_max);
+    }
+
     /// Closes a local stream once what was written to it has been taken.
     pub fn close(&mut self, stream: ConnectionId) {
         self.core.close_local(stream);

@@ -93,6 +93,12 @@ impl<H: Handler> Gateway<H> {
         self.local_outboxes.push((listener, outbox_bytes_max));
     }
 
+    /// Changes how many bytes may wait for each local process that comes to a listener from now on.
+    pub fn set_outbox_max(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
+        let bounds = self.local_outboxes.iter_mut().filter(|(id, _)| *id == listener);
+        bounds.for_each(|(_, bytes)| *bytes = outbox_bytes_max);
+    }
+
     /// Forgets a listener or datagram socket.
     pub fn remove_listener(&mut self, listener: ListenerId) {
         self.discovery_ports.retain(|(id, _)| *id != listener);

@@ -211,6 +211,12 @@ impl<H: Handler> Server<H> {
         Ok(id)
     }
 
+    /// Changes how many bytes may wait for each local process that comes to a listener from now on; for those that
+    /// are connected, [`Commands::set_outbox_max`] does.
+    pub fn set_outbox_max(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
+        self.gateway.set_outbox_max(listener, outbox_bytes_max);
+    }
+
     /// Gives the loop a stream of the application's own, in non-blocking mode, for which at most
     /// `outbox_bytes_max` bytes may wait; what happens on it comes to [`Handler::on_local`].
     ///

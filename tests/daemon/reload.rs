@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
 
-use super::{PATIENCE, call, event, lines, pulsegate, text};
+use super::{Daemon, PATIENCE, call, event, lines, pulsegate, text};
 
 /// A configuration file, gone when the test is.
 struct File(PathBuf);
@@ -84,4 +86,36 @@ fn events_stay_whole_and_in_order_when_a_reload_changes_where_they_go() {
     assert_eq!(told, expected);
     process.kill().unwrap();
     process.wait().unwrap();
+}
+
+/// A client that has begun to watch: the events that it is told.
+fn watch(control: &Path) -> Receiver<Value> {
+    let mut stream = UnixStream::connect(control).unwrap();
+    stream.write_all(b"{\"op\":\"watch\"}\n").unwrap();
+    let told = lines(stream, event);
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap()["ok"], true);
+    told
+}
+
+#[test]
+fn a_longer_object_that_a_reload_allows_reaches_every_reader() {
+    let file = File::new("longer", "");
+    let gateway = Daemon::start_with("longer", |call| {
+        call.arg("--config").arg(&file.0);
+    });
+    let before = watch(&gateway.control);
+    file.write("limits.object_bytes_max = \"4MiB\"");
+    assert!(gateway.call(&["reload"]).status.success());
+    let after = watch(&gateway.control);
+    let readers = [&gateway.events, &before, &after];
+    let next = |kind: &str| {
+        for (number, reader) in readers.iter().enumerate() {
+            let event = reader.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("reader {number}: no {kind}: {e}"));
+            assert_eq!(event["event"], kind, "reader {number}");
+        }
+    };
+    let mut device = gateway.connect();
+    next("connect");
+    write!(device, r#"{{"Type":"Picture","Fill":"{}"}}"#, "x".repeat(2 << 20)).unwrap();
+    next("message");
 }

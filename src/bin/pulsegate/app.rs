@@ -56,6 +56,12 @@ impl App {
         self.mute = mute;
     }
 
+    /// Changes how much may wait for each reader of events and answers that is there.
+    pub(crate) fn resize(&self, consumer_bytes_max: usize, gateway: &mut Commands<'_>) {
+        let stdout = self.stdout.iter().map(|stdout| stdout.stream);
+        stdout.chain(self.control.streams()).for_each(|stream| gateway.set_outbox_max(stream, consumer_bytes_max));
+    }
+
     /// The `listening` event.
     pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Commands<'_>) {
         if let Some(stdout) = &mut self.stdout {

@@ -76,6 +76,11 @@ struct Request<'a> {
 type Refused = (&'static str, String);
 
 impl Control {
+    /// The streams of all clients.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = ConnectionId> {
+        self.clients.iter().map(|client| client.stream)
+    }
+
     /// Those who watch.
     pub(crate) fn followers(&mut self) -> impl Iterator<Item = &mut Follower> {
         self.clients.iter_mut().filter_map(|client| client.follower.as_mut())

@@ -89,6 +89,11 @@ impl ControlSocket {
         self.path.is_some() && self.path == place(config).map(|(path, _)| path)
     }
 
+    /// Changes how much may wait for each client that comes from now on.
+    pub(crate) fn resize(&self, server: &mut Server<App>, config: &Config) {
+        server.set_outbox_max(self.listener, config.consumer_bytes_max());
+    }
+
     /// Takes no more clients; those that are connected stay.
     pub(crate) fn close(self, server: &mut Server<App>) {
         server.unlisten(self.listener);

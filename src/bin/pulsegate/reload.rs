@@ -71,6 +71,9 @@ impl Daemon {
         let app = self.server.handler_mut();
         stdout.into_iter().for_each(|follower| app.follow_stdout(follower));
         app.mute_stdout(new.events == Events::None);
+        self.control.iter().for_each(|socket| socket.resize(&mut self.server, &new));
+        let (app, mut gateway) = self.server.parts();
+        app.resize(new.consumer_bytes_max(), &mut gateway);
         for (name, protocol) in [("listen", Protocol::Tcp), ("discovery.listen", Protocol::Udp)] {
             if changes.contains(&name) && self.handed.contains(&protocol) {
                 warn!("{name} has no effect: the service manager has handed in the sockets");

@@ -87,6 +87,13 @@ impl Core {
         true
     }
 
+    /// Changes how many bytes may wait for a local stream.
+    pub(in crate::gateway) fn set_outbox_max(&mut self, id: ConnectionId, outbox_bytes_max: usize) {
+        if let Some(slot) = self.slots.local_mut(id) {
+            slot.outbox_bytes_max = outbox_bytes_max;
+        }
+    }
+
     /// Closes a local stream, when what waits for it has been taken.
     pub(in crate::gateway) fn close_local(&mut self, id: ConnectionId) {
         let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return };
