@@ -224,7 +224,14 @@ impl Control {
             "watch" => {
                 let device = request.device.as_deref().map(target).transpose()?;
                 let filter = Filter { types: request.types.clone(), device };
-                client.follower = Some(Follower::new(asker.stream, filter));
+                match &mut client.follower {
+                    Some(follower) => {
+                        // What has been left out belongs before the answer, as the events in its place would have been.
+                        follower.catch_up(gateway);
+                        follower.filter = filter;
+                    }
+                    none => *none = Some(Follower::new(asker.stream, filter)),
+                }
                 accept(gateway, asker, json!({}));
             }
             "stats" => accept(gateway, asker, json!({ "stats": stats::collect(gateway, figures) })),

@@ -18,14 +18,17 @@ struct World {
     now: Instant,
 }
 
-#[derive(Default)]
 struct Stream {
-    /// It takes nothing.
-    stuck: bool,
-    /// More waits for it.
-    blocked: bool,
+    /// How many bytes it takes.
+    window: usize,
     closed: bool,
     taken: Vec<u8>,
+}
+
+impl Stream {
+    fn new() -> Self {
+        Self { window: usize::MAX, closed: false, taken: Vec::new() }
+    }
 }
 
 impl World {
@@ -38,13 +41,13 @@ impl World {
         gateway.add_local(CONTROL, 1 << 20);
         let from = ([192, 0, 2, 7], 40_000).into();
         let device = gateway.handle_accept(ListenerId(1), Peer::Internet(from), now).unwrap();
-        Self { gateway, device, streams: HashMap::from([(device, Stream::default())]), now }
+        Self { gateway, device, streams: HashMap::from([(device, Stream::new())]), now }
     }
 
     fn client(&mut self) -> ConnectionId {
         let credentials = Credentials { pid: 1, uid: 0, gid: 0 };
         let client = self.gateway.handle_accept(CONTROL, Peer::Local(credentials), self.now).unwrap();
-        self.streams.insert(client, Stream::default());
+        self.streams.insert(client, Stream::new());
         client
     }
 
@@ -56,7 +59,7 @@ impl World {
     fn stuck_watcher(&mut self) -> ConnectionId {
         let client = self.client();
         assert_eq!(self.ask(client, r#"{"op":"watch"}"#)["ok"], true);
-        self.stream(client).stuck = true;
+        self.stream(client).window = 0;
         client
     }
 
@@ -79,14 +82,16 @@ impl World {
         self.lines(client).pop().expect("an answer")
     }
 
+    /// A client takes so many bytes of what waits.
+    fn take(&mut self, client: ConnectionId, bytes: usize) {
+        self.stream(client).window = bytes;
+        self.gateway.handle_writable(client, self.now);
+        self.drain();
+    }
+
     /// What a client takes, if it takes all there is: lines, which it has not seen before.
     fn lines(&mut self, client: ConnectionId) -> Vec<Value> {
-        let stream = self.stream(client);
-        stream.stuck = false;
-        if std::mem::take(&mut stream.blocked) {
-            self.gateway.handle_writable(client, self.now);
-        }
-        self.drain();
+        self.take(client, usize::MAX);
         let taken = std::mem::take(&mut self.stream(client).taken);
         taken.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
     }
@@ -96,9 +101,9 @@ impl World {
             match output {
                 Output::Send { id, bytes } => {
                     let stream = self.streams.get_mut(&id).unwrap();
-                    let taken = if stream.stuck { 0 } else { bytes.len() };
+                    let taken = bytes.len().min(stream.window);
                     stream.taken.extend_from_slice(&bytes[..taken]);
-                    stream.blocked = stream.stuck;
+                    stream.window -= taken;
                     self.gateway.handle_sent(id, taken, self.now);
                 }
                 Output::Close { id, .. } => {
@@ -129,4 +134,18 @@ fn a_client_whose_room_others_have_taken_is_closed_and_not_left_without_an_answe
     let lines = world.lines(first);
     assert!(missed(&lines) > 0, "its room was used up");
     assert!(world.stream(first).closed || lines.iter().any(|line| line["id"] == 1), "it waits for ever");
+}
+
+#[test]
+fn events_that_were_missed_before_another_watch_are_told_before_its_answer() {
+    let mut world = World::new();
+    let client = world.stuck_watcher();
+    world.send(60, 10_000);
+    // It has taken some of what waits when it asks.
+    world.take(client, 100_000);
+    world.data(client, b"{\"id\":1,\"op\":\"watch\"}\n");
+    let lines = world.lines(client);
+    let answered = lines.iter().position(|line| line["id"] == 1).expect("an answer");
+    let messages = lines.iter().filter(|line| line["event"] == "message").count() as u64;
+    assert_eq!(messages + missed(&lines[..answered]), 60);
 }
