@@ -162,7 +162,7 @@ impl Control {
         let mut input = std::mem::take(&mut client.input);
         input.extend_from_slice(bytes);
         let mut rest = &input[..];
-        while let Some(end) = memchr::memchr(b'\n', rest) {
+        while let Some(end) = memchr::memchr(b'\n', rest).filter(|&end| end <= REQUEST_BYTES_MAX) {
             // A client that lets its answers wait is closed, see [`reply`]. What it asks then would be in vain, and
             // thousands of questions keep the devices waiting. Nor is there room for an answer where other readers
             // have taken of what was left for this one.

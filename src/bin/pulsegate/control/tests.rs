@@ -7,6 +7,7 @@ use pulsegate::endpoint::{Endpoint, Output, Peer};
 use pulsegate::{ConnectionId, Credentials, Gateway, ListenerId, Settings, StreamEnd};
 use serde_json::Value;
 
+use super::REQUEST_BYTES_MAX;
 use crate::app::App;
 
 const CONTROL: ListenerId = ListenerId(2);
@@ -148,4 +149,25 @@ fn events_that_were_missed_before_another_watch_are_told_before_its_answer() {
     let answered = lines.iter().position(|line| line["id"] == 1).expect("an answer");
     let messages = lines.iter().filter(|line| line["event"] == "message").count() as u64;
     assert_eq!(messages + missed(&lines[..answered]), 60);
+}
+
+#[test]
+fn a_request_that_is_too_long_ends_the_connection_however_it_comes() {
+    let request = |bytes: usize| {
+        let empty = r#"{"op":"ping","text":""}"#;
+        format!("{}{}\"}}\n", &empty[..empty.len() - 2], "y".repeat(bytes - empty.len())).into_bytes()
+    };
+    let check = |bytes: usize, read: usize, error: Value| {
+        let mut world = World::new();
+        let client = world.client();
+        request(bytes).chunks(read).for_each(|piece| world.data(client, piece));
+        let lines = world.lines(client);
+        assert_eq!((lines.len(), &lines[0]["error"]), (1, &error), "{bytes} bytes, read by {read}");
+        assert_eq!(world.stream(client).closed, !error.is_null(), "{bytes} bytes, read by {read}");
+    };
+    for read in [1 << 20, 30_000, REQUEST_BYTES_MAX + 1] {
+        check(REQUEST_BYTES_MAX, read, Value::Null);
+        check(REQUEST_BYTES_MAX + 1, read, "bad_request".into());
+        check(150_000, read, "bad_request".into());
+    }
 }
