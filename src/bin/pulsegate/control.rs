@@ -72,6 +72,12 @@ struct Request<'a> {
     types: Vec<String>,
 }
 
+/// What is looked for in a request that was not understood.
+#[derive(Deserialize)]
+struct OnlyId {
+    id: Option<u64>,
+}
+
 /// A refusal: its word for programs, and a sentence for people.
 type Refused = (&'static str, String);
 
@@ -195,8 +201,10 @@ impl Control {
                 }
             }
             Err(error) => {
+                // Who has asked several things must know which of them it was.
+                let id = serde_json::from_slice::<OnlyId>(line).map_or(None, |request| request.id);
                 let why = format!("the request was not understood: {error}");
-                refuse(gateway, Asker { stream, id: None }, ("bad_request", why));
+                refuse(gateway, Asker { stream, id }, ("bad_request", why));
             }
         }
     }

@@ -171,3 +171,19 @@ fn a_request_that_is_too_long_ends_the_connection_however_it_comes() {
         check(150_000, read, "bad_request".into());
     }
 }
+
+#[test]
+fn an_answer_has_the_id_of_a_request_that_was_not_understood() {
+    let check = |line: &str, id: Value| {
+        let mut world = World::new();
+        let client = world.client();
+        let answer = world.ask(client, line);
+        assert_eq!((&answer["error"], &answer["id"]), (&"bad_request".into(), &id), "{line}");
+    };
+    check(r#"{"id":3,"op":"ping","x":1}"#, 3.into());
+    check(r#"{"id":4}"#, 4.into());
+    check(r#"{"op":"watch","types":"Status","id":5}"#, 5.into());
+    check(r#"{"op":"ping","x":1}"#, Value::Null);
+    check(r#"{"id":"six","op":"ping"}"#, Value::Null);
+    check(r#"{"id":7,"op":"ping""#, Value::Null);
+}
