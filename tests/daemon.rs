@@ -61,9 +61,13 @@ impl Daemon {
     fn start_with(name: &str, change: impl FnOnce(&mut Command)) -> Self {
         let control = std::env::temp_dir().join(format!("pulsegate-{}-{name}.sock", std::process::id()));
         let mut call = pulsegate();
-        call.args(["--listen", "127.0.0.1:0", "--discovery", "127.0.0.1:0", "--control"]).arg(&control);
-        call.stdout(Stdio::piped()).stderr(Stdio::piped());
+        call.args(["--listen", "127.0.0.1:0", "--discovery", "127.0.0.1:0"]);
         change(&mut call);
+        Self::run(call, control)
+    }
+
+    fn run(mut call: Command, control: PathBuf) -> Self {
+        call.arg("--control").arg(&control).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = call.spawn().expect("the gateway starts");
         let events = lines(process.stdout.take().unwrap(), event);
         let log = lines(process.stderr.take().unwrap(), |line| line);

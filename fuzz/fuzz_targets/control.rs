@@ -155,7 +155,7 @@ impl World {
                     let (app, mut commands) = self.gateway.parts(self.now);
                     let reloads = app.control.take_reloads();
                     for asker in reloads.iter().flatten() {
-                        app.control.reloaded(*asker, &Err("there is none".into()), &mut commands);
+                        app.control.reloaded(*asker, &Err(("failed", "there is none".into())), &mut commands);
                     }
                     if reloads.is_empty() {
                         return;

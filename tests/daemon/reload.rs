@@ -1,7 +1,7 @@
 //! What a reload changes, seen by those who are connected while it happens.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -118,4 +118,41 @@ fn a_longer_object_that_a_reload_allows_reaches_every_reader() {
     next("connect");
     write!(device, r#"{{"Type":"Picture","Fill":"{}"}}"#, "x".repeat(2 << 20)).unwrap();
     next("message");
+}
+
+/// A port that nobody has on any address, below those that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    let first = 10_000 + (std::process::id() * 37 % 20_000) as u16;
+    let is_free =
+        |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok() && UdpSocket::bind(("0.0.0.0", *port)).is_ok();
+    (first..).find(is_free).expect("a free port")
+}
+
+#[test]
+fn addresses_may_become_narrower_and_wider() {
+    let port = free_port();
+    let addresses = |tcp_ip: &str, udp_ip: &str, more: &str| {
+        format!("listen = [\"{tcp_ip}:{port}\"{more}]\ndiscovery.listen = [\"{udp_ip}:{port}\"]")
+    };
+    let file = File::new("narrower", &addresses("[::]", "0.0.0.0", ""));
+    let mut call = pulsegate();
+    call.arg("--config").arg(&file.0);
+    let gateway = Daemon::run(call, file.0.with_extension("sock"));
+    let is_listened_on = |ip: &str| TcpStream::connect((ip, port)).is_ok();
+    // Where somebody else has a port, nothing changes, and that is no fault of the configuration.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    file.write(&addresses("127.0.0.1", "127.0.0.1", &format!(", \"{taken}\"")));
+    let (code, _, why) = text(&gateway.call(&["reload"]));
+    assert_eq!(code, 1, "{why}");
+    assert!(why.contains(&format!("cannot listen on TCP {taken}")), "{why}");
+    assert!(is_listened_on("127.0.0.2"));
+    for ip in ["127.0.0.1", "0.0.0.0"] {
+        file.write(&addresses(ip, ip, ""));
+        let (code, told, why) = text(&gateway.call(&["reload"]));
+        assert_eq!((code, told.as_str()), (0, "changed: listen, discovery.listen\n"), "{ip}: {why}");
+        assert!(is_listened_on("127.0.0.1") && UdpSocket::bind(("127.0.0.1", port)).is_err(), "{ip}");
+        let (tcp, udp) = (is_listened_on("127.0.0.2"), UdpSocket::bind(("127.0.0.2", port)).is_err());
+        assert_eq!((tcp, udp), (ip == "0.0.0.0", ip == "0.0.0.0"), "{ip}");
+    }
 }

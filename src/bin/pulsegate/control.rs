@@ -79,7 +79,7 @@ struct OnlyId {
 }
 
 /// A refusal: its word for programs, and a sentence for people.
-type Refused = (&'static str, String);
+pub(crate) type Refused = (&'static str, String);
 
 impl Control {
     /// The streams of all clients.
@@ -106,12 +106,12 @@ impl Control {
     pub(crate) fn reloaded(
         &mut self,
         asker: Asker,
-        result: &Result<Vec<&'static str>, String>,
+        result: &Result<Vec<&'static str>, Refused>,
         gateway: &mut Commands<'_>,
     ) {
         match result {
             Ok(changed) => accept(gateway, asker, json!({ "changed": changed })),
-            Err(error) => refuse(gateway, asker, ("bad_configuration", error.clone())),
+            Err(refused) => refuse(gateway, asker, refused.clone()),
         }
     }
 

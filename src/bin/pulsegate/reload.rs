@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use log::{info, warn};
 
 use crate::config::{Config, Events};
+use crate::control::Refused;
 use crate::control_socket::ControlSocket;
 use crate::events::Follower;
 use crate::serve::{Daemon, Listener, Protocol};
@@ -21,7 +22,7 @@ impl Daemon {
         match &result {
             Ok(changes) if changes.is_empty() => info!("reload: nothing has changed"),
             Ok(changes) => info!("reload: changed {}", changes.join(", ")),
-            Err(error) => warn!("reload: the configuration stays as it is: {error}"),
+            Err((_, error)) => warn!("reload: the configuration stays as it is: {error}"),
         }
         self.server.handler().manager.ready(&self.status());
         let (app, mut gateway) = self.server.parts();
@@ -30,10 +31,42 @@ impl Daemon {
         }
     }
 
-    /// Tells what has changed. On an error everything is as it was before.
-    fn reload(&mut self) -> Result<Vec<&'static str>, String> {
-        let new = self.sources.load().map_err(|failure| failure.sentence())?;
+    /// Tells what has changed. On an error everything is as it was before, unless another program has taken an address
+    /// in that very moment.
+    fn reload(&mut self) -> Result<Vec<&'static str>, Refused> {
+        let new = self.sources.load().map_err(|failure| ("bad_configuration", failure.sentence()))?;
         let changes = self.config.changes(&new);
+        let closed = self.make_way(&new);
+        if let Err(error) = self.take_over(new, &changes) {
+            for Listener { protocol, address, .. } in closed {
+                match self.open_address(protocol, address) {
+                    Ok(listener) => self.listeners.push(listener),
+                    Err(error) => warn!("reload: an address that was listened on is lost: {error}"),
+                }
+            }
+            return Err(("failed", error));
+        }
+        Ok(changes)
+    }
+
+    /// Closes what would keep the new addresses from being opened: where `[::]` is listened on, no other address can
+    /// have the same port, and the other way around.
+    fn make_way(&mut self, new: &Config) -> Vec<Listener> {
+        self.close_listeners(|listener| {
+            let (wanted, port) = (addresses(new, listener.protocol), listener.address.port());
+            port != 0 && !wanted.contains(&listener.address) && wanted.iter().any(|address| address.port() == port)
+        })
+    }
+
+    fn close_listeners(&mut self, which: impl Fn(&Listener) -> bool) -> Vec<Listener> {
+        let (closed, kept): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(which);
+        self.listeners = kept;
+        closed.iter().for_each(|listener| self.server.unlisten(listener.id));
+        closed
+    }
+
+    /// Changes what differs from `new`.
+    fn take_over(&mut self, new: Config, changes: &[&str]) -> Result<(), String> {
         let changed = |section: &str| changes.iter().any(|name| name.starts_with(section));
         // What can fail comes first, and is undone if something behind it does.
         let old = self.config.clone();
@@ -64,10 +97,7 @@ impl Daemon {
         }
         self.server.configure(new.settings.clone()).map_err(|e| e.to_string())?;
         self.listeners.extend(opened);
-        let wanted = |listener: &Listener| addresses(&new, listener.protocol).contains(&listener.address);
-        let (keep, gone): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(wanted);
-        self.listeners = keep;
-        gone.into_iter().for_each(|listener| self.server.unlisten(listener.id));
+        self.close_listeners(|listener| !addresses(&new, listener.protocol).contains(&listener.address));
         let app = self.server.handler_mut();
         stdout.into_iter().for_each(|follower| app.follow_stdout(follower));
         app.mute_stdout(new.events == Events::None);
@@ -81,7 +111,7 @@ impl Daemon {
         }
         log::set_max_level(new.log_level);
         self.config = new;
-        Ok(changes)
+        Ok(())
     }
 
     /// Closes what was opened for a reload that has failed, and hands back why.

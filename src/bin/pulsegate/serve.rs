@@ -123,12 +123,8 @@ impl Daemon {
             if self.handed.contains(&protocol) || !wanted(protocol, address) {
                 continue;
             }
-            let listener = match protocol {
-                Protocol::Tcp => self.server.listen(address),
-                Protocol::Udp => self.server.listen_udp(address),
-            };
-            match listener {
-                Ok(id) => opened.push(Listener { protocol, address, id }),
+            match self.open_address(protocol, address) {
+                Ok(listener) => opened.push(listener),
                 Err(error) => {
                     opened.into_iter().for_each(|listener: Listener| self.server.unlisten(listener.id));
                     return Err(error.to_string());
@@ -136,6 +132,19 @@ impl Daemon {
             }
         }
         Ok(opened)
+    }
+
+    /// Opens one address.
+    pub(crate) fn open_address(
+        &mut self,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> Result<Listener, pulsegate::Error> {
+        let id = match protocol {
+            Protocol::Tcp => self.server.listen(address),
+            Protocol::Udp => self.server.listen_udp(address),
+        };
+        id.map(|id| Listener { protocol, address, id })
     }
 
     /// Opens standard output for events, whatever it is.
