@@ -282,6 +282,27 @@ fn wrong_calls_get_one_sentence_and_their_code() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_control_socket_stays() {
+    let file = std::env::temp_dir().join(format!("pulsegate-{}-no-socket", std::process::id()));
+    std::fs::write(&file, "precious").unwrap();
+    let mut process = pulsegate()
+        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--events", "none", "--control"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let why = lines(process.stderr.take().unwrap(), |line| line).recv_timeout(PATIENCE).expect("a sentence");
+    if !why.starts_with("pulsegate: ") {
+        // It has begun to run, and would not end.
+        process.kill().unwrap();
+    }
+    assert_eq!(process.wait().unwrap().code(), Some(1), "{why}");
+    assert!(why.contains(&format!("{}: a file has that name, and it is no socket", file.display())), "{why}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
 fn a_reload_changes_what_has_changed_and_cuts_no_one() {
     let file = std::env::temp_dir().join(format!("pulsegate-{}-reload.toml", std::process::id()));
     let write = |text: &str| std::fs::write(&file, text).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -118,15 +118,20 @@ fn place(config: &Config) -> Option<(PathBuf, bool)> {
     }
 }
 
-/// Binds the socket, in place of a file that nobody answers on. The directory of the default path is
+/// Binds the socket, in place of one that nobody answers on. The directory of the default path is
 /// made where there is none; others are the administrator's.
 fn bind(path: &Path, config: &Config, insist: bool) -> io::Result<UnixListener> {
     if let (false, Some(directory)) = (insist, path.parent()) {
         fs::create_dir_all(directory)?;
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match fs::symlink_metadata(path) {
+        // Connecting to a file that is no socket fails as connecting to a socket that nobody answers on does.
+        Ok(file) if !file.file_type().is_socket() => {
+            return Err(io::Error::other("a file has that name, and it is no socket"));
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     // Nobody may connect before mode and group are what they should be.
     let before = umask(Mode::from_bits_truncate(0o177));
