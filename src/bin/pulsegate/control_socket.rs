@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 /// The socket, whose name goes when the gateway does, unless it belongs to the service manager.
 pub(crate) struct ControlSocket {
     listener: ListenerId,
-    path: Option<PathBuf>,
+    name: Option<Name>,
 }
 
 impl ControlSocket {
@@ -61,8 +61,8 @@ impl ControlSocket {
                 return Ok(None);
             }
         }
-        let listener = match bind(&path, config, insist) {
-            Ok(listener) => listener,
+        let (listener, name) = match bind(path, config, insist) {
+            Ok(bound) => bound,
             Err(error) if insist => return Err(format!("cannot open the control socket {shown}: {error}")),
             Err(error) => {
                 warn!("no control socket: cannot open {shown}: {error}");
@@ -70,23 +70,23 @@ impl ControlSocket {
             }
         };
         let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
-        Ok(Some(Self { listener, path: Some(path) }))
+        Ok(Some(Self { listener, name: Some(name) }))
     }
 
     /// Takes over a socket that was handed in: its name, mode and group are the service manager's.
     pub(crate) fn adopt(server: &mut Server<App>, listener: UnixListener, config: &Config) -> Result<Self, String> {
         let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
-        Ok(Self { listener, path: None })
+        Ok(Self { listener, name: None })
     }
 
     /// Whether it was handed in.
     pub(crate) fn is_handed(&self) -> bool {
-        self.path.is_none()
+        self.name.is_none()
     }
 
     /// Whether it has the name that the configuration asks for.
     pub(crate) fn is_where_wanted(&self, config: &Config) -> bool {
-        self.path.is_some() && self.path == place(config).map(|(path, _)| path)
+        self.name.as_ref().is_some_and(|name| place(config).is_some_and(|(path, _)| path == name.path))
     }
 
     /// Changes how much may wait for each client that comes from now on.
@@ -100,13 +100,34 @@ impl ControlSocket {
     }
 }
 
-impl Drop for ControlSocket {
+/// The socket's name in the file system, which goes when this does.
+struct Name {
+    path: PathBuf,
+    /// The device and inode of the socket: someone may have put another file in its place.
+    file: (u64, u64),
+}
+
+impl Name {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let file = identity(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Drop for Name {
     fn drop(&mut self) {
-        let Some(path) = &self.path else { return };
-        if let Err(error) = fs::remove_file(path) {
-            warn!("the control socket {} could not be removed: {error}", path.display());
+        let removed = identity(&self.path).and_then(|file| match file == self.file {
+            true => fs::remove_file(&self.path),
+            false => Err(io::Error::other("another file has its name")),
+        });
+        if let Err(error) = removed {
+            warn!("the control socket {} could not be removed: {error}", self.path.display());
         }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Where the control socket is to be, if there is to be one, and whether that place was asked for by name.
@@ -120,28 +141,63 @@ fn place(config: &Config) -> Option<(PathBuf, bool)> {
 
 /// Binds the socket, in place of one that nobody answers on. The directory of the default path is
 /// made where there is none; others are the administrator's.
-fn bind(path: &Path, config: &Config, insist: bool) -> io::Result<UnixListener> {
+fn bind(path: PathBuf, config: &Config, insist: bool) -> io::Result<(UnixListener, Name)> {
     if let (false, Some(directory)) = (insist, path.parent()) {
         fs::create_dir_all(directory)?;
     }
-    match fs::symlink_metadata(path) {
+    match fs::symlink_metadata(&path) {
         // Connecting to a file that is no socket fails as connecting to a socket that nobody answers on does.
         Ok(file) if !file.file_type().is_socket() => {
             return Err(io::Error::other("a file has that name, and it is no socket"));
         }
-        Ok(_) => fs::remove_file(path)?,
+        Ok(_) => fs::remove_file(&path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     // Nobody may connect before mode and group are what they should be.
     let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path);
+    let listener = UnixListener::bind(&path);
     umask(before);
     let listener = listener?;
-    if let Some(name) = &config.control_group {
-        let group = Group::from_name(name)?.ok_or_else(|| io::Error::other(format!("there is no group {name:?}")))?;
-        chown(path, None, Some(group.gid))?;
+    // From here on, whatever fails takes the name along.
+    let name = Name::new(path)?;
+    if let Some(group) = &config.control_group {
+        let group = Group::from_name(group)?.ok_or_else(|| io::Error::other(format!("there is no group {group:?}")))?;
+        chown(&name.path, None, Some(group.gid))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(config.control_mode))?;
-    Ok(listener)
+    fs::set_permissions(&name.path, fs::Permissions::from_mode(config.control_mode))?;
+    Ok((listener, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("pulsegate-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn only_the_socket_that_was_made_is_removed() {
+        let path = path("name");
+        drop(bind(path.clone(), &Config::default(), true).unwrap());
+        assert!(!path.exists());
+        let bound = bind(path.clone(), &Config::default(), true).unwrap();
+        fs::remove_file(&path).unwrap();
+        let another = UnixListener::bind(&path).unwrap();
+        drop(bound);
+        assert!(path.exists(), "another gateway's socket stays");
+        drop(another);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_cannot_have_its_group_leaves_nothing_behind() {
+        let path = path("group");
+        let mut config = Config::default();
+        config.control_group = Some("no-such-group".into());
+        let error = bind(path.clone(), &config, true).map(drop).unwrap_err();
+        assert!(error.to_string().contains("no-such-group"), "{error}");
+        assert!(!path.exists());
+    }
 }
