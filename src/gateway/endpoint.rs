@@ -89,7 +89,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                             object_bytes += message.bytes().len();
                             last_kind = Some(message.kind());
                             core.stats.messages[message.kind() as usize].add(message.bytes().len());
-                            trace!("device {id}: {} of {} bytes", message.type_name(), message.bytes().len());
+                            trace!("device {id}: {:?} of {} bytes", message.type_name(), message.bytes().len());
                             self.handler.on_message(&device, &message, &mut Commands::new(core));
                         }
                         Event::Rejected(error, bytes) => {

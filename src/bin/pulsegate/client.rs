@@ -93,7 +93,7 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
             continue;
         }
         match event["event"].as_str() {
-            Some("message") => return say(&format!("{}\n", sent_object(&line)?)),
+            Some("message") => return say(&format!("{}\n", show::object(sent_object(&line)?))),
             Some("disconnect") => {
                 let why = event["reason"].as_str().unwrap_or("gone");
                 return Err(Failure::Failed(format!("device #{} is gone: {why}", sent["conn"])));

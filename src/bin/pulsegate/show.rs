@@ -1,4 +1,4 @@
-//! What people see: aligned tables and short lines, pictures and long strings cut.
+//! What people see: aligned tables and short lines, pictures and long strings cut, control characters escaped.
 
 use std::fmt::Write;
 
@@ -60,10 +60,10 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
         Some(conn) => format!("#{conn} {}:{}", text("ip"), event["port"]),
         None => format!("{}:{}", text("ip"), event["port"]),
     };
-    match text("event") {
-        "message" => format!("{time} {device} {} {}\n", text("type"), shorten(sent)),
-        "missed" => format!("{time} {} missed\n", number_of(event["events"].as_u64(), "event")),
-        "listening" => format!("{time} listening on {} {}\n", text("tcp"), text("udp")),
+    let line = match text("event") {
+        "message" => format!("{time} {device} {} {}", text("type"), shorten(sent)),
+        "missed" => format!("{time} {} missed", number_of(event["events"].as_u64(), "event")),
+        "listening" => format!("{time} listening on {} {}", text("tcp"), text("udp")),
         other => {
             let mut line = format!("{time} {device} {other}");
             if let Some(reason) = event["reason"].as_str() {
@@ -74,9 +74,30 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
                     let _ = write!(line, " {name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
                 }
             }
-            line + "\n"
+            line
+        }
+    };
+    visible(&line) + "\n"
+}
+
+/// Text of a device's with its control characters as JSON escapes them: a terminal obeys them, and a line end would
+/// begin a line that looks like an event.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() {
+            let _ = write!(visible, "\\u{:04x}", u32::from(char));
+        } else {
+            visible.push(char);
         }
     }
+    visible
+}
+
+/// An object as it was sent, but that no control character is in it as such: it is still the same JSON.
+pub(crate) fn object(sent: &str) -> String {
+    // JSON has tabs only outside strings (RFC 8259 §7), where any white space will do.
+    visible(&sent.replace('\t', " "))
 }
 
 /// An object as it was sent, with long strings cut, and cut as a whole where it is still long.
@@ -87,7 +108,7 @@ fn shorten(object: &str) -> String {
     let mut quoted = false;
     for char in object.chars() {
         if !quoted {
-            text.push(char);
+            text.push(if char == '\t' { ' ' } else { char });
         } else if char == '"' && !escaped {
             match string.char_indices().nth(STRING_CHARS) {
                 Some((at, _)) => text.push_str(&format!("{}... ({})", &string[..at], bytes(string.len() as u64))),
@@ -216,6 +237,23 @@ mod tests {
             &["uptime", "1h"],
         ];
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn a_device_cannot_control_the_terminal() {
+        let name = "\x1b]0;owned\x07\n05:00:00.000 #9 192.0.2.9:1 disconnect silent\u{9b}2J\x7f";
+        let sent = "{\t\"Type\":\"\u{9b}2J\"}";
+        let message = json!({ "event": "message", "conn": 7, "ip": "192.0.2.7", "port": 1, "type": name });
+        let shown = event(&message, sent);
+        let expected = r#"\u001b]0;owned\u0007\u000a05:00:00.000 #9 192.0.2.9:1 disconnect silent\u009b2J\u007f"#;
+        assert_eq!(shown, format!(" #7 192.0.2.7:1 {expected} {{ \"Type\":\"\\u009b2J\"}}\n"));
+        let rejected = json!({ "event": "rejected", "conn": 7, "ip": "192.0.2.7", "port": 1, "detail": "\n" });
+        assert_eq!(event(&rejected, ""), " #7 192.0.2.7:1 rejected detail=\\u000a\n");
+        // What `send --wait` prints is read by programs as well.
+        let object = object(sent);
+        assert!(!object.contains(char::is_control));
+        let [given, shown] = [sent, &object].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(given, shown);
     }
 
     #[test]
