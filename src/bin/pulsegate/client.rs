@@ -1,11 +1,11 @@
 //! The calls that ask a running gateway, as a client of its control socket.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -88,12 +88,12 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
         });
         gateway.set_timeout(left?)?;
         let Some(line) = gateway.line_in_time()? else { continue };
-        let event = gateway.parsed(&line)?;
+        let (event, object) = gateway.parsed(&line)?;
         if event["conn"] != sent["conn"] {
             continue;
         }
         match event["event"].as_str() {
-            Some("message") => return say(&format!("{}\n", show::object(sent_object(&line)?))),
+            Some("message") => return say(&format!("{}\n", show::object(object))),
             Some("disconnect") => {
                 let why = event["reason"].as_str().unwrap_or("gone");
                 return Err(Failure::Failed(format!("device #{} is gone: {why}", sent["conn"])));
@@ -103,15 +103,13 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
     }
 }
 
-/// The object in a `message` event, as the device sent it.
-fn sent_object(event: &str) -> Result<&str, Failure> {
-    #[derive(Deserialize)]
-    struct Sent<'a> {
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    let sent = serde_json::from_str::<Sent<'_>>(event);
-    sent.map(|sent| sent.data.get()).map_err(|e| Failure::Failed(format!("the event was not understood: {e}")))
+/// An answer or event, and the object in it as the device sent it. That one is not read: it may be nested as deep as
+/// a whole line may be.
+fn parse(line: &str) -> serde_json::Result<(Value, &str)> {
+    let mut members = serde_json::from_str::<BTreeMap<String, &RawValue>>(line)?;
+    let object = members.remove("data").map_or("", RawValue::get);
+    let members = members.into_iter().map(|(name, value)| Ok((name, serde_json::from_str(value.get())?)));
+    Ok((Value::Object(members.collect::<serde_json::Result<_>>()?), object))
 }
 
 /// A point of time by which something must have happened.
@@ -137,8 +135,9 @@ fn watch(gateway: &mut Connection, types: &[String], device: Option<&str>, json:
         let line = gateway.line_in_time()?.ok_or_else(ended)?;
         if json {
             say(&line)?;
-        } else if let Ok(event) = serde_json::from_str(&line) {
-            say(&show::event(&event, sent_object(&line).unwrap_or_default()))?;
+        } else {
+            let (event, object) = gateway.parsed(&line)?;
+            say(&show::event(&event, object))?;
         }
     }
 }
@@ -188,11 +187,11 @@ impl Connection {
 
     fn line(&mut self) -> Result<Value, Failure> {
         let line = self.line_in_time()?.ok_or_else(|| self.lost(io::ErrorKind::TimedOut.into()))?;
-        self.parsed(&line)
+        Ok(self.parsed(&line)?.0)
     }
 
-    fn parsed(&self, line: &str) -> Result<Value, Failure> {
-        serde_json::from_str(line).map_err(|error| self.lost(error.into()))
+    fn parsed<'a>(&self, line: &'a str) -> Result<(Value, &'a str), Failure> {
+        parse(line).map_err(|error| self.lost(error.into()))
     }
 
     /// The next line, or nothing if none has come in the time that was set.
@@ -228,4 +227,27 @@ fn checked(answer: Value) -> Result<Value, Failure> {
         Some("bad_configuration") => Failure::Config(detail),
         _ => Failure::Failed(detail),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection, and the gateway's end of it.
+    fn connection() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Connection { stream: BufReader::new(ours), path: "test.sock".into() }, theirs)
+    }
+
+    #[test]
+    fn an_object_may_be_nested_deeper_than_the_line_around_it_may() {
+        let object = format!(r#"{{"Type":"Status","A":{}{}}}"#, "[".repeat(1_000), "]".repeat(1_000));
+        let line = format!(r#"{{"event":"message","time":"","conn":7,"type":"Status","data":{object}}}"#);
+        let (event, sent) = parse(&line).unwrap();
+        assert_eq!(sent, object);
+        assert_eq!(event, json!({ "event": "message", "time": "", "conn": 7, "type": "Status" }));
+        let (mut gateway, mut end) = connection();
+        writeln!(end, "{line}\n{}", json!({ "id": null, "ok": true, "conn": 7 })).unwrap();
+        assert_eq!(gateway.ask(&json!({ "op": "send" })).unwrap()["conn"], 7);
+    }
 }
