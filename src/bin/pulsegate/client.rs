@@ -181,8 +181,12 @@ impl Connection {
     }
 
     fn put(&mut self, request: &Value) -> Result<(), Failure> {
-        let lost = |error| self.lost(error);
-        self.stream.get_ref().write_all(format!("{request}\n").as_bytes()).map_err(lost)
+        let Err(error) = self.stream.get_ref().write_all(format!("{request}\n").as_bytes()) else { return Ok(()) };
+        // A gateway that has no place for one more client says so, and closes, before it is asked anything.
+        match self.line() {
+            Ok(answer) => checked(answer).and(Err(self.lost(error))),
+            Err(_) => Err(self.lost(error)),
+        }
     }
 
     fn line(&mut self) -> Result<Value, Failure> {
@@ -249,5 +253,15 @@ mod tests {
         let (mut gateway, mut end) = connection();
         writeln!(end, "{line}\n{}", json!({ "id": null, "ok": true, "conn": 7 })).unwrap();
         assert_eq!(gateway.ask(&json!({ "op": "send" })).unwrap()["conn"], 7);
+    }
+
+    #[test]
+    fn a_refusal_that_came_before_the_request_is_told() {
+        let (mut gateway, mut end) = connection();
+        let refusal = json!({ "id": null, "ok": false, "error": "too_many_clients", "detail": "too many" });
+        writeln!(end, "{refusal}").unwrap();
+        drop(end);
+        let failure = gateway.ask(&json!({ "op": "stats" })).unwrap_err();
+        assert!(matches!(&failure, Failure::Failed(detail) if detail == "too many"), "{failure:?}");
     }
 }
