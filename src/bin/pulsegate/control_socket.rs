@@ -1,5 +1,6 @@
 //! The control socket's place in the file system, for both of its ends.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -19,14 +20,19 @@ pub(crate) const SYSTEM_PATH: &str = "/run/pulsegate/control.sock";
 
 /// Where the control socket is, unless told otherwise: none, if this user has no place for it.
 pub(crate) fn default_path() -> Option<PathBuf> {
-    // Made by the service manager for the gateway, whoever that runs as.
-    if let Some(directory) = std::env::var_os("RUNTIME_DIRECTORY").filter(|directory| !directory.is_empty()) {
-        return Some(Path::new(&directory).join("control.sock"));
+    path_for(geteuid().is_root(), std::env::var_os("RUNTIME_DIRECTORY"), std::env::var_os("XDG_RUNTIME_DIR"))
+}
+
+fn path_for(root: bool, made: Option<OsString>, own: Option<OsString>) -> Option<PathBuf> {
+    // Made by the service manager for the gateway, whoever that runs as. There may be several, with colons between.
+    let mut made = made.iter().flat_map(std::env::split_paths);
+    if let Some(directory) = made.find(|path| !path.as_os_str().is_empty()) {
+        return Some(directory.join("control.sock"));
     }
-    if geteuid().is_root() {
+    if root {
         return Some(SYSTEM_PATH.into());
     }
-    std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("pulsegate.sock"))
+    own.filter(|directory| !directory.is_empty()).map(|directory| Path::new(&directory).join("pulsegate.sock"))
 }
 
 /// The socket, whose name goes when the gateway does, unless it belongs to the service manager.
@@ -175,6 +181,20 @@ mod tests {
 
     fn path(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("pulsegate-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn the_place_is_the_first_directory_that_was_given() {
+        let check = |root: bool, made: Option<&str>, own: Option<&str>, expected: Option<&str>| {
+            let path = path_for(root, made.map(OsString::from), own.map(OsString::from));
+            assert_eq!(path, expected.map(PathBuf::from), "{made:?} {own:?}");
+        };
+        check(false, Some("/run/a:/run/b"), Some("/run/user/1"), Some("/run/a/control.sock"));
+        check(true, Some("/run/a"), None, Some("/run/a/control.sock"));
+        check(true, Some(""), None, Some(SYSTEM_PATH));
+        check(false, None, Some("/run/user/1"), Some("/run/user/1/pulsegate.sock"));
+        check(false, Some(""), Some(""), None);
+        check(false, None, None, None);
     }
 
     #[test]
