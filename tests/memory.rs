@@ -6,6 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Cut, LOCAL, Network, device_address};
+use pulsegate::endpoint::Endpoint;
 use pulsegate::{SendError, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -153,6 +154,26 @@ fn readers_of_events_who_do_not_read_leave_room_for_one_who_does() {
     assert_eq!(network.links[reader].text.len(), 200 * line.len());
     // One event may be larger than all that room.
     assert!(network.write_local(id, &[b'e'; BUDGET / 4]) && !network.write_local(id, &line));
+}
+
+/// One read of a burst of small objects would be more than a reader's outbox.
+#[test]
+fn reads_are_short_while_someone_may_follow_events() {
+    let mut network = network();
+    network.gateway.remove_listener(LOCAL);
+    network.gateway.add_local(LOCAL, 1 << 20);
+    let link = network.connect(device_address(1));
+    let device = network.id(link);
+    assert_eq!(network.gateway.poll_read(device), usize::MAX);
+    let reader = network.connect_local();
+    assert_eq!(network.gateway.poll_read(device), 64 << 10);
+    network.links[reader].reading = false;
+    let id = network.id(reader);
+    while network.write_local(id, &[b'e'; 8 << 10]) {}
+    assert_eq!(network.gateway.poll_read(device), 16 << 10);
+    network.reset(reader);
+    run(&mut network, 1);
+    assert_eq!(network.gateway.poll_read(device), usize::MAX);
 }
 
 #[test]

@@ -97,6 +97,11 @@ impl Memory {
         (self.tails.held(), self.outboxes + self.locals)
     }
 
+    /// Bytes of what waits for local streams.
+    pub(super) fn held_by_locals(&self) -> usize {
+        self.locals
+    }
+
     fn held_by_devices(&self) -> usize {
         self.tails.held() + self.outboxes
     }

@@ -12,17 +12,24 @@ use crate::gateway::slots::Phase;
 impl Core {
     /// How much of a stream is wanted now. A device that must wait for memory is remembered.
     pub(in crate::gateway) fn poll_read(&mut self, id: ConnectionId) -> usize {
+        // A read of small objects becomes ten times as many bytes of events, and nothing of them is written before
+        // its end: so reads are short while someone may follow events, and shorter while those wait.
+        let most = match (self.readers, self.memory.held_by_locals()) {
+            (0, _) => usize::MAX,
+            (_, 0..READERS_BEHIND) => READ_BYTES_MAX,
+            _ => READ_BYTES_MAX / 4,
+        };
         if !self.memory.is_tight() {
-            return usize::MAX;
+            return most;
         }
-        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.is_closing()) else { return usize::MAX };
+        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.is_closing()) else { return most };
         let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
         let allowance = self.memory.allowance();
         if begun < allowance {
-            return allowance - begun;
+            return (allowance - begun).min(most);
         }
         if self.memory.serve(id) {
-            return usize::MAX;
+            return most;
         }
         if std::mem::replace(&mut slot.phase, Phase::Paused) == Phase::Open {
             self.stats.pauses += 1;
@@ -79,5 +86,9 @@ impl Core {
 
 /// Devices that are read again at once, before it is looked at what that costs.
 const RESUMED_AT_ONCE: usize = 8;
+/// Bytes read at once while someone may follow events.
+const READ_BYTES_MAX: usize = 64 << 10;
+/// Bytes held for those who follow events above which they are behind.
+const READERS_BEHIND: usize = 64 << 10;
 /// How often memory is looked for that can be given back: once a second.
 const TRIM_TICKS: u32 = 10;

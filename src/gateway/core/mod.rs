@@ -63,6 +63,8 @@ pub(in crate::gateway) struct Core {
     timing: Timing,
     /// The payload of a beat with its terminator.
     beat: Vec<u8>,
+    /// Local streams that may be written to.
+    pub(in crate::gateway) readers: usize,
     /// When memory that is kept for the next object was last looked at.
     trimmed: Tick,
     /// Connections so far: deals out the phases of the beats.
@@ -108,6 +110,7 @@ impl Core {
             interfaces: Verdicts::default(),
             timing: Timing::new(&settings),
             beat: [&settings.heartbeat.payload[..], &settings.terminator].concat(),
+            readers: 0,
             trimmed: Tick::default(),
             sequence: 0,
             settings,
@@ -154,6 +157,7 @@ impl Core {
     /// Gives a local stream its slot.
     pub(in crate::gateway) fn attach(&mut self, outbox_bytes_max: usize) -> Option<ConnectionId> {
         self.slots.next_index()?;
+        self.readers += usize::from(outbox_bytes_max > 0);
         let slot = LocalSlot { pending: None, outbox_bytes_max, closing: false };
         Some(self.slots.insert(Slot::Local(slot)))
     }
