@@ -288,15 +288,17 @@ impl Client {
         }
         while let Some(listing) = &mut self.listing {
             let next = gateway.devices_after(listing.last).next();
-            let Some(device) = next else {
-                let (asker, told) = (Asker { stream: self.stream, id: listing.id }, listing.told);
-                self.listing = None;
-                return accept(gateway, asker, json!({ "devices": told }));
+            let line = match &next {
+                Some(device) => json!({ "id": listing.id, "device": stats::device(device, gateway) }),
+                None => json!({ "id": listing.id, "ok": true, "devices": listing.told }),
             };
-            let line = json!({ "id": listing.id, "device": stats::device(&device, gateway) });
             if !gateway.write(self.stream, format!("{line}\n").as_bytes()) {
                 return;
             }
+            let Some(device) = next else {
+                self.listing = None;
+                return;
+            };
             listing.last = Some(device.id());
             listing.told += 1;
         }

@@ -187,3 +187,22 @@ fn an_answer_has_the_id_of_a_request_that_was_not_understood() {
     check(r#"{"id":"six","op":"ping"}"#, Value::Null);
     check(r#"{"id":7,"op":"ping""#, Value::Null);
 }
+
+#[test]
+fn a_list_of_devices_comes_to_its_end_wherever_the_buffer_is_full() {
+    for outbox_bytes_max in 250..700 {
+        let mut world = World::new();
+        world.gateway.set_outbox_max(CONTROL, outbox_bytes_max);
+        for port in 1..=2 {
+            let from = ([192, 0, 2, 7], port).into();
+            let device = world.gateway.handle_accept(ListenerId(1), Peer::Internet(from), world.now).unwrap();
+            world.streams.insert(device, Stream::new());
+        }
+        let client = world.client();
+        world.stream(client).window = 0;
+        world.data(client, b"{\"id\":5,\"op\":\"devices\"}\n");
+        let lines = world.lines(client);
+        assert_eq!(lines.len(), 4, "a buffer of {outbox_bytes_max} bytes: {lines:?}");
+        assert_eq!(lines[3].to_string(), r#"{"devices":3,"id":5,"ok":true}"#);
+    }
+}
