@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -67,10 +70,13 @@ fn devices(gateway: &mut Connection, json: bool) -> Result<(), Failure> {
 }
 
 fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duration>) -> Result<(), Failure> {
-    if wait.is_some() {
-        // Watching begins before the command goes: its answer cannot come too early to be seen.
-        gateway.ask(&json!({ "op": "watch", "device": device }))?;
-    }
+    // Watching begins before the command goes: its answer cannot come too early to be seen.
+    gateway.ask(&match wait {
+        Some(_) => json!({ "op": "watch", "device": device }),
+        None => json!({ "op": "ping" }),
+    })?;
+    // This gateway answers. How long the device may take to read the command is for its limits to say.
+    gateway.set_timeout(None)?;
     let sent = gateway.ask(&json!({ "op": "send", "device": device, "text": text }))?;
     if let Some(of) = sent["of"].as_u64().filter(|&of| of > 1) {
         let note = format!("{of} connections from {device}: sent to the newest, #{}", sent["conn"]);
@@ -86,7 +92,7 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
                 humantime::format_duration(wait)
             ))
         });
-        gateway.set_timeout(left?)?;
+        gateway.set_timeout(Some(left?))?;
         let Some(line) = gateway.line_in_time()? else { continue };
         let (event, object) = gateway.parsed(&line)?;
         if event["conn"] != sent["conn"] {
@@ -130,6 +136,7 @@ impl Deadline {
 
 fn watch(gateway: &mut Connection, types: &[String], device: Option<&str>, json: bool) -> Result<(), Failure> {
     gateway.ask(&json!({ "op": "watch", "types": types, "device": device }))?;
+    gateway.set_timeout(None)?;
     loop {
         let ended = || Failure::Failed("the gateway has ended".into());
         let line = gateway.line_in_time()?.ok_or_else(ended)?;
@@ -140,6 +147,26 @@ fn watch(gateway: &mut Connection, types: &[String], device: Option<&str>, json:
             say(&show::event(&event, object))?;
         }
     }
+}
+
+/// How long a gateway may take for an answer. One that has no descriptor left for a client does not hear it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Connects, and sets a limit of time for that, for every write and for every read. The standard library's own way
+/// waits for ever while more clients than the system keeps in a row have not been accepted.
+fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
+    stream.set_write_timeout(Some(limit))?;
+    stream.set_read_timeout(Some(limit))?;
+    match nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(stream),
+        Err(Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// A connection to a gateway's control socket.
@@ -161,7 +188,7 @@ impl Connection {
         paths.dedup();
         let mut failures = Vec::new();
         for path in paths {
-            match UnixStream::connect(&path) {
+            match connect(&path, ANSWER_WITHIN) {
                 Ok(stream) => return Ok(Self { stream: BufReader::new(stream), path }),
                 Err(error) => failures.push(format!("{}: {error}", path.display())),
             }
@@ -182,6 +209,9 @@ impl Connection {
 
     fn put(&mut self, request: &Value) -> Result<(), Failure> {
         let Err(error) = self.stream.get_ref().write_all(format!("{request}\n").as_bytes()) else { return Ok(()) };
+        if is_timeout(&error) {
+            return Err(self.lost(error));
+        }
         // A gateway that has no place for one more client says so, and closes, before it is asked anything.
         match self.line() {
             Ok(answer) => checked(answer).and(Err(self.lost(error))),
@@ -204,16 +234,19 @@ impl Connection {
         match self.stream.read_line(&mut line) {
             Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => Ok(Some(line)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
+            Err(error) if is_timeout(&error) => Ok(None),
             Err(error) => Err(self.lost(error)),
         }
     }
 
-    fn set_timeout(&self, timeout: Duration) -> Result<(), Failure> {
-        self.stream.get_ref().set_read_timeout(Some(timeout)).map_err(|error| self.lost(error))
+    fn set_timeout(&self, timeout: Option<Duration>) -> Result<(), Failure> {
+        self.stream.get_ref().set_read_timeout(timeout).map_err(|error| self.lost(error))
     }
 
     fn lost(&self, error: io::Error) -> Failure {
+        if is_timeout(&error) {
+            return Failure::NoAnswer(format!("the gateway on {} has not answered in time", self.path.display()));
+        }
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Failure::NoGateway(format!("the gateway on {} has stopped", self.path.display()));
         }
@@ -235,6 +268,10 @@ fn checked(answer: Value) -> Result<Value, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{Backlog, listen};
+
     use super::*;
 
     /// A connection, and the gateway's end of it.
@@ -263,5 +300,22 @@ mod tests {
         drop(end);
         let failure = gateway.ask(&json!({ "op": "stats" })).unwrap_err();
         assert!(matches!(&failure, Failure::Failed(detail) if detail == "too many"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_gateway_that_accepts_nobody_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("pulsegate-{}-deaf.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let limit = Duration::from_millis(20);
+        let stream = connect(&path, limit).unwrap();
+        let mut gateway = Connection { stream: BufReader::new(stream), path: path.clone() };
+        let failure = gateway.ask(&json!({ "op": "stats" })).unwrap_err();
+        assert_eq!((failure.code(), failure.sentence().contains("has not answered in time")), (69, true));
+        let failure = gateway.put(&json!({ "text": "x".repeat(4 << 20) })).unwrap_err();
+        assert!(matches!(failure, Failure::NoAnswer(_)), "a stop that was not heard is no stop: {failure:?}");
+        // Nor can anybody else connect while it waits.
+        assert!(is_timeout(&connect(&path, limit).unwrap_err()));
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -37,6 +37,8 @@ enum Failure {
     Usage(String),
     /// No gateway answers on the control socket.
     NoGateway(String),
+    /// One is there, and has not answered in time.
+    NoAnswer(String),
     /// The configuration is wrong.
     Config(String),
 }
@@ -47,7 +49,7 @@ impl Failure {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
-            Self::NoGateway(_) => 69,
+            Self::NoGateway(_) | Self::NoAnswer(_) => 69,
             Self::Config(_) => 78,
         }
     }
@@ -55,7 +57,7 @@ impl Failure {
     /// What is said of it. Errors of the configuration begin with their place, as editors expect it.
     fn sentence(&self) -> String {
         match self {
-            Self::Failed(text) | Self::NoGateway(text) => format!("pulsegate: {text}"),
+            Self::Failed(text) | Self::NoGateway(text) | Self::NoAnswer(text) => format!("pulsegate: {text}"),
             Self::Usage(text) => format!("pulsegate: {text}; see 'pulsegate --help'"),
             Self::Config(text) => text.clone(),
         }

@@ -154,12 +154,20 @@ fn reasons_are_told_where_people_look_for_them() {
 fn every_exit_code_is_told() {
     let page = plain(PAGE);
     let text = String::new;
-    for failure in
-        [Failure::Failed(text()), Failure::Usage(text()), Failure::NoGateway(text()), Failure::Config(text())]
-    {
+    for failure in [
+        Failure::Failed(text()),
+        Failure::Usage(text()),
+        Failure::NoGateway(text()),
+        Failure::NoAnswer(text()),
+        Failure::Config(text()),
+    ] {
         // Whoever adds one adds it here: the match has no other arm.
         match failure {
-            Failure::Failed(_) | Failure::Usage(_) | Failure::NoGateway(_) | Failure::Config(_) => {}
+            Failure::Failed(_)
+            | Failure::Usage(_)
+            | Failure::NoGateway(_)
+            | Failure::NoAnswer(_)
+            | Failure::Config(_) => {}
         }
         let code = failure.code();
         assert!(page.contains(&format!("\n.B {code}\n")), "{PAGE} says nothing about exit code {code}");
