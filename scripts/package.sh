@@ -65,11 +65,12 @@ for target; do
         [ -x "$executables/$program" ] || fail "$executables/$program is not there: scripts/cross.sh builds it"
     done
     tarball
-    # OpenWrt names the core, too; what the executable needs is in every router of its kind.
+    # OpenWrt names the core, too; what the executable needs is in every router of its kind, but that those for ARM of
+    # 32 bits need a name with neon: the others have no FPU, or half of one.
     case $target in
     x86_64-*) ipk x86_64; deb ;;
     aarch64-*) ipk aarch64_generic; deb ;;
-    armv7-*) ipk arm_cortex-a7; deb ;;
+    armv7-*) ipk arm_cortex-a7_neon-vfpv4; deb ;;
     riscv64gc-*) ipk riscv64_generic ;;
     mips-*) ipk mips_24kc ;;
     mipsel-*) ipk mipsel_24kc ;;

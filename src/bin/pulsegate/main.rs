@@ -85,11 +85,12 @@ fn run() -> Result<(), Failure> {
     let json = given("json").is_some();
     let ask = match name {
         "serve" => return serve(&options),
-        "check-config" if given("defaults").is_some() => return say(&Config::defaults_file()),
         "check-config" => {
-            let file = match &arguments[..] {
-                [] => None,
-                [file] => Some(Path::new(file)),
+            let file = match (&arguments[..], given("defaults")) {
+                ([], Some(_)) => return say(&Config::defaults_file()),
+                (_, Some(_)) => return Err(Failure::Usage("check-config takes --defaults or a FILE".into())),
+                ([], None) => None,
+                ([file], None) => Some(Path::new(file)),
                 _ => return Err(Failure::Usage("check-config takes one FILE".into())),
             };
             return load(file, &[]).map(drop);

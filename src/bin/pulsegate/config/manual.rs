@@ -65,7 +65,7 @@ prints a file with every default, to begin with.
 .PP
 Every value may also be given by the environment, which comes before the file; options of the command line come
 before both.
-There, lists are separated by commas, and texts have no quotes.
+There, lists are separated by commas, and texts have no quotes and no escapes.
 .PP
 Durations are written with their unit, such as \(dq500ms\(dq, \(dq2s\(dq or \(dq1m 30s\(dq.
 So are bytes: \(dq256KiB\(dq is 262144 of them, \(dq1MiB\(dq 1048576.
