@@ -1,6 +1,5 @@
 //! The calls that ask a running gateway, as a client of its control socket.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -112,10 +112,16 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
 /// An answer or event, and the object in it as the device sent it. That one is not read: it may be nested as deep as
 /// a whole line may be.
 fn parse(line: &str) -> serde_json::Result<(Value, &str)> {
-    let mut members = serde_json::from_str::<BTreeMap<String, &RawValue>>(line)?;
-    let object = members.remove("data").map_or("", RawValue::get);
-    let members = members.into_iter().map(|(name, value)| Ok((name, serde_json::from_str(value.get())?)));
-    Ok((Value::Object(members.collect::<serde_json::Result<_>>()?), object))
+    #[derive(Deserialize)]
+    struct Sent<'a> {
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
+    let Some(object) = serde_json::from_str::<Sent<'_>>(line)?.data.map(RawValue::get) else {
+        return Ok((serde_json::from_str(line)?, ""));
+    };
+    // No other member can hold it: in a string its quotes would be escaped.
+    Ok((serde_json::from_str(&line.replacen(object, "null", 1))?, object))
 }
 
 /// A point of time by which something must have happened.
@@ -286,7 +292,8 @@ mod tests {
         let line = format!(r#"{{"event":"message","time":"","conn":7,"type":"Status","data":{object}}}"#);
         let (event, sent) = parse(&line).unwrap();
         assert_eq!(sent, object);
-        assert_eq!(event, json!({ "event": "message", "time": "", "conn": 7, "type": "Status" }));
+        let without = json!({ "event": "message", "time": "", "conn": 7, "type": "Status", "data": null });
+        assert_eq!(event, without);
         let (mut gateway, mut end) = connection();
         writeln!(end, "{line}\n{}", json!({ "id": null, "ok": true, "conn": 7 })).unwrap();
         assert_eq!(gateway.ask(&json!({ "op": "send" })).unwrap()["conn"], 7);

@@ -1,6 +1,5 @@
 //! `pulsegate discover`: asks for gateways as a device does.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -21,14 +20,15 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
         return Err(Failure::Failed("no interface of this machine can send a broadcast".into()));
     }
     let start = now();
-    let mut found: BTreeMap<SocketAddr, (String, Duration)> = BTreeMap::new();
+    let mut found: Vec<(SocketAddr, String, Duration)> = Vec::new();
     let mut buffer = [0; 512];
     while let Some(left) = timeout.checked_sub(now() - start).filter(|left| !left.is_zero()) {
         socket.set_read_timeout(Some(left)).map_err(|e| failed("no answer can be waited for", &e))?;
         match socket.recv_from(&mut buffer) {
             Ok((bytes, from)) => {
-                let reply = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
-                found.entry(from).or_insert((reply, now() - start));
+                if found.iter().all(|(known, ..)| *known != from) {
+                    found.push((from, String::from_utf8_lossy(&buffer[..bytes]).into_owned(), now() - start));
+                }
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             // A refusal of one of the probes.
@@ -38,7 +38,8 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
     if found.is_empty() {
         return Err(Failure::Failed(format!("no gateway answered on UDP port {port}")));
     }
-    for (from, (reply, after)) in found {
+    found.sort_unstable_by_key(|(from, ..)| *from);
+    for (from, reply, after) in found {
         say(&format!("{:<15}  {:?}  after {:.1} ms\n", from.ip(), reply, after.as_secs_f64() * 1e3))?;
     }
     Ok(())

@@ -12,7 +12,6 @@ mod list;
 mod manual;
 mod scalar;
 mod suggest;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -129,9 +128,9 @@ impl Config {
             let variable = variable.into_string().ok().filter(|variable| variable.starts_with(PREFIX))?;
             Some((variable, value))
         };
-        let mut variables = BTreeMap::new();
-        variables.extend(environment.into_iter().filter_map(ours));
-        let named = variables.remove(FILE_VARIABLE).map(PathBuf::from);
+        let mut variables: Vec<(String, OsString)> = environment.into_iter().filter_map(ours).collect();
+        let named = variables.iter().position(|(variable, _)| variable == FILE_VARIABLE);
+        let named = named.map(|at| PathBuf::from(variables.remove(at).1));
         let (path, origin) = match (file, &named) {
             (Some(file), _) => (file, Some(Origin::Default)),
             (None, Some(file)) => (file.as_path(), Some(Origin::Environment(FILE_VARIABLE.into()))),
