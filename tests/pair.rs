@@ -616,3 +616,20 @@ fn a_lowered_limit_of_rejected_objects_ends_no_device_whose_next_object_is_good(
     assert_eq!(network.messages_of(link).len(), 1);
     assert!(network.end_of(link).is_none());
 }
+
+/// Each takes a credit.
+#[test]
+fn many_reloads_do_not_bring_beats_together() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].answers = false;
+    for _ in 0..100 {
+        network.configure(settings(|s| s.heartbeat.interval = TICK * 19));
+        network.run_for(TICK);
+        network.configure(Settings::default());
+        network.run_for(TICK);
+    }
+    let (reason, after) = end(&network, link);
+    assert_eq!(reason, CloseReason::Silent);
+    assert!(after >= TICK * 19 * 5, "after {after:?}");
+}

@@ -193,7 +193,7 @@ impl Core {
         self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
         let timing = std::mem::replace(&mut self.timing, Timing::new(&settings));
         if self.timing.interval < timing.interval || self.timing.check < timing.check {
-            self.hasten();
+            self.hasten(timing.interval.saturating_sub(self.timing.interval));
         }
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.interfaces.clear();
@@ -210,15 +210,17 @@ impl Core {
         }
     }
 
-    /// The interval or a timeout has become shorter: no device waits for its next beat or check longer than that.
-    fn hasten(&mut self) {
+    /// A timeout has become shorter, or the interval by so many ticks: no device waits for its next beat or check longer
+    /// than that. A beat comes no sooner than an interval after the last, as each takes a credit.
+    fn hasten(&mut self, shorter: u32) {
         // They are found by when the next beat is due.
         self.beat_times = BeatTimes::new();
         for index in 0..self.slots.capacity() as u32 {
-            let (beat, check) = (self.now.after(self.phase()), self.now.after(self.timing.check));
+            let (phase, check) = (self.phase(), self.now.after(self.timing.check));
             let slot = self.slots.device_mut(self.slots.id_at(index)).filter(|slot| !slot.is_closing());
             let Some(slot) = slot else { continue };
-            slot.beat_due = slot.beat_due.min(beat);
+            let left = slot.beat_due.since(self.now).saturating_sub(shorter);
+            slot.beat_due = slot.beat_due.min(self.now.after(left.max(phase)));
             self.wheel.cancel(slot.timer);
             slot.timer = self.wheel.insert(slot.beat_due.min(check).max(self.now.after(1)), index);
         }
