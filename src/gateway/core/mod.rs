@@ -191,9 +191,9 @@ impl Core {
         }
         self.rules = settings.rules();
         self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
-        let timing = std::mem::replace(&mut self.timing, Timing::new(&settings));
-        if self.timing.interval < timing.interval || self.timing.check < timing.check {
-            self.hasten(timing.interval.saturating_sub(self.timing.interval));
+        let old = std::mem::replace(&mut self.timing, Timing::new(&settings));
+        if (old.interval, old.check) != (self.timing.interval, self.timing.check) {
+            self.retime(old.interval);
         }
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.interfaces.clear();
@@ -210,19 +210,21 @@ impl Core {
         }
     }
 
-    /// A timeout has become shorter, or the interval by so many ticks: no device waits for its next beat or check longer
-    /// than that. A beat comes no sooner than an interval after the last, as each takes a credit.
-    fn hasten(&mut self, shorter: u32) {
+    /// The interval or a timeout has changed: the next beat comes a new interval after the last, as each takes a credit;
+    /// where that is over already, within an interval, spread as those of new devices are.
+    fn retime(&mut self, old: u32) {
         // They are found by when the next beat is due.
         self.beat_times = BeatTimes::new();
+        let (now, interval) = (self.now, self.timing.interval);
         for index in 0..self.slots.capacity() as u32 {
-            let (phase, check) = (self.phase(), self.now.after(self.timing.check));
+            let phase = self.phase();
             let slot = self.slots.device_mut(self.slots.id_at(index)).filter(|slot| !slot.is_closing());
             let Some(slot) = slot else { continue };
-            let left = slot.beat_due.since(self.now).saturating_sub(shorter);
-            slot.beat_due = slot.beat_due.min(self.now.after(left.max(phase)));
+            let left = slot.beat_due.since(now).saturating_sub(old.saturating_sub(interval));
+            let sooner = slot.beat_due.min(now.after(left.max(phase)));
+            slot.beat_due = if interval < old { sooner } else { slot.beat_due.after(interval - old) };
             self.wheel.cancel(slot.timer);
-            slot.timer = self.wheel.insert(slot.beat_due.min(check).max(self.now.after(1)), index);
+            slot.timer = self.wheel.insert(slot.beat_due.min(now.after(self.timing.check)).max(now.after(1)), index);
         }
     }
 
