@@ -147,7 +147,7 @@ impl World {
         if choice & 16 != 0 {
             settings.limits.object_bytes_max = 64 << 10;
             settings.limits.outbox_bytes_max = 64 << 10;
-            settings.limits.memory_budget = 64 << 10;
+            settings.limits.memory_budget = 128 << 10;
         }
         settings.check().expect("settings in their bounds");
         let mut gateway = Gateway::new(App::default(), settings, beginning(), 1);
