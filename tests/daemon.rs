@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -113,6 +113,19 @@ impl Drop for Daemon {
     }
 }
 
+/// A gateway whose events wait for whoever begins to read them, and a device of it.
+fn unread(change: impl FnOnce(&mut Command)) -> (Child, BufReader<ChildStdout>, TcpStream) {
+    let mut call = pulsegate();
+    call.args(["--listen", "127.0.0.1:0", "--discovery", "off"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    change(&mut call);
+    let mut process = call.spawn().unwrap();
+    let mut events = BufReader::new(process.stdout.take().unwrap());
+    let mut listening = String::new();
+    events.read_line(&mut listening).unwrap();
+    let device = TcpStream::connect(event(listening)["tcp"].as_str().unwrap()).unwrap();
+    (process, events, device)
+}
+
 fn call(control: &Path, line: &[&str]) -> Output {
     pulsegate().args(line).arg("--control").arg(control).output().expect("the call runs")
 }
@@ -201,16 +214,9 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn a_reader_that_stands_still_costs_events_and_nothing_else() {
-    let mut process = pulsegate()
-        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--control", "off"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut events = BufReader::new(process.stdout.take().unwrap());
-    let mut listening = String::new();
-    events.read_line(&mut listening).unwrap();
-    let mut device = TcpStream::connect(event(listening)["tcp"].as_str().unwrap()).unwrap();
+    let (mut process, events, mut device) = unread(|call| {
+        call.args(["--control", "off"]);
+    });
     device.set_read_timeout(Some(PATIENCE)).unwrap();
     // Far more than pipe and buffer hold, and nobody reads.
     let sent = 400;
@@ -299,37 +305,5 @@ fn a_file_in_the_place_of_the_control_socket_stays() {
     assert_eq!(process.wait().unwrap().code(), Some(1), "{why}");
     assert!(why.contains(&format!("{}: a file has that name, and it is no socket", file.display())), "{why}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
-    std::fs::remove_file(&file).unwrap();
-}
-
-#[test]
-fn a_reload_changes_what_has_changed_and_cuts_no_one() {
-    let file = std::env::temp_dir().join(format!("pulsegate-{}-reload.toml", std::process::id()));
-    let write = |text: &str| std::fs::write(&file, text).unwrap();
-    write("[limits]\nconnections_max = 5\n");
-    let gateway = Daemon::start_with("reload", |call| {
-        call.arg("--config").arg(&file);
-    });
-    let device = gateway.connect();
-    gateway.event("connect");
-    write("[limits]\nconnections_max = 1\n[log]\nlevel = \"debug\"\n");
-    let (code, told, _) = text(&gateway.call(&["reload"]));
-    assert_eq!((code, told.as_str()), (0, "changed: limits.connections_max, log.level\n"));
-    let refused = gateway.connect();
-    assert_eq!(gateway.event("disconnect")["detail"], "connections_max");
-    // A fault changes nothing, and says where it is.
-    write("[limits]\nconnections_max = 1\nconections_max = 2\n");
-    let (code, _, why) = text(&gateway.call(&["reload"]));
-    assert_eq!(code, 78);
-    assert!(why.contains(":3:1: ") && why.contains("connections_max"), "{why}");
-    gateway.signal(Signal::SIGHUP);
-    while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("stays as it is") {}
-    let (_, devices, _) = text(&gateway.call(&["devices"]));
-    assert_eq!(devices.lines().last(), Some("1 device"), "the device that was there still is");
-    // An address rule is the one thing that cuts.
-    write("[access]\ndeny = [\"127.0.0.0/8\"]\n");
-    gateway.call(&["reload"]);
-    assert_eq!(gateway.event("disconnect")["reason"], "refused");
-    drop((device, refused));
     std::fs::remove_file(&file).unwrap();
 }

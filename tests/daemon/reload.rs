@@ -1,15 +1,15 @@
 //! What a reload changes, seen by those who are connected while it happens.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::mpsc::Receiver;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Daemon, PATIENCE, call, event, lines, pulsegate, text};
+use super::{Daemon, PATIENCE, call, event, lines, pulsegate, text, unread};
 
 /// A configuration file, gone when the test is.
 struct File(PathBuf);
@@ -33,12 +33,42 @@ impl Drop for File {
     }
 }
 
+#[test]
+fn a_reload_changes_what_has_changed_and_cuts_no_one() {
+    let file = File::new("reload", "[limits]\nconnections_max = 5\n");
+    let gateway = Daemon::start_with("reload", |call| {
+        call.arg("--config").arg(&file.0);
+    });
+    let device = gateway.connect();
+    gateway.event("connect");
+    file.write("[limits]\nconnections_max = 1\n[log]\nlevel = \"debug\"\n");
+    let (code, told, _) = text(&gateway.call(&["reload"]));
+    assert_eq!((code, told.as_str()), (0, "changed: limits.connections_max, log.level\n"));
+    let refused = gateway.connect();
+    assert_eq!(gateway.event("disconnect")["detail"], "connections_max");
+    // A fault changes nothing, and says where it is.
+    file.write("[limits]\nconnections_max = 1\nconections_max = 2\n");
+    let (code, _, why) = text(&gateway.call(&["reload"]));
+    assert_eq!(code, 78);
+    assert!(why.contains(":3:1: ") && why.contains("connections_max"), "{why}");
+    gateway.signal(Signal::SIGHUP);
+    while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("stays as it is") {}
+    let (_, devices, _) = text(&gateway.call(&["devices"]));
+    assert_eq!(devices.lines().last(), Some("1 device"), "the device that was there still is");
+    // An address rule is the one thing that cuts.
+    file.write("[access]\ndeny = [\"127.0.0.0/8\"]\n");
+    gateway.call(&["reload"]);
+    assert_eq!(gateway.event("disconnect")["reason"], "refused");
+    drop((device, refused));
+}
+
 /// Objects of about a kilobyte, numbered, sent and received.
 fn send_numbered(device: &mut TcpStream, numbers: std::ops::Range<u64>, control: &Path) {
     for number in numbers.clone() {
         write!(device, r#"{{"Type":"Status","N":{number},"Fill":"{}"}}"#, "x".repeat(1000)).unwrap();
     }
-    while stats(control)["messages"]["Status"]["count"] != numbers.end {}
+    let asked = (0..1_000).map(|_| stats(control)["messages"]["Status"]["count"].as_u64().unwrap());
+    assert!(asked.into_iter().any(|count| count == numbers.end), "not all {} objects were heard", numbers.end);
 }
 
 fn stats(control: &Path) -> Value {
@@ -51,17 +81,9 @@ fn stats(control: &Path) -> Value {
 fn events_stay_whole_and_in_order_when_a_reload_changes_where_they_go() {
     let file = File::new("whole", "");
     let control = file.0.with_extension("sock");
-    let mut process = pulsegate()
-        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--config"])
-        .args([&file.0, Path::new("--control"), &control])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut events = BufReader::new(process.stdout.take().unwrap());
-    let mut listening = String::new();
-    events.read_line(&mut listening).unwrap();
-    let mut device = TcpStream::connect(event(listening)["tcp"].as_str().unwrap()).unwrap();
+    let (mut process, events, mut device) = unread(|call| {
+        call.arg("--config").arg(&file.0).arg("--control").arg(&control);
+    });
     // More than the pipe holds, and nobody reads.
     send_numbered(&mut device, 0..200, &control);
     let reload = |text: &str| {
