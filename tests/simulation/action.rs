@@ -95,7 +95,7 @@ pub(crate) enum What {
 }
 
 /// The longest object that the simulated gateway takes.
-pub(crate) const OBJECT_BYTES_MAX: usize = 40_000;
+pub(crate) const OBJECT_BYTES_MAX: usize = 32_000;
 /// Actions speak of the devices that came last; the older ones are left to themselves.
 const RECENT: usize = 150;
 
@@ -177,7 +177,7 @@ fn reload(rng: &mut Rng) -> Reload {
         interval_ms: *rng.pick(&[2_000, 2_000, 500, 5_000]),
         credit: *rng.pick(&[5, 5, 3, 10]),
         connections_max: rng.chance(30).then(|| 1 + rng.below(300)),
-        memory_budget: rng.chance(50).then(|| *rng.pick(&[80 << 10, 150 << 10, 2 << 20])),
+        memory_budget: rng.chance(50).then(|| *rng.pick(&[64 << 10, 150 << 10, 2 << 20])),
         denied: rng.chance(40).then(|| rng.below(9) as u8),
     }
 }

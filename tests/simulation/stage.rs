@@ -32,7 +32,7 @@ impl Stage {
         settings.access.connections_per_ip_max = *rng.pick(&[3, 16_384, 16_384, 16_384]);
         let (tight, crowd) = (rng.chance(25), rng.chance(12));
         if tight {
-            settings.limits.memory_budget = *rng.pick(&[80 << 10, 200 << 10, 800 << 10]);
+            settings.limits.memory_budget = *rng.pick(&[64 << 10, 200 << 10, 800 << 10]);
             settings.limits.outbox_bytes_max = 3_000;
         }
         let mut budget = Budget::default();
