@@ -171,9 +171,14 @@ fn reads_are_short_while_someone_may_follow_events() {
     let id = network.id(reader);
     while network.write_local(id, &[b'e'; 8 << 10]) {}
     assert_eq!(network.gateway.poll_read(device), 16 << 10);
+    network.gateway.parts(network.now).1.set_outbox_max(id, 0);
+    assert_eq!(network.gateway.poll_read(device), usize::MAX);
+    network.gateway.parts(network.now).1.set_outbox_max(id, 1);
+    assert_eq!(network.gateway.poll_read(device), 16 << 10);
     network.reset(reader);
     run(&mut network, 1);
     assert_eq!(network.gateway.poll_read(device), usize::MAX);
+    network.check_invariants();
 }
 
 #[test]

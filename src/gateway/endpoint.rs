@@ -181,7 +181,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
             }
             Some(Slot::Local(slot)) => {
-                self.core.readers -= usize::from(slot.outbox_bytes_max > 0);
+                self.core.readers -= usize::from(slot.may_be_written_to());
                 self.core.memory.local_changed(slot.pending.map_or(0, |pending| pending.counted), 0);
                 self.tell(|handler, gateway| handler.on_local(id, Local::Closed(end), gateway));
             }

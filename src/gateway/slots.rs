@@ -72,6 +72,13 @@ pub(super) struct LocalSlot {
     pub(super) closing: bool,
 }
 
+impl LocalSlot {
+    /// Whether there may be someone at its end who reads.
+    pub(super) fn may_be_written_to(&self) -> bool {
+        self.outbox_bytes_max > 0
+    }
+}
+
 /// What a stream holds only while something waits to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Pending {

@@ -14,7 +14,7 @@ impl Core {
         // Told as soon as the streams are closed whose end began between two turns.
         assert!(self.reports.is_empty() || self.has_output(), "what became of commands was not told");
         self.slots.check_invariants();
-        let (mut held, mut unfinished, mut closing, mut paused) = (0, 0, 0, 0);
+        let (mut held, mut unfinished, mut closing, mut paused, mut readers) = (0, 0, 0, 0, 0);
         for (id, slot) in self.slots.all() {
             let pending = match slot {
                 Slot::Device(device) => {
@@ -39,6 +39,7 @@ impl Core {
                     &device.pending
                 }
                 Slot::Local(local) => {
+                    readers += usize::from(local.may_be_written_to());
                     if local.closing {
                         self.check_closing(id, local.pending.is_some());
                     }
@@ -54,6 +55,7 @@ impl Core {
         }
         assert_eq!(self.memory.held(), held, "bytes that are held and those that are counted");
         assert!(self.memory.waiting() >= paused, "a device that waits for memory is in no list");
+        assert_eq!(self.readers, readers, "local streams that may be written to");
         assert_eq!(self.ending.len(), closing, "devices that end, and reasons for it");
         assert_eq!(self.wheel.len(), self.slots.device_count(), "one timer for each device");
         let stats = &self.stats;

@@ -157,8 +157,8 @@ impl Core {
     /// Gives a local stream its slot.
     pub(in crate::gateway) fn attach(&mut self, outbox_bytes_max: usize) -> Option<ConnectionId> {
         self.slots.next_index()?;
-        self.readers += usize::from(outbox_bytes_max > 0);
         let slot = LocalSlot { pending: None, outbox_bytes_max, closing: false };
+        self.readers += usize::from(slot.may_be_written_to());
         Some(self.slots.insert(Slot::Local(slot)))
     }
 
@@ -191,9 +191,9 @@ impl Core {
         }
         self.rules = settings.rules();
         self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
-        let old = std::mem::replace(&mut self.timing, Timing::new(&settings));
-        if (old.interval, old.check) != (self.timing.interval, self.timing.check) {
-            self.retime(old.interval);
+        let timing = std::mem::replace(&mut self.timing, Timing::new(&settings));
+        if (timing.interval, timing.check) != (self.timing.interval, self.timing.check) {
+            self.retime(timing.interval);
         }
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.interfaces.clear();
@@ -210,21 +210,26 @@ impl Core {
         }
     }
 
-    /// The interval or a timeout has changed: the next beat comes a new interval after the last, as each takes a credit;
-    /// where that is over already, within an interval, spread as those of new devices are.
+    /// The interval, which was `old`, or a timeout has changed: the next beat comes a new interval after the last, as each
+    /// takes a credit; where that is over already, within an interval, spread as those of new devices are.
     fn retime(&mut self, old: u32) {
-        // They are found by when the next beat is due.
-        self.beat_times = BeatTimes::new();
-        let (now, interval) = (self.now, self.timing.interval);
+        let (now, interval, check) = (self.now, self.timing.interval, self.timing.check);
+        if interval != old {
+            // They are found by when the next beat is due.
+            self.beat_times = BeatTimes::new();
+        }
         for index in 0..self.slots.capacity() as u32 {
             let phase = self.phase();
             let slot = self.slots.device_mut(self.slots.id_at(index)).filter(|slot| !slot.is_closing());
             let Some(slot) = slot else { continue };
-            let left = slot.beat_due.since(now).saturating_sub(old.saturating_sub(interval));
-            let sooner = slot.beat_due.min(now.after(left.max(phase)));
-            slot.beat_due = if interval < old { sooner } else { slot.beat_due.after(interval - old) };
+            slot.beat_due = if interval < old {
+                let left = slot.beat_due.since(now).saturating_sub(old - interval);
+                slot.beat_due.min(now.after(left.max(phase)))
+            } else {
+                slot.beat_due.after(interval - old)
+            };
             self.wheel.cancel(slot.timer);
-            slot.timer = self.wheel.insert(slot.beat_due.min(now.after(self.timing.check)).max(now.after(1)), index);
+            slot.timer = self.wheel.insert(slot.beat_due.min(now.after(check)).max(now.after(1)), index);
         }
     }
 

@@ -90,7 +90,9 @@ impl Core {
     /// Changes how many bytes may wait for a local stream.
     pub(in crate::gateway) fn set_outbox_max(&mut self, id: ConnectionId, outbox_bytes_max: usize) {
         if let Some(slot) = self.slots.local_mut(id) {
+            self.readers -= usize::from(slot.may_be_written_to());
             slot.outbox_bytes_max = outbox_bytes_max;
+            self.readers += usize::from(slot.may_be_written_to());
         }
     }
 
