@@ -201,8 +201,7 @@ pub(super) static KEYS: &[Key] = &[
         None,
         "Memory for unfinished objects, waiting commands and waiting events, all together. Above five eighths of it, \
          and from less on where object_bytes_max is more than an eighth of it, devices that send large objects are \
-         read a few at a time. It must be at least twice object_bytes_max, \
-         and no less than outbox_bytes_max."
+         read a few at a time. It must be at least twice object_bytes_max, and no less than outbox_bytes_max."
     ),
     key!(
         "access.allow",
