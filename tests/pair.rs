@@ -152,21 +152,26 @@ fn an_object_that_takes_too_long_is_a_framing_fault() {
 
 #[test]
 fn a_device_that_takes_no_byte_is_stalled() {
-    let mut network = Network::new(Settings::default());
-    let link = network.connect(device_address(1));
-    network.links[link].window = 1000;
-    network.set_reading(link, false);
-    network.command(network.id(link), &[b'x'; 5000]).unwrap();
-    for number in 0..32 {
-        network.send(link, object(number));
-        network.run_for(SECOND);
+    for reloaded in [false, true] {
+        let mut network = Network::new(Settings::default());
+        let link = network.connect(device_address(1));
+        network.links[link].window = 1000;
+        network.set_reading(link, false);
+        network.command(network.id(link), &[b'x'; 5000]).unwrap();
+        for number in 0..32 {
+            if reloaded && number == 29 {
+                network.configure(settings(|s| s.heartbeat.interval = SECOND * 20));
+            }
+            network.send(link, object(number));
+            network.run_for(SECOND);
+        }
+        let (reason, after) = end(&network, link);
+        assert_eq!(reason, CloseReason::Stalled);
+        assert!(after >= SECOND * 30 && after <= SECOND * 30 + TICK * 2, "{after:?}");
+        assert_eq!(network.end_of(link).unwrap().1.unsent, 4000);
+        assert_eq!(network.links[link].ended, Some(true), "no resource waits for it");
+        assert_eq!(network.stats().unsent_bytes, 4000);
     }
-    let (reason, after) = end(&network, link);
-    assert_eq!(reason, CloseReason::Stalled);
-    assert!(after >= SECOND * 30 && after <= SECOND * 30 + TICK * 2, "{after:?}");
-    assert_eq!(network.end_of(link).unwrap().1.unsent, 4000);
-    assert_eq!(network.links[link].ended, Some(true), "no resource waits for it");
-    assert_eq!(network.stats().unsent_bytes, 4000);
 }
 
 #[test]

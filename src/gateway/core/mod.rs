@@ -213,7 +213,7 @@ impl Core {
     /// The interval, which was `old`, or a timeout has changed: the next beat comes a new interval after the last, as each
     /// takes a credit; where that is over already, within an interval, spread as those of new devices are.
     fn retime(&mut self, old: u32) {
-        let (now, interval, check) = (self.now, self.timing.interval, self.timing.check);
+        let (now, interval) = (self.now, self.timing.interval);
         if interval != old {
             // They are found by when the next beat is due.
             self.beat_times = BeatTimes::new();
@@ -228,8 +228,8 @@ impl Core {
             } else {
                 slot.beat_due.after(interval - old)
             };
-            self.wheel.cancel(slot.timer);
-            slot.timer = self.wheel.insert(slot.beat_due.min(now.after(check)).max(now.after(1)), index);
+            // The timer finds by itself which deadline is the next.
+            self.wheel.reschedule(slot.timer, now.after(1));
         }
     }
 
