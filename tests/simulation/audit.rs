@@ -48,7 +48,12 @@ impl World {
             let agrees = device.queued.get(device.compared..text.len()) == Some(&text[device.compared..]);
             assert!(agrees, "device {link} got other commands than were queued for it");
             device.compared = text.len();
-            if device.ended || !self.is_heard(link) {
+            if device.ended {
+                continue;
+            }
+            let denied = device.denied;
+            assert!(denied.is_none_or(|at| self.time_since(at) <= NEGLECT), "device {link} may no longer be connected");
+            if !self.is_heard(link) {
                 continue;
             }
             assert!(self.stopped || self.next_said(link).is_none(), "device {link}: an object was not shown");
@@ -73,8 +78,6 @@ impl World {
 
     fn audit_device(&mut self, link: usize) {
         let (state, device) = (&self.network.links[link], &self.devices[link]);
-        // Unless it is on its way out.
-        assert!(self.settings.access.allows(state.address.ip()), "device {link} may no longer be connected");
         let neglect = self.neglect();
         let unsent = self.network.unsent_for(link);
         assert!(unsent <= neglect, "device {link} could have taken bytes for {unsent:?}");

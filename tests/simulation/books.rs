@@ -26,6 +26,8 @@ pub(super) struct Device {
     pub(super) half_closed: bool,
     pub(super) reset: bool,
     pub(super) removed: bool,
+    /// When rules came that forbid it; others may have come since.
+    pub(super) denied: Option<Instant>,
     pub(super) ended: bool,
     /// The commands that were queued for it.
     pub(super) queued: Vec<u8>,
@@ -69,6 +71,7 @@ impl Device {
             half_closed: false,
             reset: false,
             removed: false,
+            denied: None,
             ended: false,
             queued: Vec::new(),
             compared: 0,

@@ -76,7 +76,7 @@ impl World {
             CloseReason::Faulty => refused_in_a_row == 16,
             CloseReason::Stalled => now - state.taken_at >= SECOND * 30 && self.network.is_full(link),
             CloseReason::Removed => device.removed,
-            CloseReason::Refused => !self.settings.access.allows(state.address.ip()),
+            CloseReason::Refused => device.denied.is_some(),
             CloseReason::Memory => self.stage.tight && (partial.is_some() || state.waiting || end.unsent > 0),
             CloseReason::Shutdown => self.stopped,
             _ => false,

@@ -229,6 +229,11 @@ impl World {
         self.interval = (self.interval.0.max(interval), self.interval.1.min(interval));
         self.credit = (self.credit.0.max(credit), self.credit.1.min(credit));
         self.held_max = self.held_max.max(settings.limits.memory_budget as usize);
+        for (state, device) in self.network.links.iter().zip(&mut self.devices) {
+            if state.open && !settings.access.allows(state.address.ip()) {
+                device.denied.get_or_insert(self.network.now);
+            }
+        }
         self.settings = settings.clone();
         self.network.configure(settings);
     }
@@ -343,8 +348,7 @@ impl World {
     pub(super) fn is_heard(&self, link: usize) -> bool {
         let (state, device) = (&self.network.links[link], &self.devices[link]);
         // Whom new rules forbid is on its way out from the moment they hold.
-        let allowed = self.settings.access.allows(state.address.ip());
-        state.open && allowed && !state.end_told && !device.removed
+        state.open && device.denied.is_none() && !state.end_told && !device.removed
     }
 
     fn command(&mut self, link: usize, by: By, bytes: usize) {
