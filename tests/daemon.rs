@@ -3,12 +3,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -291,19 +294,39 @@ fn wrong_calls_get_one_sentence_and_their_code() {
 fn a_file_in_the_place_of_the_control_socket_stays() {
     let file = std::env::temp_dir().join(format!("pulsegate-{}-no-socket", std::process::id()));
     std::fs::write(&file, "precious").unwrap();
-    let mut process = pulsegate()
-        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--events", "none", "--control"])
-        .arg(&file)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let why = lines(process.stderr.take().unwrap(), |line| line).recv_timeout(PATIENCE).expect("a sentence");
-    if !why.starts_with("pulsegate: ") {
-        // It has begun to run, and would not end.
-        process.kill().unwrap();
-    }
-    assert_eq!(process.wait().unwrap().code(), Some(1), "{why}");
+    let why = why_not_with_control(&file);
     assert!(why.contains(&format!("{}: a file has that name, and it is no socket", file.display())), "{why}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
     std::fs::remove_file(&file).unwrap();
+}
+
+/// As of a gateway that was stopped: more clients wait for it than the kernel keeps.
+#[test]
+fn a_control_socket_with_no_room_for_one_more_client_stays() {
+    let path = std::env::temp_dir().join(format!("pulsegate-{}-crowded", std::process::id()));
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&socket, Backlog::new(0).unwrap()).unwrap();
+    let _waits = UnixStream::connect(&path).unwrap();
+    let why = why_not_with_control(&path);
+    assert!(why.contains(&format!("cannot open the control socket {}", path.display())), "{why}");
+    assert!(path.exists());
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// What a gateway says that does not start with this control socket.
+fn why_not_with_control(path: &Path) -> String {
+    let mut process = pulsegate()
+        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--events", "none", "--control"])
+        .arg(path)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let why = lines(process.stderr.take().unwrap(), |line| line).recv_timeout(PATIENCE).unwrap_or_default();
+    if !why.starts_with("pulsegate: ") {
+        // It has begun to run, or hangs, and would not end.
+        process.kill().unwrap();
+    }
+    assert_eq!(process.wait().unwrap().code(), Some(1), "{why}");
+    why
 }

@@ -160,7 +160,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Connects, and sets a limit of time for that, for every write and for every read. The standard library's own way
 /// waits for ever while more clients than the system keeps in a row have not been accepted.
-fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+pub(crate) fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
     stream.set_write_timeout(Some(limit))?;
     stream.set_read_timeout(Some(limit))?;

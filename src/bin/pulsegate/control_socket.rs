@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use log::{info, warn};
 use nix::sys::stat::{Mode, umask};
@@ -13,10 +14,15 @@ use nix::unistd::{Group, chown, geteuid};
 use pulsegate::{ListenerId, Server};
 
 use crate::app::App;
+use crate::client::connect;
 use crate::config::{Config, Control};
 
 /// Where the control socket of a gateway of the system is.
 pub(crate) const SYSTEM_PATH: &str = "/run/pulsegate/control.sock";
+
+/// How long to wait where so many clients wait to be accepted that there is no room for one more. They wait for somebody,
+/// so nothing is to be learned; and a reload comes here from within the loop.
+const ROOM_WITHIN: Duration = Duration::from_millis(10);
 
 /// Where the control socket is, unless told otherwise: none, if this user has no place for it.
 pub(crate) fn default_path() -> Option<PathBuf> {
@@ -52,7 +58,7 @@ impl ControlSocket {
             return Ok(None);
         };
         let shown = path.display().to_string();
-        match UnixStream::connect(&path) {
+        match connect(&path, ROOM_WITHIN) {
             Ok(_) => {
                 return Err(format!(
                     "another gateway answers on the control socket {shown}; give this one --control PATH or --control off"
