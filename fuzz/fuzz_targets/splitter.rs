@@ -67,7 +67,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn run<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limit: u32) -> (Vec<Seen<Verdict>>, End) {
-    let (mut splitter, mut tails, mut whole, mut seen, mut sent) = (Splitter::new(), Tails::new(), Whole::default(), Vec::new(), 0);
+    let (mut splitter, mut tails, mut whole, mut seen, mut sent) =
+        (Splitter::new(), Tails::new(), Whole::default(), Vec::new(), 0);
     for read in reads {
         let mut rest = read;
         loop {
