@@ -52,6 +52,11 @@ pub trait Endpoint {
     /// A datagram has come to `socket`.
     fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: Via, bytes: &[u8], now: Instant);
 
+    /// The answer to [`Output::SendTo`]: whether the kernel has taken the datagram.
+    fn handle_sent_to(&mut self, sent: bool) {
+        let _ = sent;
+    }
+
     /// [`Endpoint::poll_timeout`] has been reached. Early calls do nothing.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -81,7 +86,8 @@ pub enum Output<'a> {
         /// The stream.
         id: ConnectionId,
     },
-    /// Send one datagram. If it cannot be sent now it is lost, as datagrams may be.
+    /// Send one datagram and answer with [`Endpoint::handle_sent_to`]. If it cannot be sent now it is lost, as
+    /// datagrams may be.
     SendTo {
         /// The socket to send from.
         socket: ListenerId,

@@ -193,22 +193,27 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let core = &mut self.core;
         core.now = core.clock.tick(now);
         core.stats.probes += 1;
-        let port = self.discovery_ports.iter().find(|(id, _)| *id == socket).map_or(0, |&(_, port)| port);
+        let ports = self.discovery_ports.iter().map(|&(_, port)| port);
         let source = canonical(from);
         let now_ms = core.clock.millis(now);
         let discovery = &core.settings.discovery;
-        let verdict = answerable(source, via.local, port, bytes, &discovery.reply)
+        let verdict = answerable(source, via.local, ports, bytes, &discovery.reply)
             .and_then(|()| {
                 let answered = core.interfaces.ask(&discovery.interfaces, via.interface, core.interface_name, core.now);
                 if answered { Ok(()) } else { Err(Suppressed::Interface) }
             })
             .and_then(|()| core.rate.take(source.ip(), now_ms));
         match verdict {
-            Ok(()) => {
-                core.stats.probes_answered += 1;
-                core.answer(socket, from, via);
-            }
+            Ok(()) => core.answer(socket, from, via),
             Err(why) => core.stats.probes_suppressed[why as usize] += 1,
+        }
+    }
+
+    fn handle_sent_to(&mut self, sent: bool) {
+        let stats = &mut self.core.stats;
+        match sent {
+            true => stats.probes_answered += 1,
+            false => stats.probes_suppressed[Suppressed::NotSent as usize] += 1,
         }
     }
 

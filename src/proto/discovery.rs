@@ -25,7 +25,7 @@ pub enum Suppressed {
     Multicast,
     /// It came from `0.0.0.0` or `::`.
     Unspecified,
-    /// It came from this gateway's own socket: its port, at the address it came to or at a loopback
+    /// It came from this gateway's own socket: a port of its own, at the address it came to or at a loopback
     /// address.
     OwnSocket,
     /// It is itself a gateway's answer: to answer would let one forged datagram start two gateways
@@ -37,11 +37,13 @@ pub enum Suppressed {
     SourceRate,
     /// It came by an interface on which the gateway is not to answer.
     Interface,
+    /// The kernel did not send the answer: there is no way there, or it is the broadcast address of a network.
+    NotSent,
 }
 
 impl Suppressed {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PortZero,
         Self::Broadcast,
         Self::Multicast,
@@ -51,6 +53,7 @@ impl Suppressed {
         Self::Rate,
         Self::SourceRate,
         Self::Interface,
+        Self::NotSent,
     ];
 
     /// Its one word in counters.
@@ -65,17 +68,18 @@ impl Suppressed {
             Self::Rate => "rate",
             Self::SourceRate => "source_rate",
             Self::Interface => "interface",
+            Self::NotSent => "not_sent",
         }
     }
 }
 
 /// May a probe that came `from` there be answered with `reply`? `to` is the local address it came
-/// to, if that is known, and `local_port` the port. Call it before the rate is asked, so that what
+/// to, if that is known, and `local_ports` are those of all sockets that answer. Call it before the rate is asked, so that what
 /// is never answered costs no token.
 pub fn answerable(
     from: SocketAddr,
     to: Option<IpAddr>,
-    local_port: u16,
+    mut local_ports: impl Iterator<Item = u16>,
     probe: &[u8],
     reply: &[u8],
 ) -> Result<(), Suppressed> {
@@ -86,7 +90,7 @@ pub fn answerable(
         (source == Ipv4Addr::BROADCAST, Suppressed::Broadcast),
         (source.is_multicast(), Suppressed::Multicast),
         (source.is_unspecified(), Suppressed::Unspecified),
-        (from.port() == local_port && is_here, Suppressed::OwnSocket),
+        (is_here && local_ports.any(|port| port == from.port()), Suppressed::OwnSocket),
         (probe == reply || probe == REPLY, Suppressed::OwnReply),
     ];
     match rules.into_iter().find(|(applies, _)| *applies) {
@@ -204,7 +208,7 @@ mod tests {
     fn check(from: &str, to: &str, probe: &[u8], expected: Result<(), Suppressed>) {
         let from = from.parse().expect("an address and port");
         let to = (!to.is_empty()).then(|| to.parse().expect("an address"));
-        assert_eq!(answerable(from, to, 5555, probe, b"here"), expected, "{from} {to:?}");
+        assert_eq!(answerable(from, to, [5555, 5556].into_iter(), probe, b"here"), expected, "{from} {to:?}");
     }
 
     #[test]
@@ -225,6 +229,7 @@ mod tests {
         check("192.0.2.1:5555", "192.0.2.1", b"hello", Err(OwnSocket));
         check("[::ffff:192.0.2.1]:5555", "192.0.2.1", b"hello", Err(OwnSocket));
         check("127.0.0.2:5555", "127.0.0.1", b"hello", Err(OwnSocket));
+        check("127.0.0.2:5556", "127.0.0.1", b"hello", Err(OwnSocket));
         check("[::1]:5555", "", b"hello", Err(OwnSocket));
         check("192.0.2.7:4000", "192.0.2.1", b"here", Err(OwnReply));
         check("192.0.2.7:4000", "192.0.2.1", REPLY, Err(OwnReply));

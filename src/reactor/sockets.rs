@@ -87,9 +87,10 @@ impl<K: Kernel> Sockets<K> {
                 Output::SendTo { socket, to, via, bytes } => {
                     let datagrams = self.datagrams.iter_mut().find(|datagrams| datagrams.id == socket);
                     let sent = datagrams.map(|datagrams| self.kernel.send(&mut datagrams.socket, to, via, bytes));
-                    if let Some(Err(error)) = sent {
+                    if let Some(Err(error)) = &sent {
                         debug!("datagram to {to} not sent: {error}");
                     }
+                    endpoint.handle_sent_to(matches!(sent, Some(Ok(()))));
                 }
                 Output::Connect { id, from, to } => {
                     if let Err(error) = self.connect(id, from, to) {

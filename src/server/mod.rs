@@ -179,6 +179,8 @@ impl<H: Handler> Server<H> {
         if local.port() == 0 {
             return Err(fail(io::Error::other("the socket is bound to no port")));
         }
+        // So that an answer can never go to a broadcast address (protocol.md §2.4): the kernel knows them all.
+        socket.set_broadcast(false).map_err(fail)?;
         self.reactor.receive(id, socket).map_err(fail)?;
         self.gateway.add_discovery(id, local);
         self.discovery.push((id, local));

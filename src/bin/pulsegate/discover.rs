@@ -51,14 +51,37 @@ const PROBE: &[u8] = b"pulsegate discover";
 /// The broadcast address of every interface that is up, and this machine itself.
 fn targets() -> nix::Result<Vec<Ipv4Addr>> {
     let up = getifaddrs()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
-    let broadcast = up.filter_map(|interface| Some(interface.broadcast?.as_sockaddr_in()?.ip()));
+    let broadcast =
+        up.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_BROADCAST)).filter_map(|interface| {
+            let [own, mask] =
+                [interface.address?, interface.netmask?].map(|address| Some(address.as_sockaddr_in()?.ip()));
+            Some(broadcast_of(own?, mask?, interface.broadcast?.as_sockaddr_in()?.ip()))
+        });
     let mut targets: Vec<Ipv4Addr> = broadcast.chain([Ipv4Addr::LOCALHOST]).collect();
     targets.sort_unstable();
     targets.dedup();
     Ok(targets)
 }
 
+/// An interface that was given no broadcast address has its own in that place; that of its network is one all the same.
+fn broadcast_of(own: Ipv4Addr, mask: Ipv4Addr, said: Ipv4Addr) -> Ipv4Addr {
+    if said == own { own | !mask } else { said }
+}
+
 #[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_without_a_broadcast_address_has_that_of_its_network() {
+        let ip = |last| Ipv4Addr::new(198, 51, 100, last);
+        let mask = Ipv4Addr::new(255, 255, 255, 0);
+        assert_eq!(broadcast_of(ip(1), mask, ip(1)), ip(255));
+        assert_eq!(broadcast_of(ip(1), mask, ip(127)), ip(127));
+    }
 }
