@@ -72,6 +72,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let mut whole = Whole::default();
         let fault = loop {
             let core = &mut self.core;
+            let used_before = connection.offset();
             match connection.handle_data(rest, &core.rules, &mut core.memory.tails, &mut whole, core.now) {
                 Ok((used, Some(event))) => {
                     rest = &rest[used..];
@@ -107,7 +108,11 @@ impl<H: Handler> Endpoint for Gateway<H> {
                     rest = &[];
                     break None;
                 }
-                Err(fault) => break Some(fault),
+                Err(fault) => {
+                    // What came before the fault is booked as if it had come by itself.
+                    rest = &rest[(connection.offset() - used_before) as usize..];
+                    break Some(fault);
+                }
             }
         };
         let core = &mut self.core;

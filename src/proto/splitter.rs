@@ -39,7 +39,7 @@ impl Splitter {
     /// `tails`, never in more than `object_bytes_max` bytes, and lent from `whole`.
     ///
     /// An object of more than `object_bytes_max` bytes is a fault as soon as its first byte too
-    /// many has come.
+    /// many has come; those before it are used, and unfinished.
     pub fn push<'a>(
         &mut self,
         input: &'a [u8],
@@ -67,9 +67,6 @@ impl Splitter {
         }
         let mut scan = Scan::default();
         let end = scan.run(object, 0);
-        if end.is_none() && !next.is_empty() {
-            return Err(SplitError { fault: SplitFault::TooLarge, offset: self.offset });
-        }
         let offset = self.offset;
         let object = &object[..end.unwrap_or(object.len())];
         self.offset += object.len() as u64;
@@ -77,8 +74,11 @@ impl Splitter {
         if end.is_some() {
             return Ok((used, Some(scan.object(object, offset))));
         }
-        self.tail = Some(tails.begin(object, scan));
         self.begun = object.len() as u32;
+        if !next.is_empty() {
+            return Err(SplitError { fault: SplitFault::TooLarge, offset });
+        }
+        self.tail = Some(tails.begin(object, scan));
         Ok((used, None))
     }
 
@@ -129,12 +129,12 @@ impl Splitter {
         let end = tails.scan(tail).run(object, before);
         let offset = self.offset - before as u64;
         let Some(end) = end else {
+            self.offset += object.len() as u64;
+            self.begun += object.len() as u32;
             if !next.is_empty() {
                 return Err(SplitError { fault: SplitFault::TooLarge, offset });
             }
             tails.append(tail, before, object, max);
-            self.offset += object.len() as u64;
-            self.begun += object.len() as u32;
             return Ok((object.len(), None));
         };
         self.offset += end as u64;
@@ -158,11 +158,12 @@ impl Splitter {
     fn skip_mark(&mut self, input: &[u8]) -> Result<usize, SplitError> {
         let rest = &BYTE_ORDER_MARK[self.offset as usize..];
         let used = input.iter().zip(rest).take_while(|(byte, mark)| byte == mark).count();
-        if used < rest.len() && used < input.len() && self.offset as usize + used > 0 {
+        let broken = used < rest.len() && used < input.len() && self.offset as usize + used > 0;
+        self.offset += used as u64;
+        self.begun = if used == rest.len() || broken { 0 } else { self.offset as u32 };
+        if broken {
             return Err(SplitError { fault: SplitFault::Garbage(BYTE_ORDER_MARK[0]), offset: 0 });
         }
-        self.offset += used as u64;
-        self.begun = if used == rest.len() { 0 } else { self.offset as u32 };
         Ok(used)
     }
 }
@@ -224,7 +225,17 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Outcome {
         objects: Vec<Seen>,
-        end: Result<(u64, Option<(u64, usize)>), SplitError>,
+        end: Result<(), SplitError>,
+        used: u64,
+        unfinished: Option<(u64, usize)>,
+    }
+
+    impl Outcome {
+        /// The first `used` bytes were used, and of those the last `begun` are the part of an object.
+        fn new(objects: Vec<Seen>, end: Result<(), SplitError>, used: usize, begun: usize) -> Self {
+            let unfinished = (begun > 0).then_some(((used - begun) as u64, begun));
+            Self { objects, end, used: used as u64, unfinished }
+        }
     }
 
     fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: u32) -> Outcome {
@@ -238,7 +249,8 @@ mod tests {
                 let (used, object) = match splitter.push(rest, max, &mut tails, &mut whole) {
                     Ok(pushed) => pushed,
                     Err(error) => {
-                        return Outcome { objects, end: Err(error) };
+                        let (used, unfinished) = (splitter.offset(), splitter.unfinished());
+                        return Outcome { objects, end: Err(error), used, unfinished };
                     }
                 };
                 rest = &rest[used..];
@@ -253,7 +265,7 @@ mod tests {
             assert!(tails.held() <= unfinished * 8 + 200, "{} bytes for {unfinished}", tails.held());
             assert!(unfinished > 0 || tails.is_empty());
         }
-        Outcome { objects, end: Ok((splitter.offset(), splitter.unfinished())) }
+        Outcome { objects, end: Ok(()), used: splitter.offset(), unfinished: splitter.unfinished() }
     }
 
     fn is_plain(object: &Object<'_>) -> bool {
@@ -269,12 +281,8 @@ mod tests {
         if stream.first() == Some(&0xEF) {
             for (index, mark) in BYTE_ORDER_MARK.iter().enumerate() {
                 match stream.get(index) {
-                    None => {
-                        return Outcome { objects, end: Ok((index as u64, Some((0, index)))) };
-                    }
-                    Some(byte) if byte != mark => {
-                        return Outcome { objects, end: garbage(0xEF, 0) };
-                    }
+                    None => return Outcome::new(objects, Ok(()), index, index),
+                    Some(byte) if byte != mark => return Outcome::new(objects, garbage(0xEF, 0), index, 0),
                     Some(_) => at = index + 1,
                 }
             }
@@ -284,20 +292,20 @@ mod tests {
                 at += 1;
             }
             let Some(&first) = stream.get(at) else {
-                return Outcome { objects, end: Ok((at as u64, None)) };
+                return Outcome::new(objects, Ok(()), at, 0);
             };
             if first != b'{' {
-                return Outcome { objects, end: garbage(first, at) };
+                return Outcome::new(objects, garbage(first, at), at, 0);
             }
             let start = at;
             let (mut braces, mut brackets, mut depth, mut quoted, mut escaped) = (0, 0_u32, 0, false, false);
             while at == start || braces > 0 {
                 if at - start == max as usize && at < stream.len() {
                     let end = Err(SplitError { fault: SplitFault::TooLarge, offset: start as u64 });
-                    return Outcome { objects, end };
+                    return Outcome::new(objects, end, at, at - start);
                 }
                 let Some(&byte) = stream.get(at) else {
-                    return Outcome { objects, end: Ok((at as u64, Some((start as u64, at - start)))) };
+                    return Outcome::new(objects, Ok(()), at, at - start);
                 };
                 at += 1;
                 if quoted {
