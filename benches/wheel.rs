@@ -67,7 +67,7 @@ fn cancel((mut wheel, keys): (TimerWheel<u32>, Vec<TimerKey>)) -> TimerWheel<u32
 fn expire(mut wheel: TimerWheel<u32>, number: u32) -> TimerWheel<u32> {
     let mut fired = 0;
     for now in 1..=INTERVAL {
-        while let Some(payload) = wheel.expire(Tick::new(now)) {
+        while let Some((_, payload)) = wheel.expire(Tick::new(now)) {
             wheel.insert(Tick::new(now + INTERVAL), payload);
             fired += 1;
         }

@@ -89,8 +89,8 @@ impl<T: Copy> TimerWheel<T> {
         Some((entry.deadline, entry.payload))
     }
 
-    /// Takes one timer whose deadline is `now` or earlier. Call until `None`; `now` must not go
-    /// back.
+    /// Takes one timer whose deadline is `now` or earlier: its deadline and payload. Call until
+    /// `None`; `now` must not go back.
     ///
     /// Timers of one tick fire in the order they were inserted. Ticks fire in order too, unless
     /// `SLOTS` ticks or more have passed since the last call.
@@ -100,14 +100,14 @@ impl<T: Copy> TimerWheel<T> {
     /// So an owner that answers each timer with one already due must bound its loop, for which
     /// [`len`](Self::len) before the first call is a fair number; whatever it leaves fires at the
     /// next chance.
-    pub fn expire(&mut self, now: Tick) -> Option<T> {
+    pub fn expire(&mut self, now: Tick) -> Option<(Tick, T)> {
         // Swept even if there is still something due, or an owner that bounds its loop could starve
         // what came since.
         if self.swept_to <= now {
             self.sweep(now);
         }
         let index = self.heads[DUE];
-        (index != NONE).then(|| self.remove(index))
+        (index != NONE).then(|| (self.entries[index as usize].deadline, self.remove(index)))
     }
 
     /// When `expire` wants to be called. It may be early, for a timer of a later round, but never
@@ -293,7 +293,7 @@ mod tests {
             wheel.insert(Tick::new(deadline), deadline);
         }
         for &(now, expected) in steps {
-            let fired: Vec<u32> = std::iter::from_fn(|| wheel.expire(Tick::new(now))).collect();
+            let fired: Vec<u32> = std::iter::from_fn(|| wheel.expire(Tick::new(now))).map(|(_, fired)| fired).collect();
             assert_eq!(fired, expected, "at {now} of {deadlines:?} set at {start}");
         }
     }
@@ -346,16 +346,16 @@ mod tests {
         wheel.insert(Tick::new(5), 'a');
         let b = wheel.insert(Tick::new(5), 'b');
         wheel.insert(Tick::new(5), 'c');
-        assert_eq!(wheel.expire(Tick::new(5)), Some('a'));
+        assert_eq!(wheel.expire(Tick::new(5)), Some((Tick::new(5), 'a')));
         wheel.insert(Tick::new(5), 'A');
         assert_eq!(wheel.cancel(b), 'b', "due, yet still pending");
-        assert_eq!(wheel.expire(Tick::new(5)), Some('c'));
+        assert_eq!(wheel.expire(Tick::new(5)), Some((Tick::new(5), 'c')));
         wheel.insert(Tick::new(6), 'd');
         // An owner that stopped here does not make `d` wait for more than what was due before it.
-        assert_eq!(wheel.expire(Tick::new(6)), Some('A'));
+        assert_eq!(wheel.expire(Tick::new(6)), Some((Tick::new(5), 'A')));
         wheel.insert(Tick::new(0), 'B');
-        assert_eq!(wheel.expire(Tick::new(6)), Some('d'));
-        assert_eq!(wheel.expire(Tick::new(6)), Some('B'));
+        assert_eq!(wheel.expire(Tick::new(6)), Some((Tick::new(6), 'd')));
+        assert_eq!(wheel.expire(Tick::new(6)), Some((Tick::new(0), 'B')));
         assert_eq!(wheel.expire(Tick::new(6)), None);
     }
 
@@ -412,13 +412,14 @@ mod tests {
                     let budget = if rng.below(3) == 0 { rng.below(4) } else { u32::MAX };
                     let mut fired: Vec<(u32, u32)> = Vec::new();
                     for _ in 0..budget {
-                        let Some(payload) = wheel.expire(Tick::new(now)) else {
+                        let Some((deadline, payload)) = wheel.expire(Tick::new(now)) else {
                             assert!(model.range(..=(now, u32::MAX)).next().is_none(), "late");
                             assert!(wheel.next_deadline().is_none_or(|at| at > Tick::new(now)), "spins");
                             break;
                         };
                         let (&(at, order), _) = model.iter().find(|(_, (_, known))| *known == payload).unwrap();
                         model.remove(&(at, order));
+                        assert_eq!(deadline, Tick::new(at));
                         assert!(at <= now, "early: {at} at {now}");
                         let in_order = fired.iter().all(|other| other.0 != at || other.1 < order);
                         assert!(in_order, "{:?} after {fired:?}", (at, order));
@@ -450,7 +451,7 @@ mod tests {
         }
         assert_eq!(wheel.visited, 2000, "tick 0, all for later");
         for _ in 0..1000 {
-            assert_eq!(wheel.expire(Tick::new(512)), Some(1));
+            assert_eq!(wheel.expire(Tick::new(512)), Some((Tick::new(512), 1)));
         }
         assert_eq!(wheel.expire(Tick::new(512)), None);
         assert_eq!(wheel.visited, 4000, "half of them due");

@@ -7,16 +7,21 @@ use std::time::Duration;
 
 use common::{Cut, LOCAL, Network, device_address};
 use pulsegate::endpoint::Endpoint;
-use pulsegate::{SendError, Settings};
+use pulsegate::{CreditFrom, SendError, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BUDGET: usize = 2 << 20;
 
 fn network() -> Network {
+    network_with(|_| ())
+}
+
+fn network_with(change: impl FnOnce(&mut Settings)) -> Network {
     let mut settings = Settings::default();
     settings.limits.memory_budget = BUDGET as u64;
     settings.limits.object_bytes_max = 200_000;
     settings.limits.outbox_bytes_max = 100_000;
+    change(&mut settings);
     let mut network = Network::new(settings);
     network.cut = Cut::Every(8 << 10);
     network
@@ -53,6 +58,43 @@ fn pictures_of_all_devices_at_the_same_time_all_come_through() {
         assert!(network.end_of(device).is_none(), "device {device} was cut");
     }
     assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0));
+}
+
+/// What ends one picture begins the next, so that it is never seen without one.
+#[test]
+fn a_device_that_sends_picture_after_picture_gives_others_their_turn() {
+    let mut network = network();
+    let devices: Vec<_> = (0..300).map(|number| network.connect(device_address(number))).collect();
+    let streamer = network.connect(device_address(1000));
+    let all: Vec<u8> = (0..60).flat_map(|_| picture(streamer, 150_000)).collect();
+    network.send_slowly(streamer, &all, 7_500, Duration::from_millis(100));
+    run(&mut network, 2);
+    for &device in &devices {
+        network.send_slowly(device, &picture(device, 150_000), 10_000, Duration::from_millis(50));
+    }
+    run(&mut network, 60);
+    for &device in &devices {
+        network.expect_messages(device, &[picture(device, 150_000)]);
+    }
+    assert!(network.messages_of(streamer).len() < 60, "it is still at it");
+}
+
+#[test]
+fn who_sends_a_little_every_second_is_in_nobodys_way_whatever_refills_the_credit() {
+    for credit_from in [CreditFrom::Any, CreditFrom::Heartbeat] {
+        let mut network = network_with(|settings| {
+            (settings.heartbeat.credit, settings.heartbeat.credit_from) = (255, credit_from);
+        });
+        let devices: Vec<_> = (0..40).map(|number| network.connect(device_address(number))).collect();
+        for &device in &devices {
+            network.send_slowly(device, &picture(device, 150_000), 10_000, SECOND);
+        }
+        run(&mut network, 120);
+        assert!(network.stats().pauses > 0, "memory was never tight");
+        for &device in &devices {
+            network.expect_messages(device, &[picture(device, 150_000)]);
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::SocketAddrV6;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use common::{Cut, Network, Seen, TICK, device_address, object, object_of, rejected_samples, v4};
@@ -260,6 +260,43 @@ fn an_object_is_not_timed_out_unheard_when_the_loop_comes_late() {
     network.expect_messages(link, &[whole]);
 }
 
+/// With beats so rare that none falls into the stop.
+#[test]
+fn a_stop_is_excused_though_no_beat_was_due() {
+    let mut network = Network::new(settings(|s| s.heartbeat.interval = SECOND * 300));
+    let (reader, writer) = (network.connect(device_address(1)), network.connect(device_address(2)));
+    let whole = object_of(500_000, 1);
+    let (head, rest) = whole.split_at(100);
+    network.links[reader].window = 1000;
+    network.command(network.id(reader), &[b'x'; 5000]).unwrap();
+    network.send(writer, head);
+    network.run_for(SECOND * 3);
+    network.jump(SECOND * 40);
+    network.send(writer, &rest[..1000]);
+    network.run_for(SECOND / 10);
+    network.send(writer, &rest[1000..]);
+    network.run_for(SECOND);
+    network.expect_messages(writer, &[whole]);
+    assert_eq!(network.end_of(reader), None);
+}
+
+#[test]
+fn an_object_that_began_in_a_stop_has_no_more_time_for_it() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.run_for(SECOND * 5);
+    network.links[link].answers = false;
+    // It comes while the process is stopped, and is read in the turn that is late.
+    network.send(link, b"{\"Type\":");
+    network.jump(SECOND * 3600);
+    for _ in 0..40 {
+        network.send(link, b" ");
+        network.run_for(SECOND);
+    }
+    let (reason, _) = end(&network, link);
+    assert!(matches!(reason, CloseReason::Framing(FramingFault::Timeout, _)), "{reason:?}");
+}
+
 #[test]
 fn a_late_turn_takes_no_credit_for_beats_that_were_not_sent() {
     let mut network = Network::new(Settings::default());
@@ -363,6 +400,71 @@ fn a_half_closed_device_gets_what_was_queued_and_its_unfinished_object_is_report
     assert_eq!(network.links[link].text, text);
     assert_eq!(network.links[link].ended, Some(false));
     network.expect_messages(link, &[object(1)]);
+}
+
+#[test]
+fn a_half_closed_device_that_takes_its_time_can_be_got_rid_of() {
+    let denied = settings(|s| s.access.deny = vec!["10.0.0.0/8".parse().unwrap()]);
+    for (expected, within) in
+        [(CloseReason::Removed, SECOND), (CloseReason::Refused, Duration::ZERO), (CloseReason::Closed, SECOND)]
+    {
+        let mut network = Network::new(Settings::default());
+        let link = network.connect(device_address(1));
+        network.links[link].window = 1000;
+        network.set_reading(link, false);
+        network.command(network.id(link), &[b'x'; 5000]).unwrap();
+        network.half_close(link);
+        network.run_for(SECOND);
+        assert!(network.end_of(link).is_none(), "it may take what waits");
+        let from = network.now;
+        match expected {
+            CloseReason::Removed => assert_eq!(network.remove(network.id(link)), 1),
+            CloseReason::Refused => network.configure(denied.clone()),
+            // It ended by itself; a stop only hurries it.
+            _ => network.stop(),
+        }
+        network.run_for(SECOND * 5);
+        let (at, end) = network.end_of(link).expect("an end");
+        assert_eq!((end.reason, end.unsent), (expected, 4000));
+        assert!(at - from <= within + TICK * 2, "{expected}: {:?}", at - from);
+    }
+}
+
+#[test]
+fn connections_that_end_count_for_the_limit_of_their_address() {
+    let mut network = Network::new(settings(|s| s.access.connections_per_ip_max = 1));
+    let address = |port| SocketAddr::from(([192, 0, 2, 7], port));
+    let link = network.connect(address(1));
+    network.links[link].window = 10;
+    network.set_reading(link, false);
+    network.command(network.id(link), &[b'x'; 1000]).unwrap();
+    network.half_close(link);
+    network.run_for(SECOND);
+    let second = network.connect(address(2));
+    assert_eq!(network.links[second].id, None, "one is enough");
+}
+
+/// Where the stream is cut is chance: the books, and what the application is told, must not depend on it.
+#[test]
+fn a_fault_is_booked_alike_however_the_bytes_are_cut() {
+    let too_large = [b"  {\"Type\":\"".to_vec(), vec![b'a'; 2000]].concat();
+    for (stream, expected) in [
+        (b"    x".to_vec(), (4, 0, None)),
+        (b"\xef\xbbx".to_vec(), (2, 0, None)),
+        (b" {} \n}".to_vec(), (3, 0, None)),
+        (too_large, (2, 1000, Some((2, 1000)))),
+    ] {
+        for cut in [Cut::Whole, Cut::Every(1), Cut::Every(3), Cut::Every(100)] {
+            let mut network = Network::new(settings(|s| s.limits.object_bytes_max = 1000));
+            network.cut = cut;
+            let link = network.connect(device_address(1));
+            network.send(link, stream.clone());
+            network.run_for(SECOND);
+            let (stats, (_, end)) = (network.stats(), network.end_of(link).expect("a fault"));
+            let booked = (stats.padding_bytes, stats.unfinished_bytes, end.unfinished);
+            assert_eq!(booked, expected, "{cut:?} of {} bytes", stream.len());
+        }
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl ServerConnection {
             .push(input, rules.object_bytes_max, tails, whole)
             .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
         let Some(object) = object else {
-            self.progress |= begun && !input.is_empty() && rules.credit_from == CreditFrom::Any;
+            self.progress |= begun && !input.is_empty();
             return Ok((used, None));
         };
         self.progress = false;
@@ -153,26 +153,28 @@ impl ServerConnection {
         self.progress
     }
 
-    /// The stream was left unread and is read again: until the next beat it counts as having progressed.
+    /// The stream was left unread and is read again: what it has said meanwhile is yet to be heard, so it has full
+    /// credit, and until the next beat it counts as having progressed.
     pub fn expect_progress(&mut self) {
         self.progress = true;
+        self.credit.refill();
     }
 
     /// A beat is due: takes a credit for it, or finds the device dead. A beat that is `late`, because
     /// the whole process was held up, costs nothing: the device may well have answered, unheard. An
-    /// object that is still coming counts as one that has come: in the middle of it no beat can be
-    /// answered, and death can hide behind one that never ends only for the object timeout.
-    pub fn handle_beat(&mut self, late: bool) -> Beat {
-        if std::mem::take(&mut self.progress) {
+    /// object that is still coming counts as one that has come, unless only answers do: in the middle of it
+    /// no beat can be answered, and death can hide behind one that never ends only for the object timeout.
+    pub fn handle_beat(&mut self, late: bool, credit_from: CreditFrom) -> Beat {
+        if std::mem::take(&mut self.progress) && credit_from == CreditFrom::Any {
             self.credit.refill();
         }
         if late { Beat::Send } else { self.credit.spend() }
     }
 
-    /// The whole process was held up for so many ticks: an unfinished object has so much more time,
-    /// as its rest could not be heard.
-    pub fn excuse(&mut self, ticks: u32) {
-        self.object_since = self.object_since.after(ticks);
+    /// For so many ticks until `now` the stream was not read: an unfinished object has so much more
+    /// time, as its rest could not be heard.
+    pub fn excuse(&mut self, ticks: u32, now: Tick) {
+        self.object_since = self.object_since.after(ticks).min(now);
     }
 
     /// When the unfinished object, if there is one, began; later, by as much as was excused.

@@ -58,11 +58,8 @@ impl<'a> Commands<'a> {
     /// Closes every connection that `target` means, when what is queued for it has gone out, within
     /// [`super::Limits::close_timeout`]. Tells how many there were.
     pub fn remove(&mut self, target: impl Into<Target>) -> usize {
-        let found: Vec<_> = self.core.find(target.into()).collect();
-        for &id in &found {
-            self.core.begin_close(id, CloseReason::Removed, Ending::Flush);
-        }
-        found.len()
+        let found: Vec<_> = self.core.find(target.into()).map(|(id, _)| id).collect();
+        found.into_iter().filter(|&id| self.core.begin_close(id, CloseReason::Removed, Ending::Flush)).count()
     }
 
     /// A device, if it is connected.

@@ -135,6 +135,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
         if objects > 0 {
             slot.seen = now;
         }
+        if object_bytes > 0 {
+            // One that has sent an object gives its place to those who wait, even if it has begun the next.
+            core.memory.done(id);
+        }
         if held_before > 0 || held > 0 {
             core.balance(id);
         }
@@ -151,7 +155,9 @@ impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_end(&mut self, id: ConnectionId, now: Instant) {
         self.core.now = self.core.clock.tick(now);
         match self.core.slots.get_mut(id) {
-            Some(Slot::Device(_)) => self.core.begin_close(id, CloseReason::Closed, Ending::Flush),
+            Some(Slot::Device(_)) => {
+                self.core.begin_close(id, CloseReason::Closed, Ending::Flush);
+            }
             Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::End, gateway)),
             _ => {}
         }
@@ -160,6 +166,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_sent(&mut self, id: ConnectionId, taken: usize, now: Instant) {
         self.core.now = self.core.clock.tick(now);
         let drained = self.core.handle_sent(id, taken);
+        if drained {
+            // Memory may be free again.
+            self.core.resume();
+        }
         self.report();
         if drained && self.core.slots.local_mut(id).is_some() {
             self.tell(|handler, gateway| handler.on_local(id, Local::Drained, gateway));
@@ -233,8 +243,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
             self.stop_some(deadline);
         }
         for _ in 0..TIMERS_PER_TURN {
-            let Some(index) = self.core.wheel.expire(self.core.now) else { break };
-            self.core.handle_timer(index);
+            let Some((due, index)) = self.core.wheel.expire(self.core.now) else { break };
+            self.core.handle_timer(due, index);
         }
         self.core.trim();
         self.core.resume();
@@ -242,7 +252,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn handle_wake(&mut self, now: Instant) {
         self.core.now = self.core.clock.tick(now);
-        while let Some(request) = self.requests.next() {
+        // Those that come meanwhile wake it again.
+        for request in self.requests.waiting() {
             request.carry_out(&mut Commands::new(&mut self.core));
         }
     }

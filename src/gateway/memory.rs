@@ -33,6 +33,8 @@ pub(super) struct Memory {
     served: Vec<ConnectionId>,
     /// Devices that have been heard before, and those that have not.
     waiting: [VecDeque<ConnectionId>; 2],
+    /// How many of them do not wait any more.
+    gone: usize,
     /// Which of them is next.
     turn: bool,
 }
@@ -52,6 +54,7 @@ impl Memory {
             places: 0,
             served: Vec::new(),
             waiting: Default::default(),
+            gone: 0,
             turn: false,
         };
         memory.configure(budget, object_bytes_max);
@@ -173,26 +176,41 @@ impl Memory {
         self.waiting[usize::from(!known)].push_back(id);
     }
 
-    /// How many devices wait for their turn, with those that have gone meanwhile.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+    /// A device has gone that waited. The lists are rid of those who do not wait, now and then.
+    pub(super) fn gone(&mut self, waits: impl Fn(ConnectionId) -> bool) {
+        self.gone += 1;
+        if self.gone > self.waiting() {
+            self.waiting.iter_mut().for_each(|waiting| waiting.retain(|id| waits(*id)));
+            self.gone = 0;
+        }
     }
 
-    /// The next device whose turn it is, if there is room for it. Where memory is tight, it is served
-    /// from now on.
-    pub(super) fn next(&mut self) -> Option<ConnectionId> {
+    /// How many devices wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum::<usize>() - self.gone
+    }
+
+    /// The next device of those that wait whose turn it is, if there is room for it. Where memory is tight, it is
+    /// served from now on.
+    pub(super) fn next(&mut self, waits: impl Fn(ConnectionId) -> bool) -> Option<ConnectionId> {
         let tight = self.is_tight();
         if tight && self.served.len() >= self.places {
             return None;
         }
-        self.turn = !self.turn;
-        let [known, strange] = &mut self.waiting;
-        let (first, second) = if self.turn { (known, strange) } else { (strange, known) };
-        let id = first.pop_front().or_else(|| second.pop_front())?;
-        if tight {
-            self.served.push(id);
+        loop {
+            self.turn = !self.turn;
+            let [known, strange] = &mut self.waiting;
+            let (first, second) = if self.turn { (known, strange) } else { (strange, known) };
+            let id = first.pop_front().or_else(|| second.pop_front())?;
+            if !waits(id) {
+                self.gone -= 1;
+                continue;
+            }
+            if tight {
+                self.served.push(id);
+            }
+            return Some(id);
         }
-        Some(id)
     }
 }
 
@@ -203,22 +221,25 @@ mod tests {
     #[test]
     fn those_who_wait_are_served_in_order_as_others_finish() {
         let id = |index| ConnectionId::new(index, 0);
+        let waits = |waiter| waiter != id(5);
         let mut memory = Memory::new(1_600_000, 100_000);
         memory.outbox_changed(0, 1_000_000);
         assert!(memory.is_tight() && !memory.is_full());
         assert!(memory.serve(id(0)) && memory.serve(id(1)) && !memory.serve(id(2)));
-        for index in [2, 3, 5, 6] {
+        for index in [2, 5, 3, 6] {
             memory.wait(id(index), false);
         }
+        memory.gone(waits);
+        assert_eq!(memory.waiting(), 3);
         memory.wait(id(7), true);
-        assert_eq!(memory.next(), None);
+        assert_eq!(memory.next(waits), None);
         memory.done(id(0));
         assert!(!memory.serve(id(4)), "others wait already");
         // One who is known need not wait for all the strangers.
-        assert_eq!(memory.next(), Some(id(7)));
-        assert_eq!(memory.next(), None);
+        assert_eq!(memory.next(waits), Some(id(7)));
+        assert_eq!(memory.next(waits), None);
         memory.outbox_changed(1_000_000, 900_000);
-        assert_eq!((memory.next(), memory.next()), (Some(id(2)), Some(id(3))));
+        assert_eq!((memory.next(waits), memory.next(waits)), (Some(id(2)), Some(id(3))));
         memory.outbox_changed(900_000, 1_200_000);
         assert!(memory.is_full() && memory.excess().is_none());
         memory.outbox_changed(1_200_000, 1_400_001);

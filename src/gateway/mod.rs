@@ -167,6 +167,7 @@ impl<H: Handler> Gateway<H> {
         while let Some((tag, delivery)) = self.core.reports.pop_front() {
             self.tell(|handler, gateway| handler.on_sent(tag, delivery, gateway));
         }
+        self.core.reports.shrink_to(REPORTS_KEPT);
     }
 
     /// While stopping: closes the next devices, as long as the application's own streams take what
@@ -181,7 +182,6 @@ impl<H: Handler> Gateway<H> {
         for index in self.stop_cursor..end {
             let id = self.core.slots.id_at(index);
             self.core.begin_close(id, CloseReason::Shutdown, ending);
-            self.core.close_by(id, deadline);
         }
         self.stop_cursor = end;
     }
@@ -194,6 +194,8 @@ impl<H: Handler> Gateway<H> {
     }
 }
 
+/// Reports whose room is kept between calls.
+const REPORTS_KEPT: usize = 64;
 /// Devices closed per call while stopping: what is said about them must fit the buffers it goes to.
 const STOPPED_PER_TURN: u32 = 512;
 

@@ -140,7 +140,8 @@ impl Requests {
         Remote { requests: self.sender.clone(), wake: wake.into() }
     }
 
-    pub(super) fn next(&mut self) -> Option<Request> {
-        self.waiting.try_recv().ok()
+    /// Those that have come, no more than may wait at one time.
+    pub(super) fn waiting(&mut self) -> impl Iterator<Item = Request> {
+        self.waiting.try_iter().take(Self::WAITING_MAX)
     }
 }

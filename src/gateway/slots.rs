@@ -219,6 +219,11 @@ impl Slots {
         }
     }
 
+    /// Whether that device waits for memory.
+    pub(super) fn waits(&self, id: ConnectionId) -> bool {
+        self.device(id).is_some_and(|device| device.phase == Phase::Paused)
+    }
+
     /// As [`Self::device`].
     pub(super) fn device_mut(&mut self, id: ConnectionId) -> Option<&mut DeviceSlot> {
         match self.get_mut(id) {
@@ -249,7 +254,7 @@ impl Slots {
         ConnectionId::new(index, self.generations[index as usize])
     }
 
-    /// The devices that are not being closed.
+    /// The devices, with those that are being closed.
     pub(super) fn devices(&self) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         self.devices_from(0)
     }
@@ -257,7 +262,7 @@ impl Slots {
     /// As [`Self::devices`], from slot `from` on.
     pub(super) fn devices_from(&self, from: usize) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         (from..self.capacity()).filter_map(|index| match self.slab.get(index) {
-            Some(Slot::Device(device)) if !device.is_closing() => Some((self.id_at(index as u32), device)),
+            Some(Slot::Device(device)) => Some((self.id_at(index as u32), device)),
             _ => None,
         })
     }
@@ -293,9 +298,7 @@ impl Slots {
     /// Like [`Self::devices`], those of one canonical address, the newest first.
     pub(super) fn devices_of(&self, ip: IpAddr) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         self.addresses.candidates(ip).filter_map(move |index| match &self.slab[index as usize] {
-            Slot::Device(device) if !device.is_closing() && device.address().ip() == ip => {
-                Some((self.id_at(index), device))
-            }
+            Slot::Device(device) if device.address().ip() == ip => Some((self.id_at(index), device)),
             _ => None,
         })
     }

@@ -26,9 +26,9 @@ pub struct Stats {
     pub unfinished_bytes: u64,
     /// Bytes from a framing fault on, and those that came on a connection that was being closed.
     pub discarded_bytes: u64,
-    /// Beats that were due and sent.
+    /// Beats that were due and sent; what the kernel did not take of one waits.
     pub beats_sent: u64,
-    /// Beats that were due and not sent, because commands still waited; credit was taken.
+    /// Beats that were due and not sent, because something still waited to be sent; credit was taken.
     pub beats_withheld: u64,
     /// Beats that were due while an earlier one was still unanswered.
     pub beats_missed: u64,
@@ -48,7 +48,7 @@ pub struct Stats {
     pub pauses: u64,
     /// Bytes of commands and beats that the kernel took.
     pub sent_bytes: u64,
-    /// Bytes of commands, or of a beat that was taken in part, that a device's end left unsent.
+    /// Bytes of commands, or of one beat that the kernel did not take whole, that a device's end left unsent.
     pub unsent_bytes: u64,
     /// Probes that came.
     pub probes: u64,

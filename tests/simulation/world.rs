@@ -335,24 +335,29 @@ impl World {
     }
 
     /// The devices that a target means, the newest last.
-    fn meant(&self, link: usize, by: By) -> Vec<usize> {
+    fn meant(&self, link: usize, by: By, is_there: impl Fn(&Self, usize) -> bool) -> Vec<usize> {
         let ip = self.network.links[link].address.ip();
         let meant = |other: &usize| match by {
             By::Ip => self.network.links[*other].address.ip() == ip,
             _ => *other == link,
         };
-        (0..self.devices.len()).filter(|other| meant(other) && self.is_heard(*other)).collect()
+        (0..self.devices.len()).filter(|other| meant(other) && is_there(self, *other)).collect()
     }
 
     /// Whether the gateway still listens to a device; while it stops, nobody can tell from outside.
     pub(super) fn is_heard(&self, link: usize) -> bool {
-        let (state, device) = (&self.network.links[link], &self.devices[link]);
+        self.may_be_removed(link) && !self.network.links[link].end_told
+    }
+
+    /// Whether a device is connected, though it may have ended its own sending.
+    fn may_be_removed(&self, link: usize) -> bool {
+        let device = &self.devices[link];
         // Whom new rules forbid is on its way out from the moment they hold.
-        state.open && device.denied.is_none() && !state.end_told && !device.removed
+        self.network.links[link].open && device.denied.is_none() && !device.removed
     }
 
     fn command(&mut self, link: usize, by: By, bytes: usize) {
-        let meant = self.meant(link, by);
+        let meant = self.meant(link, by, Self::is_heard);
         // Unlike any beat, and unlike the command before.
         let text: Vec<u8> = (0..bytes).map(|n| b'A' + ((self.objects as usize + n) % 26) as u8).collect();
         self.objects += 1;
@@ -375,7 +380,7 @@ impl World {
     }
 
     fn remove(&mut self, link: usize, by: By) {
-        let meant = self.meant(link, by);
+        let meant = self.meant(link, by, Self::may_be_removed);
         let count = self.network.remove(self.target(link, by));
         assert!(self.stopped || count == meant.len(), "{count} instead of {} were removed", meant.len());
         for link in meant {

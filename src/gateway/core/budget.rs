@@ -71,15 +71,11 @@ impl Core {
     /// Lets those who wait for memory be read again, as far as there is some.
     pub(in crate::gateway) fn resume(&mut self) {
         for _ in 0..self.memory.waiting().min(RESUMED_AT_ONCE) {
-            let Some(id) = self.memory.next() else { break };
-            match self.slots.device_mut(id).filter(|slot| !slot.is_closing()) {
-                Some(slot) => {
-                    slot.phase = Phase::Open;
-                    slot.connection.expect_progress();
-                    self.ops.push_back(Op::Read(id));
-                }
-                None => self.memory.done(id),
-            }
+            let Some(id) = self.memory.next(|id| self.slots.waits(id)) else { break };
+            let Some(slot) = self.slots.device_mut(id) else { break };
+            slot.phase = Phase::Open;
+            slot.connection.expect_progress();
+            self.ops.push_back(Op::Read(id));
         }
     }
 }

@@ -26,33 +26,51 @@ pub(in crate::gateway) enum Ending {
 
 impl Core {
     /// Begins a device's end. Its buffers are free from here on but for what is to be flushed; the
-    /// slot itself is freed when the stream is.
-    pub(in crate::gateway) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: Ending) {
-        let Some(slot) = self.slots.device_mut(id).filter(|slot| !slot.is_closing()) else { return };
-        slot.phase = Phase::Closing;
-        let unfinished = slot.connection.unfinished();
-        self.memory.done(id);
-        slot.connection.release(&mut self.memory.tails);
-        let mut unsent = 0;
+    /// slot itself is freed when the stream is. One that has ended its own sending, and takes its time
+    /// with what waits for it, ends for another reason that comes meanwhile. False where there is
+    /// nothing to end.
+    pub(in crate::gateway) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: Ending) -> bool {
+        let index = id.index() as u32;
+        let Some(slot) = self.slots.device_mut(id) else { return false };
+        if !slot.is_closing() {
+            let waited = std::mem::replace(&mut slot.phase, Phase::Closing) == Phase::Paused;
+            let unfinished = slot.connection.unfinished();
+            slot.connection.release(&mut self.memory.tails);
+            self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
+            self.ending.insert(index, Disconnect { reason, unfinished, unsent: 0 });
+            self.leave_memory(id, waited);
+        } else if !self.takes_its_time(id) || reason == CloseReason::Closed {
+            return false;
+        }
+        let (Some(slot), Some(end)) = (self.slots.device_mut(id), self.ending.get_mut(&index)) else { return false };
+        // A stop hurries one that has ended its own sending; it has ended by itself all the same.
+        if reason != CloseReason::Shutdown {
+            end.reason = reason;
+        }
         if let (Ending::Flush, Some(pending)) = (ending, &slot.pending) {
             let deadline = match reason {
                 CloseReason::Closed => pending.progress.after(self.timing.write_timeout),
-                _ => self.now.after(self.timing.close_timeout),
+                _ => self.stop_deadline.unwrap_or(self.now.after(self.timing.close_timeout)),
             };
             self.wheel.reschedule(slot.timer, deadline);
         } else {
-            unsent = lose(&mut slot.pending, reason, &mut self.reports, &mut self.memory);
+            end.unsent = lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
             self.ops.push_back(Op::Close(id, ending == Ending::Abort));
         }
-        self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
-        self.ending.insert(id.index() as u32, Disconnect { reason, unfinished, unsent });
+        true
     }
 
-    /// Lets what waits for a device on its way out be sent until `deadline` at the latest.
-    pub(in crate::gateway) fn close_by(&mut self, id: ConnectionId, deadline: Tick) {
-        let Some(slot) = self.slots.device(id) else { return };
-        if slot.is_closing() && slot.pending.is_some() {
-            self.wheel.reschedule(slot.timer, deadline);
+    /// Whether that device has ended its own sending, and something still waits for it.
+    fn takes_its_time(&self, id: ConnectionId) -> bool {
+        let waits = self.slots.device(id).is_some_and(|slot| slot.pending.is_some());
+        waits && self.ending.get(&(id.index() as u32)).is_some_and(|end| end.reason == CloseReason::Closed)
+    }
+
+    /// That device, which `waited` for memory or did not, is done with it.
+    fn leave_memory(&mut self, id: ConnectionId, waited: bool) {
+        self.memory.done(id);
+        if waited {
+            self.memory.gone(|id| self.slots.waits(id));
         }
     }
 
@@ -64,7 +82,7 @@ impl Core {
         broke: CloseReason,
     ) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);
-        self.memory.done(id);
+        self.leave_memory(id, slot.phase == Phase::Paused);
         let unfinished = slot.connection.unfinished();
         slot.connection.release(&mut self.memory.tails);
         if self.slots.device_count() == 0 {
@@ -83,35 +101,34 @@ impl Core {
         (slot.device(id), end)
     }
 
-    /// A device's timer has fired: looks after every deadline it may stand for.
-    pub(in crate::gateway) fn handle_timer(&mut self, index: u32) {
+    /// A device's timer, which was due at `due`, has fired: looks after every deadline it may stand for.
+    pub(in crate::gateway) fn handle_timer(&mut self, due: Tick, index: u32) {
         let id = self.slots.id_at(index);
-        let (now, interval) = (self.now, self.timing.interval);
+        let (now, interval, check) = (self.now, self.timing.interval, self.timing.check);
+        let takes_its_time = self.takes_its_time(id);
         let Some(slot) = self.slots.device_mut(id) else { return };
+        let late = now.since(due);
+        let held_up = late > check;
+        if let (true, Some(pending)) = (held_up, &mut slot.pending) {
+            // It may well take something, and nobody has looked.
+            pending.progress = pending.progress.after(late).min(now);
+        }
         let stalls = |slot: &DeviceSlot| Some(slot.pending.as_ref()?.progress.after(self.timing.write_timeout));
         if slot.is_closing() {
-            // A device that ended its own sending may take its time, as long as it takes something
-            // and the gateway stays.
-            let closed = self.ending.get(&index).is_some_and(|end| end.reason == CloseReason::Closed);
-            let patient = closed && self.stop_deadline.is_none();
+            // A device that ended its own sending may take its time, as long as it takes something and the gateway stays.
+            let patient = takes_its_time && self.stop_deadline.is_none();
             let next = stalls(slot).filter(|deadline| patient && *deadline > now);
-            slot.timer = self.wheel.insert(next.unwrap_or(now.after(interval)), index);
+            slot.timer = self.wheel.insert(next.map_or(now.after(interval), |next| next.min(now.after(check))), index);
             if next.is_none() {
                 self.ops.push_back(Op::Close(id, true));
             }
             return;
         }
-        let late = now.since(slot.beat_due);
-        let held_up = late > interval;
-        if held_up {
-            slot.connection.excuse(late);
-            if let Some(pending) = &mut slot.pending {
-                // It may well take something, and nobody has looked.
-                pending.progress = pending.progress.after(late).min(now);
-            }
-        } else if slot.phase == Phase::Paused && slot.beat_due <= now {
+        if slot.phase == Phase::Paused {
             // What is not read cannot be finished, nor a beat answered.
-            slot.connection.excuse(interval);
+            slot.connection.excuse(late.saturating_add(check), now);
+        } else if held_up {
+            slot.connection.excuse(late, now);
         }
         let (object, stalled) = (slot.connection.object_deadline(&self.rules), stalls(slot));
         let mut end = None;
@@ -122,6 +139,7 @@ impl Core {
             end = Some((CloseReason::Stalled, Ending::Abort));
         } else if slot.beat_due <= now {
             // From the moment it was due, without drift; beats whose time has passed are not made up for.
+            let late = now.since(slot.beat_due);
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
@@ -130,7 +148,8 @@ impl Core {
             let begun_before = slot.connection.unfinished_since().is_none_or(|since| now.since(since) >= interval);
             let idle = begun_before && !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
             let in_the_way = idle && self.memory.is_in_the_way(id, begun);
-            match slot.connection.handle_beat(held_up || slot.phase == Phase::Paused) {
+            let unheard = late > interval || slot.phase == Phase::Paused;
+            match slot.connection.handle_beat(unheard, self.rules.credit_from) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
                 Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
@@ -138,7 +157,7 @@ impl Core {
             }
         }
         let next = [Some(slot.beat_due), object, stalled].into_iter().flatten().min();
-        let next = next.unwrap_or(slot.beat_due).min(now.after(self.timing.check));
+        let next = next.unwrap_or(slot.beat_due).min(now.after(check));
         slot.timer = self.wheel.insert(next.max(now.after(1)), index);
         if let Some((reason, ending)) = end {
             self.begin_close(id, reason, ending);

@@ -76,8 +76,8 @@ struct Timing {
     interval: u32,
     write_timeout: u32,
     close_timeout: u32,
-    /// No timer sleeps longer than the shortest of the timeouts, so that a deadline that comes into
-    /// being while a timer sleeps is seen in time.
+    /// No timer sleeps longer than the interval, or a quarter of a timeout: a deadline that comes into being
+    /// while a timer sleeps is seen in time, and when the process was held up it is known for how long.
     check: u32,
 }
 
@@ -170,16 +170,15 @@ impl Core {
         }
     }
 
-    /// The connections that `target` means, the newest first.
-    pub(in crate::gateway) fn find(&self, target: Target) -> impl Iterator<Item = ConnectionId> {
+    /// The connections that `target` means, the newest first; those that end are among them.
+    pub(in crate::gateway) fn find(&self, target: Target) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         let (id, ip) = match target {
-            Target::Id(id) => (self.slots.device(id).filter(|slot| !slot.is_closing()).map(|_| id), None),
+            Target::Id(id) => (self.slots.device(id).map(|slot| (id, slot)), None),
             Target::Address(address) => (None, Some(address.ip())),
             Target::Ip(ip) => (None, Some(ip)),
         };
         let by_ip = ip.into_iter().flat_map(|ip| self.slots.devices_of(ip));
-        let by_ip = by_ip.filter(move |(id, slot)| target.means(Some(*id), slot.address()));
-        id.into_iter().chain(by_ip.map(|(id, _)| id))
+        id.into_iter().chain(by_ip.filter(move |(id, slot)| target.means(Some(*id), slot.address())))
     }
 
     /// Takes over new settings; they hold from now on, also for devices that are connected. Those
@@ -246,7 +245,7 @@ impl Timing {
         let limits = &settings.limits;
         let interval = TickClock::ticks(settings.heartbeat.interval);
         let write_timeout = timeout(limits.write_timeout);
-        let check = interval.min(write_timeout).min(timeout(limits.object_timeout));
+        let check = interval.min(write_timeout.min(timeout(limits.object_timeout)) / 4).max(1);
         Self { interval, write_timeout, close_timeout: timeout(limits.close_timeout), check }
     }
 }

@@ -35,7 +35,7 @@ impl Core {
         if text.is_empty() {
             return Err(SendError::Empty);
         }
-        let mut found = self.find(target);
+        let mut found = self.find(target).filter(|(_, slot)| !slot.is_closing()).map(|(id, _)| id);
         let (id, of) = (found.next(), found.count() + 1);
         let Some(id) = id else {
             self.stats.commands_refused_unknown += 1;
@@ -57,11 +57,11 @@ impl Core {
         let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
         pending.outbox.push(text);
         pending.outbox.push(terminator);
-        let (before, after) = count(pending);
-        self.memory.outbox_changed(before, after);
         if let Some(tag) = tag {
             pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
         }
+        let (before, after) = count(pending);
+        self.memory.outbox_changed(before, after);
         flush(&mut self.ops, id, pending);
         pending.commands += 1;
         self.stats.commands_queued += 1;
@@ -152,7 +152,7 @@ impl Core {
         }
         let counted = done.as_mut().map_or(0, |pending| std::mem::take(&mut pending.counted));
         // A large buffer is not kept for the next use.
-        self.spare_pending = done.filter(|pending| pending.outbox.capacity() <= self.memory.allowance());
+        self.spare_pending = done.filter(|pending| held(pending) <= self.memory.allowance());
         let closing = match self.slots.get_mut(id) {
             Some(Slot::Device(device)) => {
                 self.memory.outbox_changed(counted, 0);
@@ -228,8 +228,13 @@ fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>
 
 /// What an outbox holds, for the memory budget: before, and now.
 fn count(pending: &mut Pending) -> (usize, usize) {
-    let held = pending.outbox.capacity();
+    let held = held(pending);
     (std::mem::replace(&mut pending.counted, held), held)
+}
+
+/// Bytes of what waits, and of what is known of it.
+pub(super) fn held(pending: &Pending) -> usize {
+    pending.outbox.capacity() + pending.tickets.capacity() * size_of::<Ticket>()
 }
 
 /// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.

@@ -271,7 +271,7 @@ impl Endpoint for Fleet {
         let millis = self.clock.millis(now);
         // A device may be due again at once: each gets its turn once.
         for _ in 0..self.wheel.len() {
-            let Some(index) = self.wheel.expire(Tick::new(millis)) else { break };
+            let Some((_, index)) = self.wheel.expire(Tick::new(millis)) else { break };
             self.devices[index as usize].timer = None;
             self.due(index, millis);
             self.rearm(index);
