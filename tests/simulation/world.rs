@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(super) connections: usize,
     /// When the process was stopped, and for how long.
     pub(super) jumps: Vec<(Instant, Duration)>,
+    /// When settings were changed.
+    pub(super) reloads: Vec<Instant>,
     /// Commands by their tags until it is told what has become of them.
     pub(super) awaited: HashMap<u64, Awaited>,
     pub(super) stopped: bool,
@@ -89,6 +91,7 @@ impl World {
             pending: Vec::new(),
             connections: 0,
             jumps: Vec::new(),
+            reloads: Vec::new(),
             awaited: HashMap::new(),
             stopped: false,
             stopped_at: None,
@@ -234,6 +237,7 @@ impl World {
                 device.denied.get_or_insert(self.network.now);
             }
         }
+        self.reloads.push(self.network.now);
         self.settings = settings.clone();
         self.network.configure(settings);
     }

@@ -210,7 +210,8 @@ impl Core {
     }
 
     /// The interval, which was `old`, or a timeout has changed: the next beat comes a new interval after the last, as each
-    /// takes a credit; where that is over already, within an interval, spread as those of new devices are.
+    /// takes a credit; where that is over already, within an interval, spread as those of new devices are. (So an interval
+    /// that is made shorter and then longer again may put off a beat by as much.)
     fn retime(&mut self, old: u32) {
         let (now, interval) = (self.now, self.timing.interval);
         if interval != old {
