@@ -17,8 +17,7 @@
 //! }
 //!
 //! fn main() -> Result<(), pulsegate::Error> {
-//!     let (tcp, udp) = ("0.0.0.0:5556".parse().unwrap(), "0.0.0.0:5555".parse().unwrap());
-//!     Server::builder().listen(tcp).discovery(udp).build(App)?.run()
+//!     Server::builder().listen("0.0.0.0:5556".parse()?).discovery("0.0.0.0:5555".parse()?).build(App)?.run()
 //! }
 //! ```
 //!

@@ -145,6 +145,11 @@ impl<H: Handler> Gateway<H> {
         self.core.slots.device_count() == 0 && (quiet || self.core.now >= deadline)
     }
 
+    /// No other thread is heard any more.
+    pub(crate) fn end_requests(&mut self) {
+        self.requests.close();
+    }
+
     /// Panics if the books contradict each other: memory that is counted and held, timers, addresses,
     /// what is to be done, and where every byte that came has gone. It walks over everything, between
     /// two `handle_*` calls whose outputs were drained: for tests.

@@ -140,6 +140,11 @@ impl Requests {
         Remote { requests: self.sender.clone(), wake: wake.into() }
     }
 
+    /// None is taken any more, and who waits for an answer is told that the gateway has ended.
+    pub(super) fn close(&mut self) {
+        self.waiting = mpsc::sync_channel(0).1;
+    }
+
     /// Those that have come, no more than may wait at one time.
     pub(super) fn waiting(&mut self) -> impl Iterator<Item = Request> {
         self.waiting.try_iter().take(Self::WAITING_MAX)

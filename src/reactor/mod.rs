@@ -108,7 +108,7 @@ impl<K: Kernel> Reactor<K> {
         self.sockets.add_stream(id, stream, false)
     }
 
-    /// How long the longest turn of the last minute took, while a timer was set.
+    /// How long the longest turn of the last minute took.
     pub fn longest_turn(&self) -> Duration {
         self.turns.longest(self.began)
     }
@@ -128,14 +128,11 @@ impl<K: Kernel> Reactor<K> {
     pub fn turn(&mut self, endpoint: &mut impl Endpoint) -> io::Result<()> {
         let due = self.due(endpoint);
         let sockets = &mut self.sockets;
-        let wait = if sockets.has_unfinished() {
-            Some(Duration::ZERO)
-        } else {
-            due.map(|due| {
-                let now = sockets.kernel.now();
-                self.turns.note(self.began, now);
-                due.saturating_duration_since(now)
-            })
+        let now = sockets.kernel.now();
+        self.turns.note(self.began, now);
+        let wait = match sockets.has_unfinished() {
+            true => Some(Duration::ZERO),
+            false => due.map(|due| due.saturating_duration_since(now)),
         };
         match sockets.kernel.wait(&mut self.events, wait) {
             Ok(()) => {}

@@ -4,7 +4,7 @@ mod builder;
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{AddrParseError, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 pub use self::builder::Builder;
@@ -55,7 +55,11 @@ impl<H: Handler> Server<H> {
         if self.gateway.is_stopping() {
             self.close_listeners();
         }
-        Ok(!self.gateway.is_stopped())
+        let goes_on = !self.gateway.is_stopped();
+        if !goes_on {
+            self.gateway.end_requests();
+        }
+        Ok(goes_on)
     }
 
     /// The TCP addresses that are listened on, with the ports that the system has chosen.
@@ -260,6 +264,15 @@ pub enum Error {
     },
     /// The loop failed.
     Loop(io::Error),
+    /// A text is no address.
+    Address(AddrParseError),
+}
+
+/// So that addresses can be written as texts where a server is built.
+impl From<AddrParseError> for Error {
+    fn from(error: AddrParseError) -> Self {
+        Self::Address(error)
+    }
 }
 
 impl fmt::Display for Error {
@@ -268,6 +281,7 @@ impl fmt::Display for Error {
             Self::Settings(error) => error.fmt(f),
             Self::Bind { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Self::Loop(error) => write!(f, "the event loop failed: {error}"),
+            Self::Address(error) => write!(f, "no address to listen on: {error}"),
         }
     }
 }
@@ -277,6 +291,7 @@ impl std::error::Error for Error {
         match self {
             Self::Settings(error) => Some(error),
             Self::Bind { error, .. } | Self::Loop(error) => Some(error),
+            Self::Address(error) => Some(error),
         }
     }
 }
