@@ -35,6 +35,10 @@ struct Client {
     input: Vec<u8>,
     follower: Option<Follower>,
     listing: Option<Listing>,
+    /// Answers that are yet to come: of a list, of commands on their way, of a reload.
+    owed: usize,
+    /// It asks nothing more, and is closed with the last answer.
+    ended: bool,
 }
 
 /// A list of devices that is being told, as far as the client reads it.
@@ -113,6 +117,7 @@ impl Control {
             Ok(changed) => accept(gateway, asker, json!({ "changed": changed })),
             Err(refused) => refuse(gateway, asker, refused.clone()),
         }
+        self.answered(asker.stream, gateway);
     }
 
     /// Something happened on a control stream.
@@ -131,7 +136,10 @@ impl Control {
                     client.go_on(gateway);
                 }
             }
-            Local::End => gateway.close(stream),
+            Local::End => match self.client(stream) {
+                Some(client) if client.owed > 0 => client.ended = true,
+                _ => gateway.close(stream),
+            },
             _ => self.clients.retain(|client| client.stream != stream),
         }
     }
@@ -145,6 +153,14 @@ impl Control {
             Delivery::Lost(reason) => {
                 refuse(gateway, asker, ("lost", format!("the device was gone before it took the command: {reason}")));
             }
+        }
+        self.answered(asker.stream, gateway);
+    }
+
+    /// An answer that a client was owed has been given.
+    fn answered(&mut self, stream: ConnectionId, gateway: &mut Commands<'_>) {
+        if let Some(client) = self.client(stream) {
+            client.answered(gateway);
         }
     }
 
@@ -160,7 +176,15 @@ impl Control {
             return;
         }
         debug!("control client: uid {}, pid {}", credentials.uid, credentials.pid);
-        self.clients.push(Client { stream, credentials, input: Vec::new(), follower: None, listing: None });
+        self.clients.push(Client {
+            stream,
+            credentials,
+            input: Vec::new(),
+            follower: None,
+            listing: None,
+            owed: 0,
+            ended: false,
+        });
     }
 
     fn read(&mut self, stream: ConnectionId, bytes: &[u8], figures: &Figures, gateway: &mut Commands<'_>) {
@@ -193,7 +217,12 @@ impl Control {
         if line.trim_ascii().is_empty() {
             return;
         }
-        match serde_json::from_slice::<Request<'_>>(line) {
+        // Serde would take an array for an object's values in order.
+        let request = match line.trim_ascii_start().starts_with(b"{") {
+            true => serde_json::from_slice::<Request<'_>>(line),
+            false => Err(serde::de::Error::custom("it is no object")),
+        };
+        match request {
             Ok(request) => {
                 let asker = Asker { stream, id: request.id };
                 if let Err(refused) = self.carry_out(asker, &request, figures, gateway) {
@@ -227,6 +256,7 @@ impl Control {
                     return Err(("busy", "a list of devices is being told already".into()));
                 }
                 client.listing = Some(Listing { id: asker.id, last: None, told: 0 });
+                client.owed += 1;
                 client.go_on(gateway);
             }
             "watch" => {
@@ -253,6 +283,7 @@ impl Control {
                 self.last_tag += 1;
                 let tag = self.last_tag;
                 let queued = gateway.send_tagged(to, text, tag).map_err(send_refused)?;
+                client.owed += 1;
                 info!("command of {} bytes to device {}: asked by uid {uid}, pid {pid}", text.len(), queued.id);
                 self.sending.push(Sending { tag, asker, to: queued.id, of: queued.of });
             }
@@ -267,6 +298,7 @@ impl Control {
             }
             "reload" => {
                 info!("reload: asked by uid {uid}, pid {pid}");
+                client.owed += 1;
                 self.ask_reload(Some(asker));
             }
             "stop" => {
@@ -281,6 +313,13 @@ impl Control {
 }
 
 impl Client {
+    fn answered(&mut self, gateway: &mut Commands<'_>) {
+        self.owed = self.owed.saturating_sub(1);
+        if self.ended && self.owed == 0 {
+            gateway.close(self.stream);
+        }
+    }
+
     /// Goes on telling what did not fit the client's buffer before.
     fn go_on(&mut self, gateway: &mut Commands<'_>) {
         if let Some(follower) = &mut self.follower {
@@ -297,6 +336,7 @@ impl Client {
             }
             let Some(device) = next else {
                 self.listing = None;
+                self.answered(gateway);
                 return;
             };
             listing.last = Some(device.id());

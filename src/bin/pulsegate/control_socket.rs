@@ -1,14 +1,15 @@
 //! The control socket's place in the file system, for both of its ends.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{info, warn};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Group, chown, geteuid};
 use pulsegate::{ListenerId, Server};
@@ -115,20 +116,24 @@ impl ControlSocket {
 /// The socket's name in the file system, which goes when this does.
 struct Name {
     path: PathBuf,
-    /// The device and inode of the socket: someone may have put another file in its place.
-    file: (u64, u64),
+    /// The socket, which someone may have put another file in the place of. It is held open, since an inode that
+    /// nobody holds may be that of the other file.
+    file: File,
 }
 
 impl Name {
     fn new(path: PathBuf) -> io::Result<Self> {
-        let file = identity(&path)?;
+        let only_a_path = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let file = File::options().read(true).custom_flags(only_a_path.bits()).open(&path)?;
         Ok(Self { path, file })
     }
 }
 
 impl Drop for Name {
     fn drop(&mut self) {
-        let removed = identity(&self.path).and_then(|file| match file == self.file {
+        let identity = |file: Metadata| (file.dev(), file.ino());
+        let is_ours = || Ok(identity(fs::symlink_metadata(&self.path)?) == identity(self.file.metadata()?));
+        let removed = is_ours().and_then(|ours| match ours {
             true => fs::remove_file(&self.path),
             false => Err(io::Error::other("another file has its name")),
         });
@@ -136,10 +141,6 @@ impl Drop for Name {
             warn!("the control socket {} could not be removed: {error}", self.path.display());
         }
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Where the control socket is to be, if there is to be one, and whether that place was asked for by name.
@@ -208,10 +209,12 @@ mod tests {
         let path = path("name");
         drop(bind(path.clone(), &Config::default(), true).unwrap());
         assert!(!path.exists());
-        let bound = bind(path.clone(), &Config::default(), true).unwrap();
+        // Its listener is closed when a stop begins, its name goes at the end; its inode might be another's meanwhile.
+        let (listener, name) = bind(path.clone(), &Config::default(), true).unwrap();
+        drop(listener);
         fs::remove_file(&path).unwrap();
         let another = UnixListener::bind(&path).unwrap();
-        drop(bound);
+        drop(name);
         assert!(path.exists(), "another gateway's socket stays");
         drop(another);
         fs::remove_file(&path).unwrap();

@@ -170,16 +170,19 @@ impl Follower {
     /// Writes a line, whole or not at all; how many were left out comes before it. Tells whether it
     /// was written.
     pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Commands<'_>) -> bool {
-        let written = self.catch_up(gateway) && gateway.write(self.stream, line);
-        self.missed += u64::from(!written);
+        let written = match self.missed {
+            0 => gateway.write(self.stream, line),
+            // Together, or there would be a line for each event that is left out, as long as those lines fit.
+            missed => gateway.write(self.stream, &[EventLine::default().missed(missed), line].concat()),
+        };
+        self.missed = if written { 0 } else { self.missed + 1 };
         written
     }
 
     /// Tells how many lines were left out, if there were any and there is room.
-    pub(crate) fn catch_up(&mut self, gateway: &mut Commands<'_>) -> bool {
+    pub(crate) fn catch_up(&mut self, gateway: &mut Commands<'_>) {
         if self.missed > 0 && gateway.write(self.stream, EventLine::default().missed(self.missed)) {
             self.missed = 0;
         }
-        self.missed == 0
     }
 }
