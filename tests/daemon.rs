@@ -291,6 +291,16 @@ fn wrong_calls_get_one_sentence_and_their_code() {
 }
 
 #[test]
+fn a_call_finds_the_control_socket_that_the_configuration_names() {
+    let gateway = Daemon::start("named");
+    let file = gateway.control.with_extension("toml");
+    std::fs::write(&file, format!("control.path = {:?}", gateway.control)).unwrap();
+    let stats = pulsegate().args(["stats"]).env("PULSEGATE_CONFIG", &file).output().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(stats.status.code(), Some(0), "{stats:?}");
+}
+
+#[test]
 fn a_file_in_the_place_of_the_control_socket_stays() {
     let file = std::env::temp_dir().join(format!("pulsegate-{}-no-socket", std::process::id()));
     std::fs::write(&file, "precious").unwrap();

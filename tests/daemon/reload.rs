@@ -173,6 +173,7 @@ fn addresses_may_become_narrower_and_wider() {
         file.write(&addresses(ip, ip, ""));
         let (code, told, why) = text(&gateway.call(&["reload"]));
         assert_eq!((code, told.as_str()), (0, "changed: listen, discovery.listen\n"), "{ip}: {why}");
+        assert_eq!(gateway.event("listening")["tcp"], format!("{ip}:{port}"));
         assert!(is_listened_on("127.0.0.1") && UdpSocket::bind(("127.0.0.1", port)).is_err(), "{ip}");
         let (tcp, udp) = (is_listened_on("127.0.0.2"), UdpSocket::bind(("127.0.0.2", port)).is_err());
         assert_eq!((tcp, udp), (ip == "0.0.0.0", ip == "0.0.0.0"), "{ip}");

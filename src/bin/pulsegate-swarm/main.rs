@@ -34,17 +34,30 @@ fn main() -> ExitCode {
         Ok(Call::Help) => return print(include_str!("help.txt")),
         Ok(Call::Version) => return print(concat!("pulsegate-swarm ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => {
-            eprintln!("pulsegate-swarm: {error} (see --help)");
+            complain(&format!("{error} (see --help)"));
             return ExitCode::from(2);
         }
     };
-    match run::run(&options).and_then(|report| show(&options, &report)) {
+    let done = can_write(&options).and_then(|()| run::run(&options)).and_then(|report| show(&options, &report));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pulsegate-swarm: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(error: &str) {
+    // If standard error is gone, there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "pulsegate-swarm: {error}");
+}
+
+/// Better said before a long run than behind it.
+fn can_write(options: &Options) -> Result<(), String> {
+    let Some(file) = &options.html else { return Ok(()) };
+    let opened = std::fs::File::options().append(true).create(true).open(file);
+    opened.map(drop).map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }
 
 /// Writes the report wherever it is wanted.
@@ -53,7 +66,7 @@ fn show(options: &Options, report: &Report) -> Result<(), String> {
     let told = |error: &dyn std::fmt::Display| format!("the report cannot be written: {error}");
     let mut stdout = std::io::stdout().lock();
     if options.json {
-        eprint!("{table}");
+        let _ = write!(std::io::stderr(), "{table}");
         let json = serde_json::to_string_pretty(report).map_err(|error| told(&error))?;
         writeln!(stdout, "{json}").map_err(|error| told(&error))?;
     } else {

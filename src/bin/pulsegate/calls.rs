@@ -110,8 +110,8 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
     loop {
         match parser.next().map_err(|e| e.to_string())? {
             None => break,
-            Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Given::Help(call.map(|call| call.name))),
-            Some(Arg::Long("version") | Arg::Short('V')) => return Ok(Given::Version),
+            Some(Arg::Long("help") | Arg::Short('h')) => return alone(parser, Given::Help(call.map(|call| call.name))),
+            Some(Arg::Long("version") | Arg::Short('V')) => return alone(parser, Given::Version),
             Some(Arg::Value(word)) if call.is_none() && options.is_empty() => {
                 let name = text(word)?;
                 let found = CALLS.iter().find(|call| call.name == name);
@@ -140,6 +140,13 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
     Ok(Given::Call { name: call.unwrap_or(&CALLS[0]).name, options, arguments })
 }
 
+/// What an option without a value means, unless it was given one.
+fn alone(mut parser: lexopt::Parser, given: Given) -> Result<Given, String> {
+    parser
+        .optional_value()
+        .map_or(Ok(given), |value| Err(format!("{value:?} is a value for an option that takes none")))
+}
+
 fn text(word: OsString) -> Result<String, String> {
     word.into_string().map_err(|word| format!("{word:?} is not UTF-8"))
 }
@@ -165,6 +172,9 @@ pub(crate) fn help(name: Option<&str>) -> String {
     let arguments = if call.arguments.is_empty() { String::new() } else { format!(" {}", call.arguments) };
     let _ = writeln!(text, "Usage: pulsegate {}{arguments} [OPTIONS]\n\n{}.\n\nOptions:", call.name, call.about);
     options(&mut text, call.options);
+    if arguments.contains("TEXT") {
+        text.push_str("\nTEXT that begins with - stands behind --, as in: send '#7' -- -v\n");
+    }
     if arguments.contains("DEVICE") {
         text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
     }
@@ -215,6 +225,8 @@ mod tests {
         check("devices all", Err("\"all\" is one argument too many"));
         check("stats --wait 1", Err("there is no option --wait for stats"));
         check("-x", Err("there is no option -x"));
+        check("--help=1", Err("\"1\" is a value for an option that takes none"));
+        check("stats --version=2", Err("\"2\" is a value for an option that takes none"));
         check("serve --listen", Err("missing argument for option '--listen'"));
     }
 

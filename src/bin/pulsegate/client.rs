@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::config::{Config, Control};
 use crate::control_socket::{SYSTEM_PATH, default_path};
 use crate::{Failure, say, show};
 
@@ -47,11 +48,7 @@ pub(crate) fn run(ask: &Ask, control: Option<&str>) -> Result<(), Failure> {
             let answer = gateway.ask(&json!({ "op": "reload" }))?;
             say(&show::reloaded(&answer["changed"]))
         }
-        // One that has nothing to wait for may be gone before its answer has: that, too, is a stop.
-        Ask::Stop => match gateway.ask(&json!({ "op": "stop" })) {
-            Ok(_) | Err(Failure::NoGateway(_)) => Ok(()),
-            Err(failure) => Err(failure),
-        },
+        Ask::Stop => gateway.ask(&json!({ "op": "stop" })).map(drop),
     }
 }
 
@@ -175,6 +172,14 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
+/// The path that the configuration names, if it does. A faulty one keeps nobody from asking a gateway that runs.
+fn configured() -> Option<PathBuf> {
+    match Config::load(None, std::env::vars_os(), &[]).ok()?.control {
+        Control::Path(path) => Some(path),
+        Control::Default | Control::Off => None,
+    }
+}
+
 /// A connection to a gateway's control socket.
 struct Connection {
     stream: BufReader<UnixStream>,
@@ -183,14 +188,13 @@ struct Connection {
 
 impl Connection {
     fn open(path: Option<&str>) -> Result<Self, Failure> {
+        let named = path.map(PathBuf::from).or_else(|| {
+            let path = std::env::var("PULSEGATE_CONTROL_PATH").ok().filter(|path| path.starts_with('/'));
+            path.map(PathBuf::from).or_else(configured)
+        });
         // Without a name, a gateway of this user's own comes before the system's.
-        let mut paths: Vec<_> = match path {
-            Some(path) => vec![PathBuf::from(path)],
-            None => match std::env::var("PULSEGATE_CONTROL_PATH") {
-                Ok(path) if path.starts_with('/') => vec![PathBuf::from(path)],
-                _ => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
-            },
-        };
+        let defaults = || default_path().into_iter().chain([SYSTEM_PATH.into()]).collect();
+        let mut paths: Vec<_> = named.map_or_else(defaults, |path| vec![path]);
         paths.dedup();
         let mut failures = Vec::new();
         for path in paths {

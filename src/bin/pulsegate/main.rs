@@ -97,8 +97,12 @@ fn run() -> Result<(), Failure> {
         }
         "discover" => {
             let timeout = given("timeout").map_or(Ok(Duration::from_secs(2)), seconds)?;
-            let port = given("port")
-                .map_or(Ok(5555), |port| port.parse().map_err(|_| Failure::Usage(format!("{port:?} is not a port"))))?;
+            let port = given("port").map_or(Ok(5555), |port| {
+                port.parse()
+                    .ok()
+                    .filter(|&port| port > 0)
+                    .ok_or_else(|| Failure::Usage(format!("{port:?} is not a port")))
+            })?;
             return discover::run(timeout, port);
         }
         "devices" => Ask::Devices { json },

@@ -24,7 +24,10 @@ impl Daemon {
             Ok(changes) => info!("reload: changed {}", changes.join(", ")),
             Err((_, error)) => warn!("reload: the configuration stays as it is: {error}"),
         }
-        self.server.handler().manager.ready(&self.status());
+        match &result {
+            Ok(changes) if changes.iter().any(|name| name.ends_with("listen")) => self.announce(),
+            _ => self.server.handler().manager.ready(&self.status()),
+        }
         let (app, mut gateway) = self.server.parts();
         for asker in askers.into_iter().flatten() {
             app.control.reloaded(asker, &result, &mut gateway);

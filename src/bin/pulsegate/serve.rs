@@ -10,7 +10,7 @@ use std::time::Instant;
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pulsegate::{ConnectionId, Io, ListenerId, Server};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::Sources;
 use crate::app::App;
@@ -159,7 +159,7 @@ impl Daemon {
     }
 
     /// The `listening` events: one for each TCP address, with the UDP addresses beside them.
-    fn announce(&mut self) {
+    pub(crate) fn announce(&mut self) {
         let tcp: Vec<SocketAddr> = self.server.listen_addresses().collect();
         let udp: Vec<SocketAddr> = self.server.discovery_addresses().collect();
         let (app, mut gateway) = self.server.parts();
@@ -202,6 +202,8 @@ fn watch_signals(server: &mut Server<App>) -> io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, EXIT_SECOND_SIGNAL, Arc::clone(&stopping))?;
         signal_hook::flag::register(signal, Arc::clone(&stopping))?;
     }
+    // A file that may not grow is a write that fails, not the end of the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let stop = signal_stream(server, &[SIGTERM, SIGINT])?;
     let reload = signal_stream(server, &[SIGHUP])?;
     server.handler_mut().watch_signals(stop, reload);

@@ -61,7 +61,7 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
         None => format!("{}:{}", text("ip"), event["port"]),
     };
     let line = match text("event") {
-        "message" => format!("{time} {device} {} {}", text("type"), shorten(sent)),
+        "message" => format!("{time} {device} {} {}", cut(text("type"), STRING_CHARS), shorten(sent)),
         "missed" => format!("{time} {} missed", number_of(event["events"].as_u64(), "event")),
         "listening" => format!("{time} listening on {} {}", text("tcp"), text("udp")),
         other => {
@@ -123,9 +123,13 @@ fn shorten(object: &str) -> String {
         escaped = quoted && char == '\\' && !escaped;
         quoted ^= quote;
     }
-    match text.char_indices().nth(LINE_CHARS) {
+    cut(&text, LINE_CHARS)
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
         Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
+        None => text.into(),
     }
 }
 
@@ -241,12 +245,14 @@ mod tests {
 
     #[test]
     fn a_device_cannot_control_the_terminal() {
-        let name = "\x1b]0;owned\x07\n05:00:00.000 #9 192.0.2.9:1 disconnect silent\u{9b}2J\x7f";
+        let name = "\x1b]0;owned\x07\n05:00:00.000 #9 gone\u{9b}2J\x7f";
         let sent = "{\t\"Type\":\"\u{9b}2J\"}";
         let message = json!({ "event": "message", "conn": 7, "ip": "192.0.2.7", "port": 1, "type": name });
         let shown = event(&message, sent);
-        let expected = r#"\u001b]0;owned\u0007\u000a05:00:00.000 #9 192.0.2.9:1 disconnect silent\u009b2J\u007f"#;
+        let expected = r#"\u001b]0;owned\u0007\u000a05:00:00.000 #9 gone\u009b2J\u007f"#;
         assert_eq!(shown, format!(" #7 192.0.2.7:1 {expected} {{ \"Type\":\"\\u009b2J\"}}\n"));
+        let long = json!({ "event": "message", "conn": 7, "ip": "192.0.2.7", "port": 1, "type": "T".repeat(5000) });
+        assert!(event(&long, "{}").len() < 80);
         let rejected = json!({ "event": "rejected", "conn": 7, "ip": "192.0.2.7", "port": 1, "detail": "\n" });
         assert_eq!(event(&rejected, ""), " #7 192.0.2.7:1 rejected detail=\\u000a\n");
         // What `send --wait` prints is read by programs as well.

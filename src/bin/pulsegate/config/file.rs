@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -25,7 +27,15 @@ pub(super) fn read(path: &Path, named: Option<Origin>) -> Result<Option<Vec<u8>>
         text: format!("{}: {text}", clean(path)),
     };
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)) {
+    // A pipe would be waited for, and would have nothing more to say at a reload.
+    let open = || {
+        let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+        match file.metadata()?.file_type().is_fifo() {
+            true => Err(io::Error::other("it is a pipe, which cannot be read again at a reload")),
+            false => Ok(file),
+        }
+    };
+    match open().and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)) {
         Ok(_) if bytes.len() as u64 > BYTES_MAX => Err(fail("the file is larger than 1MiB".into())),
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(None),
@@ -68,6 +78,9 @@ impl Config {
                         offset: key.span().start,
                         value,
                     }));
+                }
+                _ if name.contains('.') && Key::find(name).is_some() => {
+                    return fail(offset, format!("{name} in quotes is no key of a section: leave them out"));
                 }
                 _ => found.push(Found { name: name.clone().into_owned(), offset, value }),
             }

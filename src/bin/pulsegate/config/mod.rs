@@ -211,6 +211,19 @@ impl Config {
             if let Some((_, address)) = addresses.iter().enumerate().find(is_twice) {
                 return fail(name, format!("{name} must name each address once, but {address} stands there twice"));
             }
+            // Whether [::] takes IPv4 as well is, for UDP, the system's to say.
+            let covers = |all: &SocketAddr, one: &SocketAddr| {
+                let same_port = all != one && all.port() == one.port() && all.port() != 0;
+                let both = all.is_ipv4() == one.is_ipv4() || all.is_ipv6() && name == "listen";
+                same_port && both && all.ip().is_unspecified()
+            };
+            let covering = addresses.iter().find_map(|all| Some((all, addresses.iter().find(|one| covers(all, one))?)));
+            if let Some((all, one)) = covering {
+                return fail(
+                    name,
+                    format!("{name} has {all}, which means all addresses, so {one} cannot be there too"),
+                );
+            }
         }
         Ok(())
     }

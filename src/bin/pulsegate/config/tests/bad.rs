@@ -22,6 +22,7 @@ fn bad_files() {
     check("terminater = 1", "1:1: there is no key terminater; did you mean terminator?");
     check("payloads = 1", "1:1: there is no key payloads; did you mean heartbeat.payload?");
     check("[heartbeet]\ninterval = 1", "1:2: there is no section heartbeet; did you mean heartbeat?");
+    check("'heartbeat.interval' = '3s'", "1:1: heartbeat.interval in quotes is no key of a section: leave them out");
     check("[colours]", "1:2: there is no section colours");
     check("\"a\\nb\" = 1", "1:1: there is no key a\\nb");
     check("\"\" = 1", "1:1: there is no key \"\"");
@@ -100,6 +101,12 @@ fn bad_files() {
         "2:20: discovery.interfaces_deny: an interface is given by its name or a pattern with * and ?, such as eth0 or br-*, in at most 64 characters of ASCII without spaces and slashes",
     );
     check("listen = []", "1:10: listen must have at least one address");
+    let wider = "1:10: listen has [::]:7, which means all addresses, so 0.0.0.0:7 cannot be there too";
+    check("listen = ['0.0.0.0:7', '[::]:7']", wider);
+    check(
+        "[discovery]\nlisten = ['192.0.2.1:7', '0.0.0.0:7']",
+        "2:10: discovery.listen has 0.0.0.0:7, which means all addresses, so 192.0.2.1:7 cannot be there too",
+    );
     check(
         "listen = ['[::]:1', '192.0.2.1']",
         "1:21: listen: an address is written with its port, such as 192.0.2.1:5556 or [2001:db8::1]:5556",
@@ -223,6 +230,11 @@ fn deep_and_long_files_are_refused() {
     let none: [(OsString, OsString); 0] = [];
     let endless = Config::load(Some(Path::new("/dev/zero")), none.clone(), &[]).unwrap_err();
     assert_eq!(endless.to_string(), "/dev/zero: the file is larger than 1MiB");
+    let pipe = std::env::temp_dir().join(format!("pulsegate-{}-pipe.toml", std::process::id()));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let refused = Config::load(Some(&pipe), none.clone(), &[]).unwrap_err();
+    assert!(refused.to_string().contains("it is a pipe"), "{refused}");
+    std::fs::remove_file(&pipe).unwrap();
     let folder = Config::load(Some(Path::new("/")), none, &[]).unwrap_err();
     assert_eq!(folder.to_string(), "/: the file cannot be read: Is a directory (os error 21)");
 }
