@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{info, warn};
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Group, chown, geteuid};
 use pulsegate::{ListenerId, Server};
@@ -123,9 +123,9 @@ struct Name {
 
 impl Name {
     fn new(path: PathBuf) -> io::Result<Self> {
-        let only_a_path = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let file = File::options().read(true).custom_flags(only_a_path.bits()).open(&path)?;
-        Ok(Self { path, file })
+        // The standard library's way to open takes O_PATH for an access mode where the C library is musl.
+        let file = open(&path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(Self { path, file: file.into() })
     }
 }
 
