@@ -142,7 +142,7 @@ impl Requests {
 
     /// None is taken any more, and who waits for an answer is told that the gateway has ended.
     pub(super) fn close(&mut self) {
-        self.waiting = mpsc::sync_channel(0).1;
+        self.waiting = mpsc::sync_channel(1).1;
     }
 
     /// Those that have come, no more than may wait at one time.

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::config::{Config, Control};
+use crate::config::Control;
 use crate::control_socket::{SYSTEM_PATH, default_path};
-use crate::{Failure, say, show};
+use crate::{Failure, load, say, show};
 
 /// What a running gateway can be asked for.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// The path that the configuration names, if it does. A faulty one keeps nobody from asking a gateway that runs.
 fn configured() -> Option<PathBuf> {
-    match Config::load(None, std::env::vars_os(), &[]).ok()?.control {
+    match load(None, &[]).ok()?.control {
         Control::Path(path) => Some(path),
         Control::Default | Control::Off => None,
     }

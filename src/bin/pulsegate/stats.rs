@@ -50,19 +50,19 @@ pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
         "connections": {
             "now": gateway.connections(),
             "accepted": stats.accepted,
-            "refused": by_word(Refusal::WORDS, stats.refused),
-            "closed": by_word(CloseReason::WORDS, stats.closed),
+            "refused": by_word(&Refusal::WORDS, &stats.refused),
+            "closed": by_word(&CloseReason::WORDS, &stats.closed),
         },
-        "messages": counts(Kind::ALL.map(|kind| format!("{kind:?}")), stats.messages),
-        "rejected": counts(Reason::ALL.map(|reason| reason.as_str().to_owned()), stats.rejected),
-        "bytes": {
-            "received": stats.received_bytes,
-            "padding": stats.padding_bytes,
-            "unfinished": stats.unfinished_bytes,
-            "discarded": stats.discarded_bytes,
-            "sent": stats.sent_bytes,
-            "unsent": stats.unsent_bytes,
-        },
+        "messages": counts(&Kind::ALL.map(|kind| format!("{kind:?}")), &stats.messages),
+        "rejected": counts(&Reason::ALL.map(Reason::as_str), &stats.rejected),
+        "bytes": numbers(&[
+            ("received", stats.received_bytes),
+            ("padding", stats.padding_bytes),
+            ("unfinished", stats.unfinished_bytes),
+            ("discarded", stats.discarded_bytes),
+            ("sent", stats.sent_bytes),
+            ("unsent", stats.unsent_bytes),
+        ]),
         "beats": {
             "sent": stats.beats_sent,
             "answered": stats.messages[Kind::Heartbeat as usize].count,
@@ -77,39 +77,46 @@ pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
         "commands": {
             "queued": stats.commands_queued,
             "sent": stats.commands_sent,
-            "refused": { "outbox_full": stats.commands_refused_full, "no_memory": stats.commands_refused_memory,
-                "no_such_device": stats.commands_refused_unknown },
+            "refused": numbers(&[
+                ("outbox_full", stats.commands_refused_full),
+                ("no_memory", stats.commands_refused_memory),
+                ("no_such_device", stats.commands_refused_unknown),
+            ]),
         },
         "discovery": {
             "asked": stats.probes,
             "answered": stats.probes_answered,
-            "suppressed": by_word(Suppressed::ALL.map(Suppressed::as_str), stats.probes_suppressed),
+            "suppressed": by_word(&Suppressed::ALL.map(Suppressed::as_str), &stats.probes_suppressed),
         },
-        "memory": {
-            "budget_bytes": gateway.settings().limits.memory_budget,
-            "used_bytes": used,
-            "objects_bytes": objects,
-            "outboxes_bytes": outboxes,
-            "devices_waiting": waiting,
-            "pauses": stats.pauses,
-        },
+        "memory": numbers(&[
+            ("budget_bytes", gateway.settings().limits.memory_budget),
+            ("used_bytes", used as u64),
+            ("objects_bytes", objects as u64),
+            ("outboxes_bytes", outboxes as u64),
+            ("devices_waiting", waiting as u64),
+            ("pauses", stats.pauses),
+        ]),
         "process": process(),
     })
 }
 
-fn by_word<const N: usize>(words: [&str; N], numbers: [u64; N]) -> Value {
-    object(words.into_iter().zip(numbers).map(|(word, number)| (word.to_owned(), json!(number))))
+fn by_word(words: &[&str], numbers: &[u64]) -> Value {
+    object(&mut words.iter().zip(numbers).map(|(word, number)| (*word, json!(number))))
 }
 
-fn counts<const N: usize>(words: [String; N], counts: [Count; N]) -> Value {
-    let shown = counts.map(|count| json!({ "count": count.count, "bytes": count.bytes }));
-    object(words.into_iter().zip(shown))
+fn counts(words: &[impl AsRef<str>], counts: &[Count]) -> Value {
+    let shown = |count: &Count| numbers(&[("count", count.count), ("bytes", count.bytes)]);
+    object(&mut words.iter().zip(counts).map(|(word, count)| (word.as_ref(), shown(count))))
 }
 
-fn object(members: impl Iterator<Item = (String, Value)>) -> Value {
+fn numbers(members: &[(&str, u64)]) -> Value {
+    object(&mut members.iter().map(|(name, number)| (*name, json!(number))))
+}
+
+/// One function for all, since each costs kilobytes of code. Collecting would cost more: it sorts first.
+fn object(members: &mut dyn Iterator<Item = (&str, Value)>) -> Value {
     let mut object = Map::new();
-    // Collecting them would sort them first, which costs more code than it saves time.
-    members.for_each(|(name, value)| drop(object.insert(name, value)));
+    members.for_each(|(name, value)| drop(object.insert(name.to_owned(), value)));
     object.into()
 }
 
