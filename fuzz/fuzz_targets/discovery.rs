@@ -74,6 +74,9 @@ fuzz_target!(|data: &[u8]| {
             }
             Some(other) => panic!("{other:?} to a probe"),
         };
+        if answer.is_some() {
+            gateway.handle_sent_to(true);
+        }
         assert_eq!(gateway.poll_output(), None);
         assert_eq!(gateway.poll_timeout(), None, "a probe makes nothing wake up");
 

@@ -299,6 +299,7 @@ impl World {
                 Some(Output::Read { .. }) => continue,
                 Some(Output::SendTo { bytes, .. }) => {
                     assert!(!bytes.is_empty());
+                    self.gateway.handle_sent_to(self.window > 0);
                     continue;
                 }
                 Some(Output::Send { id, bytes }) => {
