@@ -51,8 +51,10 @@ impl Core {
         let mut largest: Vec<_> = held.filter(|(held, _)| *held > 0).collect();
         largest.sort_unstable_by_key(|(held, _)| Reverse(*held));
         for (held, id) in largest {
-            self.begin_close(id, CloseReason::Memory, Ending::Abort);
-            excess = excess.saturating_sub(held);
+            // One that is on its way out keeps what it holds for a moment.
+            if self.begin_close(id, CloseReason::Memory, Ending::Abort) {
+                excess = excess.saturating_sub(held);
+            }
             if excess == 0 {
                 break;
             }
