@@ -1,19 +1,16 @@
 //! The calls that ask a running gateway, as a client of its control socket.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::config::Control;
-use crate::control_socket::{SYSTEM_PATH, default_path};
+use crate::control_socket::{SYSTEM_PATH, connect, default_path};
 use crate::{Failure, load, say, show};
 
 /// What a running gateway can be asked for.
@@ -154,19 +151,6 @@ fn watch(gateway: &mut Connection, types: &[String], device: Option<&str>, json:
 
 /// How long a gateway may take for an answer. One that has no descriptor left for a client does not hear it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-/// Connects, and sets a limit of time for that, for every write and for every read. The standard library's own way
-/// waits for ever while more clients than the system keeps in a row have not been accepted.
-pub(crate) fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
-    let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
-    stream.set_write_timeout(Some(limit))?;
-    stream.set_read_timeout(Some(limit))?;
-    match nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) => Ok(stream),
-        Err(Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
-        Err(error) => Err(error.into()),
-    }
-}
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)

@@ -3,19 +3,21 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{info, warn};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Group, chown, geteuid};
 use pulsegate::{ListenerId, Server};
 
 use crate::app::App;
-use crate::client::connect;
 use crate::config::{Config, Control};
 
 /// Where the control socket of a gateway of the system is.
@@ -40,6 +42,19 @@ fn path_for(root: bool, made: Option<OsString>, own: Option<OsString>) -> Option
         return Some(SYSTEM_PATH.into());
     }
     own.filter(|directory| !directory.is_empty()).map(|directory| Path::new(&directory).join("pulsegate.sock"))
+}
+
+/// Connects, and sets a limit of time for that, for every write and for every read. The standard library's own way
+/// waits for ever while more clients than the system keeps in a row have not been accepted.
+pub(crate) fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
+    stream.set_write_timeout(Some(limit))?;
+    stream.set_read_timeout(Some(limit))?;
+    match nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(stream),
+        Err(Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The socket, whose name goes when the gateway does, unless it belongs to the service manager.
