@@ -156,15 +156,15 @@ fn events_that_were_missed_before_another_watch_are_told_before_its_answer() {
 fn events_that_are_missed_in_a_row_are_told_in_one_line() {
     let mut world = World::new();
     let client = world.stuck_watcher();
-    world.send(20, 400_000);
+    world.send(20, 100_000);
     let lines = world.lines(client);
     let seen = lines.iter().filter(|line| line["event"] == "message").count() as u64;
     assert_eq!(lines.iter().filter(|line| line["event"] == "missed").count(), 1);
     assert_eq!(seen + missed(&lines), 20);
     // The next event is told of behind it, in its place.
     world.stream(client).window = 0;
-    world.send(20, 400_000);
-    world.take(client, 400_200);
+    world.send(20, 100_000);
+    world.take(client, 100_200);
     world.send(1, 10);
     let lines = world.lines(client);
     assert_eq!(lines.last().unwrap()["data"]["Fill"], "x".repeat(10));
