@@ -29,6 +29,7 @@
 //! ARCHITECTURE.md says why.
 
 mod blocks;
+mod closed_list;
 pub mod connection;
 pub mod endpoint;
 mod gateway;
@@ -38,6 +39,7 @@ mod server;
 pub mod tick;
 pub mod wheel;
 
+pub use closed_list::{ClosedList, Counters};
 pub use connection::{CreditFrom, FramingFault};
 pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 pub use gateway::{

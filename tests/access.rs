@@ -27,7 +27,7 @@ impl Handler for Log {
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Commands<'_>) {
-        self.0.push(format!("{} {}", from.ip(), refusal.word()));
+        self.0.push(format!("{} {}", from.ip(), refusal));
     }
 
     fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Commands<'_>) {
@@ -79,7 +79,7 @@ impl Play {
 }
 
 fn refused(play: &mut Play, refusal: Refusal) -> u64 {
-    play.gateway.parts(play.now).1.stats().refused[refusal as usize]
+    play.gateway.parts(play.now).1.stats().refused[&refusal]
 }
 
 #[test]
@@ -181,8 +181,8 @@ fn probes_are_answered_by_interface() {
         play.gateway.poll_output().is_some()
     };
     assert_eq!([0, 1, 2, 3].map(|interface| answered(&mut play, interface)), [false, false, true, false]);
-    let suppressed = play.gateway.parts(play.now).1.stats().probes_suppressed;
-    assert_eq!(suppressed[Suppressed::Interface as usize], 3);
+    let suppressed = play.gateway.parts(play.now).1.stats().probes_suppressed.clone();
+    assert_eq!(suppressed[&Suppressed::Interface], 3);
     settings.discovery.interfaces = InterfaceRule::default();
     play.gateway.configure(settings);
     assert!([0, 1, 2, 3].iter().all(|&interface| answered(&mut play, interface)));

@@ -207,7 +207,7 @@ fn what_was_sent_right_before_a_reset_or_a_close_is_delivered() {
         drop(client);
         house.turn_until_messages(&[object_of(100_000, 1), object(2)]);
         let ends = house.turn_until_ends(1);
-        assert_eq!(ends[0].word(), if reset { "reset" } else { "closed" });
+        assert_eq!(ends[0].as_str(), if reset { "reset" } else { "closed" });
         let (_, end) = house.server.handler().ends()[0];
         assert_eq!(end.unfinished, Some((100_000 + object(2).len() as u64, 7)));
     }
@@ -223,7 +223,7 @@ fn a_reset_is_found_when_writing_and_what_came_before_it_is_still_heard() {
     drop(client);
     house.server.parts().1.try_send(id, "too late").unwrap();
     house.turn_until_messages(&[object(1)]);
-    assert_eq!(house.turn_until_ends(1)[0].word(), "reset");
+    assert_eq!(house.turn_until_ends(1)[0].as_str(), "reset");
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn another_protocols_client_is_turned_away_with_what_it_brings_along() {
     let mut house = House::new(Settings::default());
     let mut browser = house.connect();
     browser.write_all(&[&b"POST / HTTP/1.1\r\n\r\n"[..], &object(1)].concat()).unwrap();
-    assert_eq!(house.turn_until_ends(1)[0].word(), "framing");
+    assert_eq!(house.turn_until_ends(1)[0].as_str(), "framing");
     let mut faulty = house.connect();
     faulty.write_all(&rejected_samples()[5].1.repeat(16)).unwrap();
     assert_eq!(house.turn_until_ends(2)[1], CloseReason::Faulty);

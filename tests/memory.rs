@@ -253,7 +253,7 @@ fn commands_that_nobody_takes_use_no_more_than_the_budget() {
     }
     run(&mut network, 1);
     assert!(refused > 0, "everything was taken");
-    assert_eq!(network.stats().commands_refused_memory, refused as u64);
+    assert_eq!(network.stats().commands_refused[&SendError::Memory], refused as u64);
     run(&mut network, 60);
     assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0), "devices that take nothing are stalled");
 }

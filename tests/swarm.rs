@@ -48,7 +48,7 @@ impl Handler for Counter {
     }
 
     fn on_disconnect(&mut self, _: &Device, end: &Disconnect, _: &mut Commands<'_>) {
-        *self.ends.entry(end.reason.word()).or_default() += 1;
+        *self.ends.entry(end.reason.as_str()).or_default() += 1;
     }
 }
 

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use pulsegate::endpoint::{Endpoint, Output, Via};
 use pulsegate::proto::Suppressed;
 use pulsegate::proto::discovery::REPLY;
-use pulsegate::{Commands, Device, Gateway, Handler, ListenerId, Message, Settings};
+use pulsegate::{Commands, Counters, Device, Gateway, Handler, ListenerId, Message, Settings};
 use pulsegate_fuzz::{Bytes, beginning};
 
 struct Nobody;
@@ -91,9 +91,9 @@ fuzz_target!(|data: &[u8]| {
             || probe == rules.reply;
         let after = gateway_suppressed(&mut gateway);
         let limited =
-            |suppressed: &[u64]| suppressed[Suppressed::Rate as usize] + suppressed[Suppressed::SourceRate as usize];
+            |suppressed: &Counters<Suppressed>| suppressed[&Suppressed::Rate] + suppressed[&Suppressed::SourceRate];
         let was_limited = limited(&after) > limited(&before);
-        assert_eq!(after.iter().sum::<u64>() - before.iter().sum::<u64>(), u64::from(answer.is_none()));
+        assert_eq!(after.total() - before.total(), u64::from(answer.is_none()));
         assert!(!refused || (answer.is_none() && !was_limited), "{from} {local:?} {probe:?}");
         assert!(refused || answer.is_some() || was_limited, "{from} {local:?} {probe:?}");
 
@@ -113,7 +113,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn gateway_suppressed(gateway: &mut Gateway<Nobody>) -> Vec<u64> {
+fn gateway_suppressed(gateway: &mut Gateway<Nobody>) -> Counters<Suppressed> {
     let (_, commands) = gateway.parts(beginning());
-    commands.stats().probes_suppressed.to_vec()
+    commands.stats().probes_suppressed.clone()
 }

@@ -9,6 +9,7 @@ use super::core::{Core, Ending};
 use super::handler::{CloseReason, Device};
 use super::settings::{Settings, SettingsError};
 use super::stats::Stats;
+use crate::closed_list;
 use crate::endpoint::ConnectionId;
 use crate::proto::discovery::canonical;
 use crate::tick::Tick;
@@ -234,23 +235,25 @@ pub struct Queued {
     pub of: usize,
 }
 
-/// Why a command was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    /// No device of that name is connected.
-    NoSuchDevice,
-    /// It does not fit behind the bytes that already wait for the device.
-    Full {
-        /// Bytes that wait.
-        waiting: usize,
-        /// Bytes that may wait.
-        max: usize,
-    },
-    /// The memory budget is used up.
-    Memory,
-    /// There is nothing to send.
-    Empty,
+closed_list! {
+    /// Why a command was refused.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum SendError {
+        /// It does not fit behind the bytes that already wait for the device.
+        Full {
+            /// Bytes that wait.
+            waiting: usize,
+            /// Bytes that may wait.
+            max: usize,
+        } => "outbox_full",
+        /// The memory budget is used up.
+        Memory => "no_memory",
+        /// No device of that name is connected.
+        NoSuchDevice => "no_such_device",
+        /// There is nothing to send.
+        Empty => "bad_request",
+    }
 }
 
 impl fmt::Display for SendError {

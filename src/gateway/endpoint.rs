@@ -32,8 +32,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let joined = if refusal.is_none() { self.core.join(address) } else { None };
         let Some(id) = joined else {
             let refusal = refusal.unwrap_or(Refusal::ConnectionsMax);
-            self.core.stats.refused[refusal as usize] += 1;
-            debug!("{address} refused: {}", refusal.word());
+            self.core.stats.refused[&refusal] += 1;
+            debug!("{address} refused: {}", refusal);
             self.tell(|handler, gateway| handler.on_refused(address, refusal, gateway));
             return None;
         };
@@ -83,19 +83,19 @@ impl<H: Handler> Endpoint for Gateway<H> {
                             }
                             objects += 1;
                             object_bytes += message.bytes().len();
-                            core.stats.messages[Kind::Heartbeat as usize].add(message.bytes().len());
+                            core.stats.messages[&Kind::Heartbeat].add(message.bytes().len());
                         }
                         Event::Message(message) => {
                             objects += 1;
                             object_bytes += message.bytes().len();
                             last_kind = Some(message.kind());
-                            core.stats.messages[message.kind() as usize].add(message.bytes().len());
+                            core.stats.messages[&message.kind()].add(message.bytes().len());
                             trace!("device {id}: {:?} of {} bytes", message.type_name(), message.bytes().len());
                             self.handler.on_message(&device, &message, &mut Commands::new(core));
                         }
                         Event::Rejected(error, bytes) => {
                             object_bytes += bytes;
-                            core.stats.rejected[error.reason as usize].add(bytes);
+                            core.stats.rejected[&error.reason].add(bytes);
                             debug!("device {id}: object dropped: {error}");
                             self.handler.on_rejected(&device, &error, &mut Commands::new(core));
                         }
@@ -220,7 +220,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             .and_then(|()| core.rate.take(source.ip(), now_ms));
         match verdict {
             Ok(()) => core.answer(socket, from, via),
-            Err(why) => core.stats.probes_suppressed[why as usize] += 1,
+            Err(why) => core.stats.probes_suppressed[&why] += 1,
         }
     }
 
@@ -228,7 +228,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let stats = &mut self.core.stats;
         match sent {
             true => stats.probes_answered += 1,
-            false => stats.probes_suppressed[Suppressed::NotSent as usize] += 1,
+            false => stats.probes_suppressed[&Suppressed::NotSent] += 1,
         }
     }
 

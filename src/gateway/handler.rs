@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Commands;
+use crate::closed_list;
 use crate::connection::FramingFault;
 use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 use crate::proto::{Kind, Message, MessageError};
@@ -131,102 +132,71 @@ pub struct Disconnect {
     pub unsent: usize,
 }
 
-/// Why a connection ended (protocol.md §2.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The device ended it.
-    Closed,
-    /// It broke.
-    Reset(OsError),
-    /// The device left too many beats unanswered.
-    Silent,
-    /// The stream could no longer be cut into objects: what was wrong, and at which byte.
-    Framing(FramingFault, u64),
-    /// Too many objects in a row were refused.
-    Faulty,
-    /// The device took no byte for too long while something waited for it.
-    Stalled,
-    /// The application asked for it.
-    Removed,
-    /// Its address may no longer connect, by settings that came while it was connected.
-    Refused,
-    /// The gateway is stopping.
-    Shutdown,
-    /// When the memory budget was used up, it held more than any other; or it held a place that others
-    /// waited for, and sent nothing.
-    Memory,
-}
-
-impl CloseReason {
-    /// Every reason's word, in the order of [`Self::number`].
-    pub const WORDS: [&'static str; 10] =
-        ["closed", "reset", "silent", "framing", "faulty", "stalled", "removed", "refused", "shutdown", "memory"];
-
-    /// The one word used in events, counters and logs.
-    pub fn word(&self) -> &'static str {
-        Self::WORDS[self.number()]
-    }
-
-    /// The reason's place in a table of counters.
-    pub fn number(&self) -> usize {
-        match self {
-            Self::Closed => 0,
-            Self::Reset(_) => 1,
-            Self::Silent => 2,
-            Self::Framing(..) => 3,
-            Self::Faulty => 4,
-            Self::Stalled => 5,
-            Self::Removed => 6,
-            Self::Refused => 7,
-            Self::Shutdown => 8,
-            Self::Memory => 9,
-        }
+closed_list! {
+    /// Why a connection ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum CloseReason {
+        /// The device ended it.
+        Closed => "closed",
+        /// It broke.
+        Reset(OsError) => "reset",
+        /// The device left too many beats unanswered.
+        Silent => "silent",
+        /// The stream could no longer be cut into objects: what was wrong, and at which byte.
+        Framing(FramingFault, u64) => "framing",
+        /// Too many objects in a row were rejected.
+        Faulty => "faulty",
+        /// The device took no byte for too long while something waited for it.
+        Stalled => "stalled",
+        /// The application asked for it.
+        Removed => "removed",
+        /// Its address may no longer connect, by settings that came while it was connected.
+        Refused => "refused",
+        /// The gateway is stopping.
+        Shutdown => "shutdown",
+        /// When the memory budget was used up, it held more than any other; or it held a place that others
+        /// waited for, and sent nothing.
+        Memory => "memory",
     }
 }
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())?;
+        f.write_str(self.as_str())?;
         match self {
             Self::Reset(error) => write!(f, ": {error}"),
-            Self::Refused => write!(f, ": {}", Refusal::AddressDenied.word()),
+            Self::Refused => write!(f, ": {}", Refusal::AddressDenied),
             Self::Framing(fault, offset) => write!(f, " at byte {offset}: {fault}"),
             _ => Ok(()),
         }
     }
 }
 
-/// What became of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// The kernel has all of it. Whether the device reads it, nobody here can know.
-    Sent,
-    /// The connection ended before.
-    Lost(CloseReason),
+closed_list! {
+    /// What became of a command.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Delivery {
+        /// The kernel has all of it. Whether the device reads it, nobody here can know.
+        Sent => "sent",
+        /// The connection ended before.
+        Lost(CloseReason) => "lost",
+    }
 }
 
-/// Why a connection was turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// As many devices are connected as may be.
-    ConnectionsMax,
-    /// The gateway is stopping.
-    Shutdown,
-    /// No device may connect from its address.
-    AddressDenied,
-    /// As many devices are connected from its address as may be.
-    ConnectionsPerIpMax,
-}
-
-impl Refusal {
-    /// Every refusal's word, in the order of the variants.
-    pub const WORDS: [&'static str; 4] = ["connections_max", "shutdown", "address_denied", "connections_per_ip_max"];
-
-    /// The word used in events, counters and logs.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
+closed_list! {
+    /// Why a connection was refused.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Refusal {
+        /// As many devices are connected as may be.
+        ConnectionsMax => "connections_max",
+        /// The gateway is stopping.
+        Shutdown => "shutdown",
+        /// No device may connect from its address.
+        AddressDenied => "address_denied",
+        /// As many devices are connected from its address as may be.
+        ConnectionsPerIpMax => "connections_per_ip_max",
     }
 }
 

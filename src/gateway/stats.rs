@@ -1,8 +1,10 @@
 //! Counters: what came, what went, and under which reason every byte that was not delivered is
 //! booked. Floor 2.
 
+use super::commands::SendError;
 use super::handler::{CloseReason, Refusal};
 use super::latency::Histogram;
+use crate::closed_list::Counters;
 use crate::proto::{Kind, Reason, Suppressed};
 
 /// What has happened since the gateway was made. Counters never run backwards.
@@ -10,16 +12,16 @@ use crate::proto::{Kind, Reason, Suppressed};
 pub struct Stats {
     /// Connections that counted as devices.
     pub accepted: u64,
-    /// Connections turned away, by [`Refusal`].
-    pub refused: [u64; Refusal::WORDS.len()],
-    /// Ended connections, by [`CloseReason::number`].
-    pub closed: [u64; CloseReason::WORDS.len()],
+    /// Refused connections.
+    pub refused: Counters<Refusal>,
+    /// Ended connections.
+    pub closed: Counters<CloseReason>,
     /// Bytes received from devices: the sum of all the `*_bytes` below.
     pub received_bytes: u64,
-    /// Accepted objects and their bytes, by [`Kind`]; heartbeat answers are among them.
-    pub messages: [Count; Kind::ALL.len()],
-    /// Dropped objects and their bytes, by [`Reason`].
-    pub rejected: [Count; Reason::ALL.len()],
+    /// Accepted objects and their bytes. Heartbeat answers are among them.
+    pub messages: Counters<Kind, Count>,
+    /// Rejected objects and their bytes.
+    pub rejected: Counters<Reason, Count>,
     /// Bytes between objects: white space, NULs, a byte order mark.
     pub padding_bytes: u64,
     /// Bytes of objects that never came whole.
@@ -38,12 +40,8 @@ pub struct Stats {
     pub commands_queued: u64,
     /// Commands that the kernel has taken, once nothing more waited for their device.
     pub commands_sent: u64,
-    /// Commands refused because too much already waited.
-    pub commands_refused_full: u64,
-    /// Commands refused because there was no such device.
-    pub commands_refused_unknown: u64,
-    /// Commands refused because the memory budget was used up.
-    pub commands_refused_memory: u64,
+    /// Refused commands.
+    pub commands_refused: Counters<SendError>,
     /// Times that a device was not read because memory was tight.
     pub pauses: u64,
     /// Bytes of commands and beats that the kernel took.
@@ -54,8 +52,8 @@ pub struct Stats {
     pub probes: u64,
     /// Probes that were answered.
     pub probes_answered: u64,
-    /// Probes that were not answered, by [`Suppressed`].
-    pub probes_suppressed: [u64; Suppressed::ALL.len()],
+    /// Probes that were not answered.
+    pub probes_suppressed: Counters<Suppressed>,
 }
 
 /// How many, and how many bytes.

@@ -6,6 +6,7 @@ use std::{borrow::Cow, error, fmt, ops::Range, str};
 use serde::Deserialize;
 
 use super::{json, member, object::Object};
+use crate::closed_list;
 
 /// An object that was accepted: the bytes as they were sent, and what its `Type` says.
 #[derive(Clone, Debug)]
@@ -19,26 +20,25 @@ pub struct Message<'a> {
     members: member::Members,
 }
 
-/// The kinds of message that the protocol names.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `"Project"`
-    Project,
-    /// `"Performance"`
-    Performance,
-    /// `"Status"`
-    Status,
-    /// `"Heartbeat"`, in upper or lower case: some devices write it in lower.
-    Heartbeat,
-    /// Any other word.
-    Other,
+closed_list! {
+    /// The kinds of message that the protocol names.
+    #[non_exhaustive]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Kind {
+        /// `"Project"`
+        Project => "Project",
+        /// `"Performance"`
+        Performance => "Performance",
+        /// `"Status"`
+        Status => "Status",
+        /// `"Heartbeat"`, in upper or lower case: some devices write it in lower.
+        Heartbeat => "Heartbeat",
+        /// Any other word.
+        Other => "Other",
+    }
 }
 
 impl Kind {
-    /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 5] = [Self::Project, Self::Performance, Self::Status, Self::Heartbeat, Self::Other];
-
     fn of(type_name: &str) -> Self {
         match type_name {
             "Project" => Self::Project,
@@ -171,45 +171,23 @@ pub struct MessageError {
     pub detail: &'static str,
 }
 
-/// Why an object is refused.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// Not UTF-8. The offset is that of the first byte which is not.
-    InvalidUtf8,
-    /// Braces and brackets nested too deep. The offset is that of the first one too deep.
-    TooDeep,
-    /// Not JSON (RFC 8259). The offset is that of the first byte that cannot stand where it does.
-    InvalidJson,
-    /// `Type` twice at the top level. The offset is that of the second key.
-    DuplicateType,
-    /// The top-level `Type` is not a string. The offset is that of its value.
-    TypeNotString,
-    /// No `Type` at the top level. The offset is that of the object.
-    NoType,
-}
-
-impl Reason {
-    /// Every reason, in the order in which they are looked for.
-    pub const ALL: [Self; 6] =
-        [Self::InvalidUtf8, Self::TooDeep, Self::InvalidJson, Self::DuplicateType, Self::TypeNotString, Self::NoType];
-
-    /// Its one word in events, counters and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidUtf8 => "invalid_utf8",
-            Self::TooDeep => "too_deep",
-            Self::InvalidJson => "invalid_json",
-            Self::DuplicateType => "duplicate_type",
-            Self::TypeNotString => "type_not_string",
-            Self::NoType => "no_type",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+closed_list! {
+    /// Why an object is rejected. [`Message::check`] looks for the reasons in this order.
+    #[non_exhaustive]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Reason {
+        /// Not UTF-8. The offset is that of the first byte which is not.
+        InvalidUtf8 => "invalid_utf8",
+        /// Braces and brackets nested too deep. The offset is that of the first one too deep.
+        TooDeep => "too_deep",
+        /// Not JSON (RFC 8259). The offset is that of the first byte that cannot stand where it does.
+        InvalidJson => "invalid_json",
+        /// `Type` twice at the top level. The offset is that of the second key.
+        DuplicateType => "duplicate_type",
+        /// The top-level `Type` is not a string. The offset is that of its value.
+        TypeNotString => "type_not_string",
+        /// No `Type` at the top level. The offset is that of the object.
+        NoType => "no_type",
     }
 }
 
@@ -313,7 +291,5 @@ mod tests {
     fn sentences() {
         let error = MessageError { reason: Reason::InvalidJson, offset: 8123, detail: "expected a digit" };
         assert_eq!(error.to_string(), "invalid_json at byte 8123: expected a digit");
-        let words = ["invalid_utf8", "too_deep", "invalid_json", "duplicate_type", "type_not_string", "no_type"];
-        assert_eq!(Reason::ALL.map(Reason::as_str), words);
     }
 }

@@ -153,8 +153,8 @@ impl World {
         let stats = self.network.stats();
         assert_eq!(stats.received_bytes, booked(&stats), "bytes are lost or booked twice: {stats:?}");
         assert_eq!(stats.accepted, self.used.len() as u64);
-        assert_eq!(stats.accepted, stats.closed.iter().sum::<u64>());
-        assert_eq!(stats.probes, stats.probes_answered + stats.probes_suppressed.iter().sum::<u64>());
+        assert_eq!(stats.accepted, stats.closed.total());
+        assert_eq!(stats.probes, stats.probes_answered + stats.probes_suppressed.total());
         assert_eq!(self.network.answers.len() as u64, stats.probes_answered, "answers, and those that are counted");
         assert_eq!(self.network.buffered().0, 0, "nobody is there, and buffers are held");
         let waits = self.network.links.iter().any(|link| link.local && link.waiting);
@@ -165,6 +165,6 @@ impl World {
 
 /// The bytes that have been given a name.
 fn booked(stats: &Stats) -> u64 {
-    let objects: u64 = stats.messages.iter().chain(&stats.rejected).map(|count| count.bytes).sum();
+    let objects: u64 = stats.messages.values().iter().chain(stats.rejected.values()).map(|count| count.bytes).sum();
     objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes
 }

@@ -34,7 +34,7 @@ impl World {
             Refusal::Shutdown => self.stopped,
             _ => false,
         };
-        assert!(fair, "{address} was refused unfairly: {}", refusal.word());
+        assert!(fair, "{address} was refused unfairly: {}", refusal);
     }
 
     /// How long a device may be silent at most, and how long it may be at least, by the settings that were in force.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use action::Action;
 use common::{base_seed, fixed_seed};
-use pulsegate::CloseReason;
+use pulsegate::{CloseReason, Counters};
 use shrink::{check, shrink};
 use stage::Stage;
 use world::{Outcome, World};
@@ -35,11 +35,11 @@ fn devices_at_random() {
     let begun = clock();
     let first = base_seed();
     let mut seed = first;
-    let mut closed = [0; CloseReason::WORDS.len()];
+    let mut closed = Counters::<CloseReason>::default();
     let (mut devices, mut hours) = (0, 0.0);
     while begun.elapsed() < seconds() {
         let outcome = try_seed(seed);
-        for (sum, count) in closed.iter_mut().zip(outcome.stats.closed) {
+        for (sum, count) in closed.values_mut().iter_mut().zip(outcome.stats.closed.values()) {
             *sum += count;
         }
         devices += outcome.stats.accepted;
@@ -47,7 +47,7 @@ fn devices_at_random() {
         seed += 1;
     }
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let ends: Vec<_> = CloseReason::WORDS.iter().zip(closed).map(|(word, count)| format!("{count} {word}")).collect();
+    let ends: Vec<_> = closed.iter().map(|(word, count)| format!("{count} {word}")).collect();
     eprintln!("{} seeds from {first}, {devices} devices: {}", seed - first, ends.join(", "));
     eprintln!("{hours:.0} virtual device-hours, {:.0} a minute", hours / minutes);
 }

@@ -1,59 +1,35 @@
 //! The ways in which a device may misbehave, and who does.
 
-/// One way to misbehave. `Split` and `Coalesce` are within the protocol, and `Spam` is bearable: a
-/// sound gateway cuts none of these three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Says nothing at all, and answers no beat.
-    Silent,
-    /// Sends an object in tiny pieces, so slowly that it is never done in time.
-    Slow,
-    /// Sends every object in many writes.
-    Split,
-    /// Sends many objects in one write.
-    Coalesce,
-    /// Sends objects that are none, and at last bytes that are not even braces.
-    Garbage,
-    /// Sends, but never reads.
-    NeverRead,
-    /// Breaks its connection (RST) after a few seconds.
-    Reset,
-    /// Floods the gateway with heartbeats.
-    Spam,
+pulsegate::closed_list! {
+    /// One way to misbehave. `Split` and `Coalesce` are within the protocol, and `Spam` is bearable: a
+    /// sound gateway cuts none of these three.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Fault {
+        /// Says nothing at all, and answers no beat.
+        Silent => "silent",
+        /// Sends an object in tiny pieces, so slowly that it is never done in time.
+        Slow => "slow",
+        /// Sends every object in many writes.
+        Split => "split",
+        /// Sends many objects in one write.
+        Coalesce => "coalesce",
+        /// Sends objects that are none, and at last bytes that are not even braces.
+        Garbage => "garbage",
+        /// Sends, but never reads.
+        NeverRead => "never-read",
+        /// Breaks its connection (RST) after a few seconds.
+        Reset => "reset",
+        /// Floods the gateway with heartbeats.
+        Spam => "spam",
+    }
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Silent,
-        Self::Slow,
-        Self::Split,
-        Self::Coalesce,
-        Self::Garbage,
-        Self::NeverRead,
-        Self::Reset,
-        Self::Spam,
-    ];
-
-    /// Its word in options and reports.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Silent => "silent",
-            Self::Slow => "slow",
-            Self::Split => "split",
-            Self::Coalesce => "coalesce",
-            Self::Garbage => "garbage",
-            Self::NeverRead => "never-read",
-            Self::Reset => "reset",
-            Self::Spam => "spam",
-        }
-    }
-
     /// A list of words with commas between them.
     pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, String> {
         let parse = |word: &str| {
-            let known = Self::ALL.map(Self::word).join(", ");
-            let fault = Self::ALL.into_iter().find(|fault| fault.word() == word);
-            fault.ok_or_else(|| format!("there is no fault '{word}', only {known}"))
+            let unknown = || format!("there is no fault '{word}', only {}", Self::WORDS.join(", "));
+            Self::find(word).ok_or_else(unknown)
         };
         text.split(',').map(|word| parse(word.trim())).collect()
     }
@@ -87,7 +63,7 @@ mod tests {
     #[test]
     fn lists() {
         assert_eq!(Fault::parse_list("silent, never-read"), Ok(vec![Fault::Silent, Fault::NeverRead]));
-        let all = Fault::ALL.map(Fault::word).join(",");
+        let all = Fault::WORDS.join(",");
         assert_eq!(Fault::parse_list(&all), Ok(Fault::ALL.to_vec()));
         assert!(Fault::parse_list("silent,,slow").is_err());
         assert!(Fault::parse_list("loud").unwrap_err().contains("'loud'"));

@@ -257,7 +257,7 @@ mod tests {
         let help = include_str!("help.txt");
         assert!(help.lines().all(|line| line.chars().count() <= 80));
         for fault in Fault::ALL {
-            assert!(help.contains(fault.word()));
+            assert!(help.contains(fault.as_str()));
         }
         for name in Load::PROFILES {
             assert!(help.contains(&format!("{name}: ")));

@@ -159,15 +159,15 @@ impl Report {
     pub(crate) fn new(run: Run, tally: &Tally, up: u32, echo: bool, devices_of: impl Fn(Fault) -> usize) -> Self {
         let (healthy, faulty) = tally.cuts();
         let mut faulty_causes = Causes::default();
-        for causes in &tally.faulty_cuts {
-            faulty_causes.iter_mut().zip(causes).for_each(|(sum, count)| *sum += count);
+        for causes in tally.faulty_cuts.values() {
+            Cause::ALL.iter().for_each(|cause| faulty_causes[cause] += causes[cause]);
         }
         let faults = Fault::ALL.into_iter().filter(|fault| devices_of(*fault) > 0).map(|fault| {
-            let causes = &tally.faulty_cuts[fault as usize];
+            let causes = &tally.faulty_cuts[&fault];
             FaultReport {
-                fault: fault.word(),
+                fault: fault.as_str(),
                 devices: devices_of(fault),
-                cuts: causes.iter().sum(),
+                cuts: causes.total(),
                 by_cause: by_cause(causes),
             }
         });
@@ -220,5 +220,5 @@ impl Report {
 
 /// The causes that occurred, by their words.
 fn by_cause(causes: &Causes) -> BTreeMap<&'static str, u64> {
-    Cause::WORDS.into_iter().zip(*causes).filter(|(_, count)| *count > 0).collect()
+    causes.iter().map(|(word, count)| (word, *count)).filter(|(_, count)| *count > 0).collect()
 }

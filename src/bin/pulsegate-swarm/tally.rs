@@ -1,7 +1,7 @@
 //! What is counted and measured while the fleet runs.
 
 use hdrhistogram::Histogram;
-use pulsegate::OsError;
+use pulsegate::{Counters, OsError};
 
 use crate::faults::Fault;
 
@@ -13,32 +13,30 @@ pub(crate) fn micros() -> Micros {
     Histogram::new_with_bounds(1, 120_000_000, 3).expect("these bounds are valid")
 }
 
-/// Why a dial failed or a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The gateway closed it.
-    Closed,
-    /// The gateway reset it.
-    Reset,
-    /// Nobody listens there.
-    Refused,
-    /// No answer came.
-    TimedOut,
-    /// No address or port was left to dial from.
-    NoAddress,
-    /// No descriptor was left.
-    NoDescriptor,
-    /// Any other error.
-    Other,
-    /// The device itself broke it, by its fault.
-    Own,
+pulsegate::closed_list! {
+    /// Why a dial failed or a connection ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Cause {
+        /// The gateway closed it.
+        Closed => "closed",
+        /// The gateway reset it.
+        Reset => "reset",
+        /// Nobody listens there.
+        Refused => "refused",
+        /// No answer came.
+        TimedOut => "timed_out",
+        /// No address or port was left to dial from.
+        NoAddress => "no_address",
+        /// No descriptor was left.
+        NoDescriptor => "no_descriptor",
+        /// Any other error.
+        Other => "other",
+        /// The device itself broke it, by its fault.
+        Own => "own_reset",
+    }
 }
 
 impl Cause {
-    /// Every cause's word, in the order of the variants.
-    pub(crate) const WORDS: [&'static str; 8] =
-        ["closed", "reset", "refused", "timed_out", "no_address", "no_descriptor", "other", "own_reset"];
-
     pub(crate) fn of_error(error: OsError) -> Self {
         use std::io::ErrorKind;
         // EMFILE and ENFILE have no kind of their own.
@@ -56,7 +54,7 @@ impl Cause {
 }
 
 /// One counter per cause.
-pub(crate) type Causes = [u64; Cause::WORDS.len()];
+pub(crate) type Causes = Counters<Cause>;
 
 /// Counters of the whole run. None is ever set back.
 pub(crate) struct Tally {
@@ -70,7 +68,7 @@ pub(crate) struct Tally {
     /// Connections that ended before the end of the run: of healthy devices.
     pub(crate) healthy_cuts: Causes,
     /// And of faulty ones, by fault.
-    pub(crate) faulty_cuts: [Causes; Fault::ALL.len()],
+    pub(crate) faulty_cuts: Counters<Fault, Causes>,
     pub(crate) up: u32,
     pub(crate) up_max: u32,
     pub(crate) connecting: u32,
@@ -116,10 +114,10 @@ impl Tally {
             dials: 0,
             connects: 0,
             reconnects: 0,
-            failed_dials: [0; 8],
+            failed_dials: Causes::default(),
             errors: Vec::new(),
-            healthy_cuts: [0; 8],
-            faulty_cuts: [[0; 8]; 8],
+            healthy_cuts: Causes::default(),
+            faulty_cuts: Counters::default(),
             up: 0,
             up_max: 0,
             connecting: 0,
@@ -144,14 +142,14 @@ impl Tally {
     pub(crate) fn cut(&mut self, fault: Option<Fault>, cause: Cause) {
         let causes = match fault {
             None => &mut self.healthy_cuts,
-            Some(fault) => &mut self.faulty_cuts[fault as usize],
+            Some(fault) => &mut self.faulty_cuts[&fault],
         };
-        causes[cause as usize] += 1;
+        causes[&cause] += 1;
     }
 
     /// Connections cut: of healthy devices, and of faulty ones.
     pub(crate) fn cuts(&self) -> (u64, u64) {
-        (self.healthy_cuts.iter().sum(), self.faulty_cuts.iter().flatten().sum())
+        (self.healthy_cuts.total(), self.faulty_cuts.values().iter().map(Causes::total).sum())
     }
 
     pub(crate) fn error(&mut self, error: OsError) {

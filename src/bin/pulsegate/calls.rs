@@ -6,14 +6,37 @@ use std::fmt::Write;
 
 use lexopt::Arg;
 
-/// One call of the program.
+pulsegate::closed_list! {
+    /// What the program can be called for.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Command {
+        Serve => "serve",
+        Devices => "devices",
+        Send => "send",
+        Remove => "remove",
+        Watch => "watch",
+        Stats => "stats",
+        Reload => "reload",
+        Stop => "stop",
+        CheckConfig => "check-config",
+        Discover => "discover",
+    }
+}
+
+/// One command of the program.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) name: &'static str,
+    pub(crate) command: Command,
     /// What stands behind the name, as shown in its usage line.
     pub(crate) arguments: &'static str,
     pub(crate) about: &'static str,
     pub(crate) options: &'static [Opt],
+}
+
+impl Call {
+    pub(crate) const fn name(&self) -> &'static str {
+        self.command.as_str()
+    }
 }
 
 /// An option; with a value, its name is shown in capitals.
@@ -35,10 +58,19 @@ const fn with(name: &'static str, value: &'static str, about: &'static str) -> O
 const CONTROL: Opt = with("control", "PATH", "the gateway's control socket");
 const JSON: Opt = flag("json", "print JSON for programs");
 
+/// Every command has its call, in the order of the list.
+const _: () = {
+    let mut place = 0;
+    while place < Command::COUNT {
+        assert!(CALLS[place].command.index() == place && CALLS.len() == Command::COUNT);
+        place += 1;
+    }
+};
+
 /// Every call; the first is what is done without a name.
 pub(crate) const CALLS: &[Call] = &[
     Call {
-        name: "serve",
+        command: Command::Serve,
         arguments: "",
         about: "run the gateway: events on standard output, log on standard error",
         options: &[
@@ -51,16 +83,16 @@ pub(crate) const CALLS: &[Call] = &[
             flag("print-config", "print every value and where it comes from, and end"),
         ],
     },
-    Call { name: "devices", arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
+    Call { command: Command::Devices, arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
     Call {
-        name: "send",
+        command: Command::Send,
         arguments: "DEVICE TEXT...",
         about: "send a command to a device",
         options: &[with("wait", "SECS", "print the next object of the device; fail if none comes in time"), CONTROL],
     },
-    Call { name: "remove", arguments: "DEVICE", about: "close a device's connections", options: &[CONTROL] },
+    Call { command: Command::Remove, arguments: "DEVICE", about: "close a device's connections", options: &[CONTROL] },
     Call {
-        name: "watch",
+        command: Command::Watch,
         arguments: "",
         about: "follow events",
         options: &[
@@ -70,17 +102,27 @@ pub(crate) const CALLS: &[Call] = &[
             CONTROL,
         ],
     },
-    Call { name: "stats", arguments: "", about: "show counters, memory and uptime", options: &[JSON, CONTROL] },
-    Call { name: "reload", arguments: "", about: "have the gateway read its configuration again", options: &[CONTROL] },
-    Call { name: "stop", arguments: "", about: "stop the gateway", options: &[CONTROL] },
     Call {
-        name: "check-config",
+        command: Command::Stats,
+        arguments: "",
+        about: "show counters, memory and uptime",
+        options: &[JSON, CONTROL],
+    },
+    Call {
+        command: Command::Reload,
+        arguments: "",
+        about: "have the gateway read its configuration again",
+        options: &[CONTROL],
+    },
+    Call { command: Command::Stop, arguments: "", about: "stop the gateway", options: &[CONTROL] },
+    Call {
+        command: Command::CheckConfig,
         arguments: "[FILE]",
         about: "check a configuration without running it",
         options: &[flag("defaults", "print a file with every default, to begin with")],
     },
     Call {
-        name: "discover",
+        command: Command::Discover,
         arguments: "",
         about: "list the gateways that answer a probe on this machine's networks",
         options: &[
@@ -94,9 +136,9 @@ pub(crate) const CALLS: &[Call] = &[
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Given {
     /// A call, its options in order, and its arguments.
-    Call { name: &'static str, options: Vec<(&'static str, String)>, arguments: Vec<String> },
+    Call { command: Command, options: Vec<(&'static str, String)>, arguments: Vec<String> },
     /// `--help`, of that call or of all.
-    Help(Option<&'static str>),
+    Help(Option<Command>),
     /// `--version`
     Version,
 }
@@ -110,11 +152,13 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
     loop {
         match parser.next().map_err(|e| e.to_string())? {
             None => break,
-            Some(Arg::Long("help") | Arg::Short('h')) => return alone(parser, Given::Help(call.map(|call| call.name))),
+            Some(Arg::Long("help") | Arg::Short('h')) => {
+                return alone(parser, Given::Help(call.map(|call| call.command)));
+            }
             Some(Arg::Long("version") | Arg::Short('V')) => return alone(parser, Given::Version),
             Some(Arg::Value(word)) if call.is_none() && options.is_empty() => {
                 let name = text(word)?;
-                let found = CALLS.iter().find(|call| call.name == name);
+                let found = CALLS.iter().find(|call| call.name() == name);
                 call = Some(found.ok_or_else(|| format!("there is no call {name:?}"))?);
             }
             Some(Arg::Value(word)) => {
@@ -127,7 +171,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
             Some(Arg::Long(name)) => {
                 let this = call.unwrap_or(&CALLS[0]);
                 let found = this.options.iter().find(|option| option.name == name);
-                let option = found.ok_or_else(|| format!("there is no option --{name} for {}", this.name))?;
+                let option = found.ok_or_else(|| format!("there is no option --{name} for {}", this.name()))?;
                 let value = match option.value {
                     Some(_) => text(parser.value().map_err(|e| e.to_string())?)?,
                     None => String::new(),
@@ -137,7 +181,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
             Some(Arg::Short(letter)) => return Err(format!("there is no option -{letter}")),
         }
     }
-    Ok(Given::Call { name: call.unwrap_or(&CALLS[0]).name, options, arguments })
+    Ok(Given::Call { command: call.unwrap_or(&CALLS[0]).command, options, arguments })
 }
 
 /// What an option without a value means, unless it was given one.
@@ -152,14 +196,14 @@ fn text(word: OsString) -> Result<String, String> {
 }
 
 /// The text of `--help`.
-pub(crate) fn help(name: Option<&str>) -> String {
+pub(crate) fn help(command: Option<Command>) -> String {
     let mut text = String::new();
-    let Some(call) = CALLS.iter().find(|call| Some(call.name) == name) else {
+    let Some(call) = command.map(|command| &CALLS[command.index()]) else {
         text.push_str("pulsegate - a gateway for the devices of a LAN\n\n");
         text.push_str("Usage: pulsegate [serve] [OPTIONS]    run the gateway\n");
         text.push_str("       pulsegate CALL [OPTIONS]       ask the gateway that runs\n\nCalls:\n");
         for call in CALLS {
-            entry(&mut text, &format!("{} {}", call.name, call.arguments), call.about);
+            entry(&mut text, &format!("{} {}", call.name(), call.arguments), call.about);
         }
         text.push_str("\nOptions of serve:\n");
         options(&mut text, CALLS[0].options);
@@ -170,7 +214,7 @@ pub(crate) fn help(name: Option<&str>) -> String {
         return text;
     };
     let arguments = if call.arguments.is_empty() { String::new() } else { format!(" {}", call.arguments) };
-    let _ = writeln!(text, "Usage: pulsegate {}{arguments} [OPTIONS]\n\n{}.\n\nOptions:", call.name, call.about);
+    let _ = writeln!(text, "Usage: pulsegate {}{arguments} [OPTIONS]\n\n{}.\n\nOptions:", call.name(), call.about);
     options(&mut text, call.options);
     if arguments.contains("TEXT") {
         text.push_str("\nTEXT that begins with - stands behind --, as in: send '#7' -- -v\n");
@@ -205,7 +249,7 @@ mod tests {
     fn check(line: &str, expected: Result<Parts<'_>, &str>) {
         let given = parse(line.split_whitespace().map(OsString::from));
         let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Given::Call {
-            name,
+            command: Command::find(name).unwrap(),
             options: options.iter().map(|&(name, value)| (name, value.to_owned())).collect(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
         });
@@ -232,7 +276,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal() {
-        for call in CALLS.iter().map(|call| Some(call.name)).chain([None]) {
+        for call in CALLS.iter().map(|call| Some(call.command)).chain([None]) {
             for line in help(call).lines() {
                 assert!(line.len() <= 96, "{line}");
             }

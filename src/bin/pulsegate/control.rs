@@ -11,6 +11,36 @@ use serde_json::{Value, json};
 use crate::events::{Filter, Follower};
 use crate::stats::{self, Figures};
 
+pulsegate::closed_list! {
+    /// What a client may ask for.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Operation {
+        Ping => "ping",
+        Devices => "devices",
+        Send => "send",
+        Remove => "remove",
+        Watch => "watch",
+        Stats => "stats",
+        Reload => "reload",
+        Stop => "stop",
+    }
+}
+
+pulsegate::closed_list! {
+    /// The word by which an answer says why a request failed. The words of [`SendError`] are used beside these.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum ErrorWord {
+        BadRequest => "bad_request",
+        UnknownOp => "unknown_op",
+        BadDevice => "bad_device",
+        Lost => "lost",
+        Busy => "busy",
+        BadConfiguration => "bad_configuration",
+        Failed => "failed",
+        TooManyClients => "too_many_clients",
+    }
+}
+
 /// All clients of the control socket.
 #[derive(Default)]
 pub(crate) struct Control {
@@ -64,7 +94,7 @@ pub(crate) struct Asker {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request<'a> {
+pub(crate) struct Request<'a> {
     id: Option<u64>,
     #[serde(borrow)]
     op: Cow<'a, str>,
@@ -83,7 +113,23 @@ struct OnlyId {
 }
 
 /// A refusal: its word for programs, and a sentence for people.
-pub(crate) type Refused = (&'static str, String);
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    word: &'static str,
+    pub(crate) detail: String,
+}
+
+impl Refused {
+    pub(crate) fn new(word: ErrorWord, detail: impl Into<String>) -> Self {
+        Self { word: word.as_str(), detail: detail.into() }
+    }
+}
+
+impl From<SendError> for Refused {
+    fn from(error: SendError) -> Self {
+        Self { word: error.as_str(), detail: error.to_string() }
+    }
+}
 
 impl Control {
     /// The streams of all clients.
@@ -151,7 +197,8 @@ impl Control {
         match delivery {
             Delivery::Sent => accept(gateway, asker, json!({ "conn": to.get(), "of": of })),
             Delivery::Lost(reason) => {
-                refuse(gateway, asker, ("lost", format!("the device was gone before it took the command: {reason}")));
+                let detail = format!("the device was gone before it took the command: {reason}");
+                refuse(gateway, asker, Refused::new(ErrorWord::Lost, detail));
             }
         }
         self.answered(asker.stream, gateway);
@@ -171,7 +218,7 @@ impl Control {
     fn open(&mut self, stream: ConnectionId, credentials: Credentials, gateway: &mut Commands<'_>) {
         if self.clients.len() >= CLIENTS_MAX {
             let why = format!("{CLIENTS_MAX} control clients are connected already");
-            refuse(gateway, Asker { stream, id: None }, ("too_many_clients", why));
+            refuse(gateway, Asker { stream, id: None }, Refused::new(ErrorWord::TooManyClients, why));
             gateway.close(stream);
             return;
         }
@@ -205,7 +252,7 @@ impl Control {
         }
         if rest.len() > REQUEST_BYTES_MAX {
             let why = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-            refuse(gateway, Asker { stream, id: None }, ("bad_request", why));
+            refuse(gateway, Asker { stream, id: None }, Refused::new(ErrorWord::BadRequest, why));
             self.clients.retain(|client| client.stream != stream);
             gateway.close(stream);
         } else if let Some(client) = self.client(stream) {
@@ -233,7 +280,7 @@ impl Control {
                 // Who has asked several things must know which of them it was.
                 let id = serde_json::from_slice::<OnlyId>(line).map_or(None, |request| request.id);
                 let why = format!("the request was not understood: {error}");
-                refuse(gateway, Asker { stream, id }, ("bad_request", why));
+                refuse(gateway, Asker { stream, id }, Refused::new(ErrorWord::BadRequest, why));
             }
         }
     }
@@ -249,17 +296,19 @@ impl Control {
             return Ok(());
         };
         let Credentials { pid, uid, .. } = client.credentials;
-        match &*request.op {
-            "ping" => accept(gateway, asker, json!({ "version": env!("CARGO_PKG_VERSION") })),
-            "devices" => {
+        let operation = Operation::find(&request.op)
+            .ok_or_else(|| Refused::new(ErrorWord::UnknownOp, format!("there is no operation {:?}", request.op)))?;
+        match operation {
+            Operation::Ping => accept(gateway, asker, json!({ "version": env!("CARGO_PKG_VERSION") })),
+            Operation::Devices => {
                 if client.listing.is_some() {
-                    return Err(("busy", "a list of devices is being told already".into()));
+                    return Err(Refused::new(ErrorWord::Busy, "a list of devices is being told already"));
                 }
                 client.listing = Some(Listing { id: asker.id, last: None, told: 0 });
                 client.owed += 1;
                 client.go_on(gateway);
             }
-            "watch" => {
+            Operation::Watch => {
                 let device = request.device.as_deref().map(target).transpose()?;
                 let filter = Filter { types: request.types.clone(), device };
                 match &mut client.follower {
@@ -272,41 +321,43 @@ impl Control {
                 }
                 accept(gateway, asker, json!({}));
             }
-            "stats" => accept(gateway, asker, json!({ "stats": stats::collect(gateway, figures) })),
-            "send" => {
+            Operation::Stats => accept(gateway, asker, json!({ "stats": stats::collect(gateway, figures) })),
+            Operation::Send => {
                 let to = target(needed(request.device.as_deref(), "device")?)?;
                 let text = needed(request.text.as_deref(), "text")?;
                 let waiting = self.sending.iter().filter(|sending| sending.asker.stream == asker.stream);
                 if waiting.count() >= SENDING_MAX {
-                    return Err(("busy", format!("{SENDING_MAX} commands are on their way already")));
+                    return Err(Refused::new(
+                        ErrorWord::Busy,
+                        format!("{SENDING_MAX} commands are on their way already"),
+                    ));
                 }
                 self.last_tag += 1;
                 let tag = self.last_tag;
-                let queued = gateway.send_tagged(to, text, tag).map_err(send_refused)?;
+                let queued = gateway.send_tagged(to, text, tag)?;
                 client.owed += 1;
                 info!("command of {} bytes to device {}: asked by uid {uid}, pid {pid}", text.len(), queued.id);
                 self.sending.push(Sending { tag, asker, to: queued.id, of: queued.of });
             }
-            "remove" => {
+            Operation::Remove => {
                 let name = needed(request.device.as_deref(), "device")?;
                 let removed = gateway.remove(target(name)?);
                 info!("{removed} connections of {name} removed: asked by uid {uid}, pid {pid}");
                 if removed == 0 {
-                    return Err(send_refused(SendError::NoSuchDevice));
+                    return Err(SendError::NoSuchDevice.into());
                 }
                 accept(gateway, asker, json!({ "removed": removed }));
             }
-            "reload" => {
+            Operation::Reload => {
                 info!("reload: asked by uid {uid}, pid {pid}");
                 client.owed += 1;
                 self.ask_reload(Some(asker));
             }
-            "stop" => {
+            Operation::Stop => {
                 info!("stopping: asked by uid {uid}, pid {pid}");
                 accept(gateway, asker, json!({}));
                 gateway.stop();
             }
-            other => return Err(("unknown_op", format!("there is no operation {other:?}"))),
         }
         Ok(())
     }
@@ -346,21 +397,11 @@ impl Client {
 }
 
 fn needed<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Refused> {
-    value.ok_or_else(|| ("bad_request", format!("the request needs {name:?}")))
+    value.ok_or_else(|| Refused::new(ErrorWord::BadRequest, format!("the request needs {name:?}")))
 }
 
 fn target(text: &str) -> Result<Target, Refused> {
-    text.parse().map_err(|e: pulsegate::TargetError| ("bad_device", e.to_string()))
-}
-
-fn send_refused(error: SendError) -> Refused {
-    let word = match error {
-        SendError::NoSuchDevice => "no_such_device",
-        SendError::Full { .. } => "outbox_full",
-        SendError::Memory => "no_memory",
-        _ => "bad_request",
-    };
-    (word, error.to_string())
+    text.parse().map_err(|e: pulsegate::TargetError| Refused::new(ErrorWord::BadDevice, e.to_string()))
 }
 
 /// Answers that a request was carried out, with what is to be told of it.
@@ -370,8 +411,9 @@ fn accept(gateway: &mut Commands<'_>, asker: Asker, mut answer: Value) {
     reply(gateway, asker, &answer);
 }
 
-fn refuse(gateway: &mut Commands<'_>, asker: Asker, (error, detail): Refused) {
-    reply(gateway, asker, &json!({ "id": asker.id, "ok": false, "error": error, "detail": detail }));
+fn refuse(gateway: &mut Commands<'_>, asker: Asker, refused: Refused) {
+    let Refused { word, detail } = refused;
+    reply(gateway, asker, &json!({ "id": asker.id, "ok": false, "error": word, "detail": detail }));
 }
 
 /// A client that lets a whole buffer of answers wait unread is not waited for.

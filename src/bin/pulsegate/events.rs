@@ -62,14 +62,14 @@ impl EventLine {
     pub(crate) fn disconnect(&mut self, device: &Device, end: &Disconnect) -> &[u8] {
         self.begin("disconnect");
         self.device(device);
-        self.text("reason", end.reason.word());
+        self.text("reason", end.reason.as_str());
         match end.reason {
             CloseReason::Framing(fault, offset) => {
                 self.text("detail", &fault.to_string());
                 self.number("offset", offset);
             }
             CloseReason::Reset(error) => self.text("detail", &error.to_string()),
-            CloseReason::Refused => self.text("detail", Refusal::AddressDenied.word()),
+            CloseReason::Refused => self.text("detail", Refusal::AddressDenied.as_str()),
             _ => {}
         }
         if let Some((offset, bytes)) = end.unfinished {
@@ -88,7 +88,7 @@ impl EventLine {
         self.text("ip", &from.ip().to_string());
         self.number("port", from.port().into());
         self.text("reason", "refused");
-        self.text("detail", refusal.word());
+        self.text("detail", refusal.as_str());
         self.end()
     }
 

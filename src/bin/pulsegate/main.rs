@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use calls::Given;
+use calls::{Command, Given};
 use client::Ask;
 use config::Config;
 
@@ -76,16 +76,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let (name, options, arguments) = match calls::parse(std::env::args_os().skip(1)).map_err(Failure::Usage)? {
-        Given::Call { name, options, arguments } => (name, options, arguments),
+    let (command, options, arguments) = match calls::parse(std::env::args_os().skip(1)).map_err(Failure::Usage)? {
+        Given::Call { command, options, arguments } => (command, options, arguments),
         Given::Help(call) => return say(&calls::help(call)),
         Given::Version => return say(concat!("pulsegate ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
     let json = given("json").is_some();
-    let ask = match name {
-        "serve" => return serve(&options),
-        "check-config" => {
+    let ask = match command {
+        Command::Serve => return serve(&options),
+        Command::CheckConfig => {
             let file = match (&arguments[..], given("defaults")) {
                 ([], Some(_)) => return say(&Config::defaults_file()),
                 (_, Some(_)) => return Err(Failure::Usage("check-config takes --defaults or a FILE".into())),
@@ -95,7 +95,7 @@ fn run() -> Result<(), Failure> {
             };
             return load(file, &[]).map(drop);
         }
-        "discover" => {
+        Command::Discover => {
             let timeout = given("timeout").map_or(Ok(Duration::from_secs(2)), seconds)?;
             let port = given("port").map_or(Ok(5555), |port| {
                 port.parse()
@@ -105,22 +105,22 @@ fn run() -> Result<(), Failure> {
             })?;
             return discover::run(timeout, port);
         }
-        "devices" => Ask::Devices { json },
-        "stats" => Ask::Stats { json },
-        "reload" => Ask::Reload,
-        "stop" => Ask::Stop,
-        "remove" => match &arguments[..] {
+        Command::Devices => Ask::Devices { json },
+        Command::Stats => Ask::Stats { json },
+        Command::Reload => Ask::Reload,
+        Command::Stop => Ask::Stop,
+        Command::Remove => match &arguments[..] {
             [name] => Ask::Remove { device: device(name)? },
             _ => return Err(Failure::Usage("remove takes one DEVICE".into())),
         },
-        "send" => match &arguments[..] {
+        Command::Send => match &arguments[..] {
             [name, text @ ..] if !text.is_empty() => {
                 let wait = given("wait").map(seconds).transpose()?;
                 Ask::Send { device: device(name)?, text: text.join(" "), wait }
             }
             _ => return Err(Failure::Usage("send takes a DEVICE and the TEXT of a command".into())),
         },
-        _ => {
+        Command::Watch => {
             let types = options.iter().filter(|(name, _)| *name == "type").map(|(_, value)| value.clone()).collect();
             Ask::Watch { types, device: given("device").map(device).transpose()?, json }
         }

@@ -9,9 +9,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use pulsegate::{CloseReason, Kind, Reason, Refusal, Suppressed};
+use pulsegate::{CloseReason, Kind, Reason, Refusal, SendError, Suppressed};
 
 use crate::calls::{CALLS, Call};
+use crate::control::{ErrorWord, Operation};
+use crate::stats::{FIGURES, Figure};
 use crate::{Failure, config, control};
 
 /// Text as roff wants it: what has a meaning there is escaped, sentences begin on lines of their own.
@@ -39,7 +41,8 @@ pub(crate) fn roff(text: &str) -> String {
 /// The calls and their options, as they stand in pulsegate(1).
 fn calls() -> String {
     let mut text = String::new();
-    for Call { name, arguments, about, options } in CALLS {
+    for call @ Call { arguments, about, options, .. } in CALLS {
+        let name = call.name();
         let heading = format!("{name} {arguments}");
         let _ = writeln!(text, ".SS {}\n{}{}.", roff(heading.trim_end()), about[..1].to_uppercase(), roff(&about[1..]));
         for option in *options {
@@ -50,14 +53,19 @@ fn calls() -> String {
     text
 }
 
-const BEGIN: &str = ".\\\" The calls are made from src/bin/pulsegate/calls.rs: change that, not this.\n";
-const END: &str = ".\\\" So much for the calls.\n";
+/// The figures of `stats`, as they stand in pulsegate-control(7).
+fn figures() -> String {
+    let entry = |figure: &Figure| format!(".TP\n.B {}\n{}\n", roff(figure.path), roff(figure.about));
+    FIGURES.iter().map(entry).collect()
+}
 
-/// pulsegate(1) with its list of calls as it should be.
-fn page_with_calls(page: &str) -> String {
-    let (head, rest) = page.split_once(BEGIN).expect("pulsegate.1 says where the calls begin");
-    let (_, tail) = rest.split_once(END).expect("pulsegate.1 says where the calls end");
-    format!("{head}{BEGIN}{}{END}{tail}", calls())
+/// A page whose part between two comments, which name the source `of`, is `made`.
+fn page_with(page: &str, of: &str, made: &str) -> String {
+    let (page, begin, end) =
+        (read(page), format!(".\\\" Made from {of}: change that, not this.\n"), ".\\\" End of what is made.\n");
+    let (head, rest) = page.split_once(&begin).expect("the page says where the part begins that is made");
+    let (_, tail) = rest.split_once(end).expect("the page says where the part ends that is made");
+    format!("{head}{begin}{made}{end}{tail}")
 }
 
 fn read(path: &str) -> String {
@@ -76,7 +84,8 @@ fn check(path: &str, expected: &str) {
 #[test]
 fn what_is_made_from_tables_is_up_to_date() {
     check("man/pulsegate.toml.5", &config::page());
-    check("man/pulsegate.1", &page_with_calls(&read("man/pulsegate.1")));
+    check(PAGE, &page_with(PAGE, "src/bin/pulsegate/calls.rs", &calls()));
+    check(CONTROL_PAGE, &page_with(CONTROL_PAGE, "src/bin/pulsegate/stats.rs", &figures()));
     check("completions/pulsegate.bash", &completions::bash());
     check("completions/_pulsegate", &completions::zsh());
 }
@@ -100,7 +109,7 @@ fn must_have<'a>(page: &str, what: &str, words: impl IntoIterator<Item = &'a str
     assert!(missing.is_empty(), "{page} says nothing about the {what} {missing:?}");
 }
 
-/// The texts in a source file that are single words: operations, error words, names of members.
+/// The texts in a source file that are single words: events and names of members.
 fn words_of(source: &str) -> Vec<&str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let code_lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -110,21 +119,21 @@ fn words_of(source: &str) -> Vec<&str> {
 
 #[test]
 fn every_word_of_the_control_socket_is_told() {
-    for (what, source) in [
-        ("words of requests and answers", include_str!("control.rs")),
-        ("counters and figures", include_str!("stats.rs")),
-        ("events and their members", include_str!("events.rs")),
+    for (what, words) in [
+        ("operations", Operation::WORDS),
+        ("error words", ErrorWord::WORDS),
+        ("error words", SendError::WORDS),
+        ("reasons of a disconnect", CloseReason::WORDS),
+        ("refusals", Refusal::WORDS),
+        ("reasons to reject an object", Reason::WORDS),
+        ("reasons to answer no probe", Suppressed::WORDS),
+        ("kinds of messages", Kind::WORDS),
     ] {
-        let words = words_of(source);
-        assert!(words.len() > 10, "{words:?}");
-        must_have(CONTROL_PAGE, what, words);
+        must_have(CONTROL_PAGE, what, words.iter().copied());
     }
-    must_have(CONTROL_PAGE, "reasons of a disconnect", CloseReason::WORDS);
-    must_have(CONTROL_PAGE, "refusals", Refusal::WORDS);
-    must_have(CONTROL_PAGE, "reasons to drop an object", Reason::ALL.map(Reason::as_str));
-    must_have(CONTROL_PAGE, "reasons to answer no probe", Suppressed::ALL.map(Suppressed::as_str));
-    let kinds = Kind::ALL.map(|kind| format!("{kind:?}"));
-    must_have(CONTROL_PAGE, "kinds of messages", kinds.iter().map(String::as_str));
+    let words = words_of(include_str!("events.rs"));
+    assert!(words.len() > 10, "{words:?}");
+    must_have(CONTROL_PAGE, "events and their members", words);
     let page = plain(CONTROL_PAGE);
     for limit in [
         format!("{} clients", control::CLIENTS_MAX),
@@ -137,17 +146,17 @@ fn every_word_of_the_control_socket_is_told() {
 
 #[test]
 fn members_of_requests_are_told() {
-    let source = include_str!("control.rs");
-    let (_, rest) = source.split_once("struct Request<'a> {").unwrap();
-    let (members, _) = rest.split_once("\n}").unwrap();
-    let names = members.lines().filter(|line| !line.contains("#[")).filter_map(|line| line.trim().split_once(':'));
-    must_have(CONTROL_PAGE, "members of requests", names.map(|(name, _)| name));
+    let error =
+        serde_json::from_str::<control::Request<'_>>(r#"{"no such member":1}"#).map(drop).unwrap_err().to_string();
+    // Serde lists the members that it knows, between back quotes.
+    let (_, known) = error.split_once("expected one of").expect("a list of members");
+    must_have(CONTROL_PAGE, "members of requests", known.split('`').skip(1).step_by(2));
 }
 
 #[test]
 fn reasons_are_told_where_people_look_for_them() {
-    must_have(PAGE, "reasons of a disconnect", CloseReason::WORDS);
-    must_have(PAGE, "refusals", Refusal::WORDS);
+    must_have(PAGE, "reasons of a disconnect", CloseReason::WORDS.iter().copied());
+    must_have(PAGE, "refusals", Refusal::WORDS.iter().copied());
 }
 
 #[test]

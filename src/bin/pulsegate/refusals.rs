@@ -37,7 +37,7 @@ impl Refusals {
     fn line(&mut self, ip: IpAddr, refusal: Refusal, now: Duration) -> Option<String> {
         let known = self.told.iter().position(|told| told.ip == ip && told.refusal == refusal);
         let old = |told: &Told| now.saturating_sub(told.at) >= AGAIN;
-        let word = refusal.word();
+        let word = refusal.as_str();
         let Some(place) = known else {
             let free = (self.told.len() < TOLD_MAX).then_some(self.told.len());
             let place = free.or_else(|| self.told.iter().position(old))?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use log::{info, warn};
 
 use crate::config::{Config, Events};
-use crate::control::Refused;
+use crate::control::{ErrorWord, Refused};
 use crate::control_socket::ControlSocket;
 use crate::events::Follower;
 use crate::serve::{Daemon, Listener, Protocol};
@@ -22,7 +22,7 @@ impl Daemon {
         match &result {
             Ok(changes) if changes.is_empty() => info!("reload: nothing has changed"),
             Ok(changes) => info!("reload: changed {}", changes.join(", ")),
-            Err((_, error)) => warn!("reload: the configuration stays as it is: {error}"),
+            Err(refused) => warn!("reload: the configuration stays as it is: {}", refused.detail),
         }
         match &result {
             Ok(changes) if changes.iter().any(|name| name.ends_with("listen")) => self.announce(),
@@ -37,7 +37,8 @@ impl Daemon {
     /// Tells what has changed. On an error everything is as it was before, unless another program has taken an address
     /// in that very moment.
     fn reload(&mut self) -> Result<Vec<&'static str>, Refused> {
-        let new = self.sources.load().map_err(|failure| ("bad_configuration", failure.sentence()))?;
+        let new =
+            self.sources.load().map_err(|failure| Refused::new(ErrorWord::BadConfiguration, failure.sentence()))?;
         let changes = self.config.changes(&new);
         let closed = self.make_way(&new);
         if let Err(error) = self.take_over(new, &changes) {
@@ -47,7 +48,7 @@ impl Daemon {
                     Err(error) => warn!("reload: an address that was listened on is lost: {error}"),
                 }
             }
-            return Err(("failed", error));
+            return Err(Refused::new(ErrorWord::Failed, error));
         }
         Ok(changes)
     }

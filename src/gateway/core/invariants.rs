@@ -59,10 +59,10 @@ impl Core {
         assert_eq!(self.ending.len(), closing, "devices that end, and reasons for it");
         assert_eq!(self.wheel.len(), self.slots.device_count(), "one timer for each device");
         let stats = &self.stats;
-        let objects: u64 = stats.messages.iter().chain(&stats.rejected).map(|count| count.bytes).sum();
+        let objects: u64 = stats.messages.values().iter().chain(stats.rejected.values()).map(|count| count.bytes).sum();
         let booked = objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes;
         assert_eq!(stats.received_bytes, booked + unfinished, "bytes are lost or booked twice: {stats:?}");
-        let closed: u64 = stats.closed.iter().sum();
+        let closed: u64 = stats.closed.total();
         assert_eq!(stats.accepted, closed + self.slots.device_count() as u64, "devices are lost or counted twice");
     }
 

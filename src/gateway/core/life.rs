@@ -97,7 +97,7 @@ impl Core {
         });
         end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
         self.stats.unsent_bytes += end.unsent as u64;
-        self.stats.closed[end.reason.number()] += 1;
+        self.stats.closed[&end.reason] += 1;
         (slot.device(id), end)
     }
 

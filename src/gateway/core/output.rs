@@ -32,26 +32,29 @@ impl Core {
         text: &[u8],
         tag: Option<u64>,
     ) -> Result<Queued, SendError> {
+        let queued = self.queue(target, text, tag);
+        if let Err(refused) = &queued {
+            self.stats.commands_refused[refused] += 1;
+        }
+        queued
+    }
+
+    fn queue(&mut self, target: Target, text: &[u8], tag: Option<u64>) -> Result<Queued, SendError> {
         if text.is_empty() {
             return Err(SendError::Empty);
         }
         let mut found = self.find(target).filter(|(_, slot)| !slot.is_closing()).map(|(id, _)| id);
         let (id, of) = (found.next(), found.count() + 1);
-        let Some(id) = id else {
-            self.stats.commands_refused_unknown += 1;
-            return Err(SendError::NoSuchDevice);
-        };
+        let id = id.ok_or(SendError::NoSuchDevice)?;
         let max = self.settings.limits.outbox_bytes_max;
         let terminator = &self.settings.terminator;
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
         // A short command to a device that takes what it is sent does not have to be kept.
         if self.memory.is_full() && (waiting > 0 || text.len() > self.memory.allowance()) {
-            self.stats.commands_refused_memory += 1;
             return Err(SendError::Memory);
         }
         if waiting + text.len() + terminator.len() > max {
-            self.stats.commands_refused_full += 1;
             return Err(SendError::Full { waiting, max });
         }
         let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);

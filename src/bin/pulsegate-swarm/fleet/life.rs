@@ -115,7 +115,7 @@ impl Fleet {
     pub(super) fn dial_failed(&mut self, index: u32, cause: Cause, now: Instant) {
         self.tally.connecting -= 1;
         if !self.devices[index as usize].own_end {
-            self.tally.failed_dials[cause as usize] += 1;
+            self.tally.failed_dials[&cause] += 1;
         }
         self.again(index, now);
     }

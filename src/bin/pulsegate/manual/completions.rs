@@ -36,14 +36,14 @@ fn values(of: &str) -> Values {
 /// completions/pulsegate.bash
 pub(super) fn bash() -> String {
     let mut text = BASH_HEAD.to_owned();
-    let names: Vec<_> = CALLS.iter().map(|call| call.name).collect();
+    let names: Vec<_> = CALLS.iter().map(|call| call.name()).collect();
     let _ = writeln!(text, "    local calls={:?}", names.join(" "));
     text.push_str("    case $call in\n");
     for call in CALLS {
         let options: String = call.options.iter().map(|option| format!("--{} ", option.name)).collect();
         let device = if call.arguments.starts_with("DEVICE") { " device=1" } else { "" };
         let file = if call.arguments.contains("FILE") { " files=1" } else { "" };
-        let _ = writeln!(text, "        {}) options='{options}--help'{device}{file} ;;", call.name);
+        let _ = writeln!(text, "        {}) options='{options}--help'{device}{file} ;;", call.name());
     }
     text.push_str("    esac\n    case $call:$prev in\n");
     for call in CALLS {
@@ -58,7 +58,7 @@ pub(super) fn bash() -> String {
                     format!("_pulsegate_words '{}'{and_files}", words.join(" "))
                 }
             };
-            let _ = writeln!(text, "        {}:--{name}) {does}; return ;;", call.name);
+            let _ = writeln!(text, "        {}:--{name}) {does}; return ;;", call.name());
         }
     }
     text.push_str(BASH_TAIL);
@@ -69,11 +69,11 @@ pub(super) fn bash() -> String {
 pub(super) fn zsh() -> String {
     let mut text = ZSH_HEAD.to_owned();
     for call in CALLS {
-        let _ = writeln!(text, "        '{}:{}'", call.name, quote(call.about));
+        let _ = writeln!(text, "        '{}:{}'", call.name(), quote(call.about));
     }
     text.push_str(ZSH_MIDDLE);
     for call in CALLS {
-        let _ = writeln!(text, "        {})\n            _arguments \\", call.name);
+        let _ = writeln!(text, "        {})\n            _arguments \\", call.name());
         for Opt { name, value, about } in call.options {
             // The type of a message may be given several times.
             let many = if *name == "type" { "*" } else { "" };
