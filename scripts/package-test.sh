@@ -115,6 +115,7 @@ is_installed() { # VERSION
 
 is_edited() { grep -q '^# edited$' "$configuration" || fail "the configuration is not the edited one"; }
 
+dpkg-deb -c "$package" | grep -q ' ./usr/share/doc/pulsegate/NOTICES$' || fail "the package has no NOTICES"
 version=$(dpkg-deb -f "$package" Version)
 dpkg-deb -R "$package" newer
 sed -i "s/^Version: .*/Version: $version+newer/" newer/DEBIAN/control

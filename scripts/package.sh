@@ -1,17 +1,18 @@
 #!/bin/sh
-# Makes what is handed out, of the executables that scripts/cross.sh has built:
+# Makes the release packages from the executables that scripts/cross.sh has built:
 #
 #     scripts/cross.sh --bin pulsegate --bin pulsegate-swarm TARGET…
 #     scripts/package.sh TARGET…
 #
-# What comes out, in target/packages, or PACKAGES_DIR:
+# The results are in target/packages, or PACKAGES_DIR:
 #
-#     pulsegate-VERSION-TARGET.tar.gz       executables, manual, units: all that installing by hand takes
-#     pulsegate-VERSION-TARGET-ipk.tar.gz   the folder of which OpenWrt's ipkg-build makes a package
+#     pulsegate-VERSION-TARGET.tar.gz       executables, manual, units: everything for an installation by hand
+#     pulsegate-VERSION-TARGET-ipk.tar.gz   the folder from which OpenWrt's ipkg-build makes a package
 #     pulsegate_VERSION_ARCHITECTURE.deb    for x86_64, aarch64 and armv7
 #
-# The same executables and commit make the same files, bit by bit: every time in them is the commit's, or
-# SOURCE_DATE_EPOCH. Needs cargo-deb: `cargo install cargo-deb --locked`; tried with 3.8.0.
+# Each holds NOTICES, the licences of all that the executable contains. The same executables and commit make the same
+# files, bit by bit: every time in them is the commit's, or SOURCE_DATE_EPOCH. The script needs cargo-deb
+# (`cargo install cargo-deb --locked`, tried with 3.8.0).
 set -eu
 
 fail() { printf 'package: %s\n' "$*" >&2; exit 1; }
@@ -42,6 +43,7 @@ tarball() {
     cp "$executables/pulsegate" "$executables/pulsegate-swarm" "$work/$name"
     cp -R man completions packaging pulsegate.toml README.md CHANGELOG.md LICENSE* "$work/$name"
     cp docs/on-a-gateway.md "$work/$name/docs"
+    scripts/notices.py "$target" >"$work/$name/NOTICES"
     pack "$name"
 }
 
@@ -51,10 +53,11 @@ ipk() { # ARCHITECTURE
     pack "$name"
 }
 
-# cargo-deb takes the executable from where cargo would have put it.
+# cargo-deb takes both files from cargo's build folder.
 deb() {
     mkdir -p "$work/build/$target/release"
     cp "$executables/pulsegate" "$work/build/$target/release"
+    scripts/notices.py "$target" >"$work/build/$target/release/NOTICES"
     CARGO_TARGET_DIR=$work/build cargo deb --quiet --locked --no-build --no-strip --target "$target" \
         --output "$packages" >/dev/null || fail "$target: cargo deb failed"
 }
@@ -62,11 +65,12 @@ deb() {
 for target; do
     executables=$cross/$target
     for program in pulsegate pulsegate-swarm; do
-        [ -x "$executables/$program" ] || fail "$executables/$program is not there: scripts/cross.sh builds it"
+        [ -x "$executables/$program" ] ||
+            fail "expected the executable $executables/$program, found none: run scripts/cross.sh --bin $program $target"
     done
     tarball
-    # OpenWrt names the core, too; what the executable needs is in every router of its kind, but that those for ARM of
-    # 32 bits need a name with neon: the others have no FPU, or half of one.
+    # OpenWrt's names include the core. The executable runs on every core of its kind, except on 32-bit ARM. There the
+    # name must have neon, because other cores lack a complete FPU.
     case $target in
     x86_64-*) ipk x86_64; deb ;;
     aarch64-*) ipk aarch64_generic; deb ;;
@@ -74,6 +78,6 @@ for target; do
     riscv64gc-*) ipk riscv64_generic ;;
     mips-*) ipk mips_24kc ;;
     mipsel-*) ipk mipsel_24kc ;;
-    *) fail "$target: how OpenWrt calls it is not known here" ;;
+    *) fail "unknown target '$target': expected x86_64, aarch64, armv7, riscv64gc, mips or mipsel" ;;
     esac
 done

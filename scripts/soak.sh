@@ -18,7 +18,7 @@ usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"; }
 fail() { echo "soak: FAILED: $*" >&2; failed=yes; }
 die() { echo "soak: $*" >&2; exit 1; }
 
-[ $# -ge 1 ] && [ $# -le 2 ] || { usage >&2; exit 2; }
+case $# in 1 | 2) ;; *) usage >&2; exit 2 ;; esac
 case $1 in
 -h | --help) usage; exit 0 ;;
 *[!0-9smh]* | [smh]* | '') usage >&2; exit 2 ;;
@@ -69,7 +69,7 @@ figures() {
     now=$(($(date +%s) - begun))
     rss=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status)
     peak=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status)
-    descriptors=$(ls /proc/$pid/fd | wc -l)
+    descriptors=$(find /proc/$pid/fd -mindepth 1 | wc -l)
     cpu=$(sed 's/.*) //' /proc/$pid/stat | awk -v hertz="$hertz" '{ printf "%.2f", ($12 + $13) / hertz }')
     echo "$now $rss $peak $descriptors $cpu"
 }

@@ -28,10 +28,23 @@ impl Root {
         Self(root)
     }
 
-    /// What the converter makes of the file.
+    /// What the converter makes of the file, alike in this machine's shell and in busybox's, which OpenWrt has.
     fn toml(&self) -> String {
+        let here = self.converted(Command::new("sh"));
+        let mut busybox = Command::new("busybox");
+        if busybox.arg("true").output().is_ok() {
+            let mut ash = Command::new("busybox");
+            ash.arg("ash");
+            assert_eq!(self.converted(ash), here, "busybox's shell differs from this machine's");
+        } else {
+            eprintln!("NOT CHECKED: OpenWrt's shell: busybox is not installed");
+        }
+        here
+    }
+
+    fn converted(&self, mut shell: Command) -> String {
         let converter = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate-uci");
-        let output = Command::new("sh").arg(converter).env("IPKG_INSTROOT", &self.0).output().unwrap();
+        let output = shell.arg(converter).env("IPKG_INSTROOT", &self.0).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
@@ -106,6 +119,88 @@ config pulsegate 'main'
     }
 }
 
+/// UCI values are literal: TOML's special characters reach the gateway as they stand in the file.
+#[test]
+fn special_characters_stay_as_they_are() {
+    let uci = r#"
+config pulsegate 'discovery'
+	option reply 'C:\new "x" \\
+second line
+
+'
+config pulsegate 'control'
+	option path '/tmp/tab	and \u0041'
+config pulsegate 'main'
+	option terminator '\r\n'
+"#;
+    let shown = Root::new("special", uci).judged().unwrap();
+    for line in [
+        r#"reply = "C:\\new \"x\" \\\\\nsecond line\n\n""#,
+        r#"path = "/tmp/tab\tand \\u0041""#,
+        r#"terminator = "\r\n""#,
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+}
+
+/// A value cannot smuggle in a key of another section.
+#[test]
+fn a_bad_override_is_one_bad_value() {
+    let uci = "config pulsegate 'access'\nlist connections_per_ip_overrides '192.0.2.0/24=3 }\n[control]\n#'\n";
+    let error = Root::new("override", uci).judged().unwrap_err();
+    assert!(error.contains("connections_per_ip_overrides"), "{error}");
+}
+
+/// What the init script asks procd and OpenWrt's functions to do, one call a line.
+fn started(root: &Root) -> String {
+    let init = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate.init"));
+    let init = init.unwrap().replace("/var/", &format!("{}/var/", root.0.display())).replace(
+        "/usr/libexec/pulsegate-uci",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate-uci"),
+    );
+    let init = init.replace("/usr/bin/pulsegate", env!("CARGO_BIN_EXE_pulsegate"));
+    let played = r#"
+config_get_bool() { eval "$1=$4"; }
+group_exists() { false; }
+user_exists() { false; }
+group_add_next() { echo "group $1" >&2; echo 65536; }
+user_add() { echo "user $1 with group $3" >&2; }
+chown() { echo "chown $*" >&2; }
+logger() { echo "log $*" >&2; }
+procd_open_instance() { :; }
+procd_close_instance() { :; }
+procd_set_param() { echo "$*" >&2; }
+"#;
+    let script = format!(
+        "{FUNCTIONS}\nconfig_cb() {{ :; }}; option_cb() {{ :; }}; list_cb() {{ :; }}\n{played}\n{init}\nstart_service"
+    );
+    let output = Command::new("sh").args(["-c", &script]).env("IPKG_INSTROOT", &root.0).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn procd_runs_the_gateway_as_its_own_user_and_restarts_it_for_ever() {
+    let root = Root::new("init", "config pulsegate 'main'\noption enabled '1'\n");
+    let calls = started(&root);
+    let run = root.0.join("var/run/pulsegate");
+    for line in [
+        "user pulsegate with group 65536",
+        &format!("chown pulsegate:pulsegate {}", run.display()),
+        "user pulsegate",
+        "group pulsegate",
+        "respawn 3600 5 0",
+    ] {
+        assert!(calls.lines().any(|call| call == line), "expected the call {line:?}, saw:\n{calls}");
+    }
+    let command = calls.lines().find(|call| call.starts_with("command ")).expect(&calls);
+    let profile = include_str!("../packaging/openwrt/files/pulsegate.profile");
+    let path = profile.split_once("PULSEGATE_CONTROL_PATH=").unwrap().1.trim();
+    let socket = command.split_once("--control ").unwrap().1.split(' ').next().unwrap();
+    assert_eq!(socket, format!("{}{path}", root.0.display()), "the commands and the gateway use one socket");
+    assert_eq!(run.join("control.sock").display().to_string(), socket);
+}
+
 #[test]
 fn what_is_wrong_is_told_by_the_gateway() {
     let check = |name: &str, uci: &str, sentence: &str| {
@@ -164,6 +259,15 @@ fn the_folder_for_a_package_is_complete() {
     for line in ["Package: pulsegate", concat!("Version: ", env!("CARGO_PKG_VERSION")), "Architecture: mips_24kc"] {
         assert!(control.lines().any(|found| found == line), "{line}\n{control}");
     }
+
+    // The licences of the executable's parts.
+    let notices = text("usr/share/licenses/pulsegate/NOTICES");
+    for part in
+        ["\nmio ", "\nserde_json ", "\nRust standard library ", "\nmusl ", "Rich Felker", "Permission is hereby"]
+    {
+        assert!(notices.contains(part), "NOTICES does not name {part:?}");
+    }
+    assert!(!notices.contains("\ncriterion "), "NOTICES names a crate that no executable contains");
 
     // opkg calls them so, and OpenWrt's functions do the rest.
     let functions = r#"default_postinst() { echo "in $2"; }; default_prerm() { echo "out $2"; }"#;

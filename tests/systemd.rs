@@ -282,3 +282,29 @@ fn what_cannot_be_used_is_said() {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     check("stream", stream.into(), "the socket is not one that listens");
 }
+
+/// The value of a key of the unit that packages ship.
+fn unit(key: &str) -> String {
+    let unit = include_str!("../packaging/systemd/pulsegate.service");
+    let prefix = format!("{key}=");
+    let value = unit.lines().find_map(|line| line.strip_prefix(&prefix));
+    value.unwrap_or_else(|| panic!("the unit has no {key}")).to_owned()
+}
+
+#[test]
+fn the_unit_repeats_a_start_that_fails_for_a_passing_reason_for_ever() {
+    let place = Place::new("passing");
+    let exit_code = |text: &str| {
+        configure(&place, text);
+        command(&place).stdout(Stdio::null()).status().unwrap().code().unwrap().to_string()
+    };
+    let lasting = unit("RestartPreventExitStatus");
+    // No machine has an address of TEST-NET-1 (RFC 5737), so it stands for one that comes late at boot.
+    assert_ne!(exit_code("listen = ['192.0.2.1:5556']\ndiscovery.listen = 'off'"), lasting);
+    assert_eq!(exit_code("listen = 5"), lasting);
+    assert_eq!(unit("Restart"), "on-failure");
+    assert_eq!(unit("StartLimitIntervalSec"), "0", "systemd gives up after five starts unless this is 0");
+    let seconds = |key| unit(key).trim_end_matches('s').parse::<u32>().unwrap();
+    assert!(seconds("RestartSec") >= 1 && seconds("RestartMaxDelaySec") > seconds("RestartSec"), "no back-off");
+    assert!(unit("RestartSteps").parse::<u32>().unwrap() > 0);
+}

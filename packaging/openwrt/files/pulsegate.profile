@@ -1,2 +1,2 @@
-# /etc/profile.d/pulsegate.sh: where "pulsegate devices" and the other calls find the gateway.
-export PULSEGATE_CONTROL_PATH=/var/run/pulsegate.sock
+# /etc/profile.d/pulsegate.sh: the commands of pulsegate find the gateway's control socket here.
+export PULSEGATE_CONTROL_PATH=/var/run/pulsegate/control.sock
