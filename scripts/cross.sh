@@ -1,28 +1,28 @@
 #!/bin/sh
-# Builds static executables for other machines, with no more than the project's usual toolchain, Debian's and
-# Python's package registries, and no foreign architecture in apt.
+# Builds static executables for other machines. It needs the project's usual toolchain, Debian's and Python's package
+# registries, no root, and no foreign architecture in apt.
 #
 #     scripts/cross.sh [--example NAME]… [--bin NAME]… [--tests] [--test NAME]… TARGET… [-- CARGO-OPTION…]
 #     scripts/cross.sh --fetch | --fetch-qemu
 #
-# Without options it builds the executable `pulsegate`; see usage() below. What comes out:
+# Without options it builds the executable `pulsegate`; --help lists all options. The results:
 #
-#     target/cross/TARGET/pulsegate       and examples under their names
+#     target/cross/TARGET/pulsegate       examples beside it, under their names
 #     target/cross/TARGET/tests/NAME      the library's unit tests are `lib`
 #
-# How: the standard library is compiled from source for each target (`-Z build-std`), by a compiler of the very same
-# version. Debian has such a pair, rustc-web and rust-web-src; they are downloaded and unpacked, not installed. (The
-# rustup compiler with that source fails.) Zig brings linker and C library for every target, cargo-zigbuild joins the
-# two. musl targets are linked statically; a glibc target is dynamic and gets `.2.28` behind its name unless it brings
-# its own version. cargo is the machine's own; RUSTC_BOOTSTRAP=1 lets it and the compiler take unstable options.
+# The script compiles the standard library from source for each target (`-Z build-std`), with a compiler of the same
+# version. Debian has such a pair, rustc-web and rust-web-src. The script unpacks both and installs nothing. The rustup
+# compiler fails with that source. Zig is linker and C library for every target, and cargo-zigbuild joins Zig and cargo.
+# musl targets are static. A glibc target is dynamic and gets `.2.28` behind its name unless it has a version. cargo is
+# the machine's own. RUSTC_BOOTSTRAP=1 lets cargo and the compiler take unstable options.
 #
-# Everything lies below target/cross, or CROSS_DIR: the tools (nearly 2 GB) and one build folder for all targets, so a second
-# run reuses both. Delete the folder to begin anew. pip checks the hashes below, apt its signatures, cargo Cargo.lock
-# (here --locked) and the compiler package the standard library's own. Debian keeps one version of a package, so that one
-# cannot be pinned: versions.txt in the folder says which it was.
+# Everything lies below target/cross, or CROSS_DIR: tools (nearly 2 GB), package lists, one build folder for all targets.
+# A second run reuses them. A run fetches a tool again when its version is too old. Delete the folder to begin anew.
+# pip checks the hashes below, apt its signatures, cargo Cargo.lock, and the compiler package pins the library source.
+# Debian keeps one version of a package, so this script cannot pin the compiler: versions.txt in the folder names it.
 #
 # Tried on Debian 12, x86_64, for the targets of usage(). Not tried: building on aarch64, and other glibc targets.
-# Made small, at opt-level s. Speed instead: CARGO_PROFILE_RELEASE_OPT_LEVEL=3 scripts/cross.sh …
+# The default is small code, at opt-level s. For speed: CARGO_PROFILE_RELEASE_OPT_LEVEL=3 scripts/cross.sh …
 set -eu
 
 usage() {
@@ -50,26 +50,32 @@ CROSS_DIR=$(cd "$CROSS_DIR" && pwd)
 
 need() {
     for tool; do
-        command -v "$tool" >/dev/null || fail "$tool is needed and not installed"
+        command -v "$tool" >/dev/null || fail "$tool is not installed: install it and run this again"
     done
 }
 
-# Downloads Debian packages with what they depend on, as far as this machine lacks it, and unpacks them into a folder.
+# apt with package lists of our own, so that neither root nor the lock of the system's lists is needed.
+apt() {
+    mkdir -p "$CROSS_DIR/apt/lists/partial"
+    apt-get -qq -o Debug::NoLocking=1 -o APT::Sandbox::User= -o Dir::State::Lists="$CROSS_DIR/apt/lists" \
+        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@" >&2
+}
+
+# Downloads Debian packages and their dependencies, except those that are installed here, and unpacks them into a folder.
 debian() { # NAME PACKAGE…
     name=$1
     shift
     [ ! -e "$CROSS_DIR/$name/complete" ] || return 0
     need apt-get dpkg
     say "fetching $* (Debian)"
-    rm -rf "${CROSS_DIR:?}/$name" "${CROSS_DIR:?}/$name.part"
+    rm -rf "${CROSS_DIR:?}/$name" "${CROSS_DIR:?}/$name.part" "${CROSS_DIR:?}/$name.debs"
     mkdir -p "$CROSS_DIR/$name.debs/partial" "$CROSS_DIR/$name.part"
-    # Nothing is installed, so neither root nor the lock is needed; only the package lists must be there.
-    apt-get install --download-only --yes --no-install-recommends -qq -o Debug::NoLocking=1 -o APT::Sandbox::User= \
-        -o Dir::Cache::Archives="$CROSS_DIR/$name.debs" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@" >&2 ||
-        fail "Debian's packages $* could not be fetched: \`apt-get update\` must have been run, once and as root"
+    apt update || say "some package lists could not be fetched: see above"
+    apt install --download-only --yes --no-install-recommends -o Dir::Cache::Archives="$CROSS_DIR/$name.debs" "$@" ||
+        fail "Debian's packages $* could not be fetched: check the network, and that /etc/apt has a Debian source"
     for package; do
         [ -n "$(find "$CROSS_DIR/$name.debs" -name "${package}_*.deb")" ] ||
-            fail "$package is installed on this machine, so apt does not fetch it: remove it, or build elsewhere"
+            fail "$package is installed here, so apt does not fetch it: remove it, or build on another machine"
     done
     for package in "$CROSS_DIR/$name.debs"/*.deb; do
         dpkg -x "$package" "$CROSS_DIR/$name.part"
@@ -79,23 +85,40 @@ debian() { # NAME PACKAGE…
     mv "$CROSS_DIR/$name.part" "$CROSS_DIR/$name"
 }
 
-# A command that finds the libraries that were unpacked beside it.
+# Writes a command that starts an unpacked program with the libraries that were unpacked beside it.
 wrap() { # NAME COMMAND
     mkdir -p "$CROSS_DIR/bin"
     libraries=$(echo "$CROSS_DIR/$1"/usr/lib/*-linux-gnu)
     wrapper=$CROSS_DIR/bin/$2
-    [ ! -e "$wrapper" ] || return 0 # a newer one would have cargo build everything again
+    [ ! -e "$wrapper" ] || return 0 # a newer file makes cargo build everything again
     printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$CROSS_DIR/$1/usr/bin/$2" >"$wrapper.new"
     chmod +x "$wrapper.new"
     mv "$wrapper.new" "$wrapper"
 }
 
+# Succeeds where version $1 is at least version $2.
+at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
+
+# Prints the version of the compiler in CROSS_DIR, or nothing where it does not run.
+rust_version() { "$CROSS_DIR/bin/rustc" --version 2>/dev/null | cut -d' ' -f2; }
+
 fetch_rust() {
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
     debian tool rustc-web rust-web-src
     wrap tool rustc
+    at_least "$(rust_version)" "$wanted" && return
+    say "the compiler in $CROSS_DIR is '$(rust_version)', and Cargo.toml asks for $wanted: fetching it anew"
+    rm -rf "${CROSS_DIR:?}/tool"
+    debian tool rustc-web rust-web-src
+    at_least "$(rust_version)" "$wanted" ||
+        fail "expected rustc-web $wanted or later, Debian's is '$(rust_version)': add bookworm-security to /etc/apt/sources.list"
 }
 
 fetch_qemu() {
+    if command -v qemu-arm >/dev/null && command -v qemu-mipsel >/dev/null; then
+        say "qemu-user is installed here: cross-test.sh finds it"
+        return
+    fi
     debian qemu qemu-user
     for emulator in arm aarch64 riscv64 mips mipsel; do
         wrap qemu "qemu-$emulator"
@@ -103,11 +126,12 @@ fetch_qemu() {
 }
 
 fetch_zig() {
-    [ ! -e "$CROSS_DIR/venv/complete" ] || return 0
+    wheels='ziglang 0.15.2, cargo-zigbuild 0.24.0'
+    [ "$(cat "$CROSS_DIR/venv/complete" 2>/dev/null)" != "$wheels" ] || return 0
     need python3
-    say "fetching ziglang and cargo-zigbuild (pip)"
+    say "fetching $wheels (pip)"
     rm -rf "$CROSS_DIR/venv"
-    python3 -m venv "$CROSS_DIR/venv" || fail "python3 cannot make a venv: Debian's package python3-venv is needed"
+    python3 -m venv "$CROSS_DIR/venv" || fail "python3 cannot make a venv: install Debian's package python3-venv"
     # Wheels for Linux on x86_64 and aarch64.
     cat >"$CROSS_DIR/venv/requirements.txt" <<'END'
 ziglang==0.15.2 \
@@ -118,16 +142,17 @@ cargo-zigbuild==0.24.0 \
     --hash=sha256:6942e4320f7b05d8fb29e0a8ce5670bcbb3d254275100b85b5b7c86552f9a744
 END
     "$CROSS_DIR/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
-        --no-deps -r "$CROSS_DIR/venv/requirements.txt" || fail "ziglang and cargo-zigbuild could not be fetched"
-    echo ziglang 0.15.2, cargo-zigbuild 0.24.0 >"$CROSS_DIR/venv/complete"
+        --no-deps -r "$CROSS_DIR/venv/requirements.txt" ||
+        fail "pip could not fetch $wheels: check the network and pip's index"
+    echo "$wheels" >"$CROSS_DIR/venv/complete"
 }
 
 # Runs cargo-zigbuild for $target.
 cross_cargo() { # SUBCOMMAND OPTION…
     subcommand=$1
     shift
-    # Programs abort when they panic, and say where; a trace through an executable without symbols would tell nothing.
-    # So the tables for unwinding and all that reads them are left out. Tests unwind.
+    # Programs abort on a panic and print its place. They have no symbols, so unwind tables would be of no use. Tests
+    # unwind.
     case $subcommand in
     test) flags='' ;;
     *) flags='-C force-unwind-tables=no' ;;
@@ -143,16 +168,15 @@ cross_cargo() { # SUBCOMMAND OPTION…
         export RUSTFLAGS="$flags" RUSTC="$CROSS_DIR/bin/rustc" RUSTC_BOOTSTRAP=1 PATH="$CROSS_DIR/venv/bin:$PATH"
         export CARGO_TARGET_DIR="$CROSS_DIR/build" CARGO_ZIGBUILD_CACHE_DIR="$CROSS_DIR/zigcache"
         export ZIG_GLOBAL_CACHE_DIR="$CROSS_DIR/zig-cache" ZIG_LOCAL_CACHE_DIR="$CROSS_DIR/zig-cache"
-        # The tests' profile: with checked arithmetic, which matters where usize is 32 bits; quick to build, that is only
-        # our own code optimized.
+        # Tests check arithmetic, which matters where usize has 32 bits. Only our own code is optimized, to build fast.
         export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
-        CARGO_PROFILE_RELEASE_OPT_LEVEL=${CARGO_PROFILE_RELEASE_OPT_LEVEL:-s} nice cargo-zigbuild "$subcommand" --locked --target "$versioned" -Z build-std=std,panic_abort \
-            -Z build-std-features=optimize_for_size \
-            --config profile.dev.package.pulsegate.opt-level=1 "$@"
+        export CARGO_PROFILE_RELEASE_OPT_LEVEL="${CARGO_PROFILE_RELEASE_OPT_LEVEL:-s}"
+        nice cargo-zigbuild "$subcommand" --locked --target "$versioned" -Z build-std=std,panic_abort \
+            -Z build-std-features=optimize_for_size --config profile.dev.package.pulsegate.opt-level=1 "$@"
     )
 }
 
-# From cargo's messages, one "name path" for each test executable. Stops at nothing else: cargo has reported errors.
+# Reads cargo's messages and prints "name path" for each test executable. cargo itself has reported errors.
 test_executables() {
     python3 -c '
 import json, sys
@@ -165,7 +189,7 @@ for line in sys.stdin:
 
 deliver() { # FROM TO
     case $target in
-    *musl*) ! readelf -lW "$1" | grep -q INTERP || fail "$1 is not static" ;;
+    *musl*) ! readelf -lW "$1" | grep -q INTERP || fail "expected a static executable, $1 has an interpreter" ;;
     esac
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new"
@@ -195,12 +219,12 @@ while [ $# -gt 0 ]; do
         case $1 in *[!A-Za-z0-9_.-]*) misuse "'$1' is no target" ;; esac
         targets="$targets $1"
         ;;
-    *) misuse "'$1' is no Linux target such as armv7-unknown-linux-musleabihf" ;;
+    *) misuse "invalid target '$1': expected a Linux target such as armv7-unknown-linux-musleabihf" ;;
     esac
     shift
 done
 
-[ -n "$targets$fetch$qemu" ] || misuse "which target?"
+[ -n "$targets$fetch$qemu" ] || misuse "expected a target"
 [ -z "$qemu" ] || fetch_qemu
 [ -n "$targets$fetch" ] || exit 0
 [ -n "$programs$tests" ] || programs="--bin pulsegate"
@@ -213,7 +237,7 @@ fetch_zig
 {
     cat "$CROSS_DIR/tool/complete" "$CROSS_DIR/venv/complete"
     "$CROSS_DIR/bin/rustc" --version && cargo --version
-} >"$CROSS_DIR/versions.txt" || fail "the compiler that was fetched does not run"
+} >"$CROSS_DIR/versions.txt" || fail "the fetched compiler does not run: delete $CROSS_DIR/tool and run this again"
 
 for target in $targets; do
     folder=${target%%-gnu*}
