@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Measures what pulsegate costs and fails, with a sentence for each, where that is over its limit in .ci/budgets:
-# the bytes of the executable, and its memory with nobody connected and with 18,000 idle devices.
+# Measures pulsegate against its limits in .ci/budgets: the size of the executable, and its memory without devices and
+# with 18,000 idle devices. Fails with a sentence for each limit that it exceeds.
 #
 #     scripts/budgets.sh                  # builds both executables and measures them
-#     scripts/budgets.sh KIND EXECUTABLE  # measures one that is there; KIND is static or dynamic
+#     scripts/budgets.sh KIND EXECUTABLE  # measures one executable; KIND is static or dynamic
 #
-# The memory of the static executable is its RSS, that of the dynamic one its PSS. The devices are played by
-# pulsegate-swarm. If the tools for the static executable cannot be fetched, the other is measured all the same, and
-# this ends with exit code 3 and says what was not checked.
+# The memory of the static executable is its RSS, that of the dynamic executable its PSS. pulsegate-swarm plays the
+# devices. When the tools for the static executable cannot be fetched, the script measures the dynamic one, says that
+# the other is unchecked, and ends with exit code 3.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,7 +30,7 @@ within() { # NAME MEASURED
     if [ "$2" -le "$limit" ]; then
         echo "$1: $2 of $limit"
     else
-        echo "budgets: $1 is $2, and may be $limit at most" >&2
+        echo "budgets: $1: expected at most $limit, saw $2" >&2
         over=1
     fi
 }
@@ -47,7 +47,7 @@ connected() {
 
 measure() { # KIND EXECUTABLE
     gateway=$2
-    [ -x "$gateway" ] || die "there is no executable $gateway"
+    [ -x "$gateway" ] || die "expected an executable $gateway, found none"
     within "$1_bytes" "$(($(wc -c <"$gateway")))"
     "$gateway" --listen 127.0.0.1:25756 --discovery 127.0.0.1:25755 --control "$work/control" --events none \
         --log-level error 2>"$work/log" &
@@ -56,7 +56,7 @@ measure() { # KIND EXECUTABLE
         [ ! -S "$work/control" ] || break
         sleep 0.1
     done
-    [ -S "$work/control" ] || die "the gateway does not start: $(cat "$work/log")"
+    [ -S "$work/control" ] || die "expected a control socket within 5 s, the log says: $(cat "$work/log")"
     sleep 1
     within "$1_idle_kb" "$(memory "$1")"
     "$built/pulsegate-swarm" --gateway 127.0.0.1:25756 --profile idle --devices $devices --rate 4000 \
@@ -67,8 +67,8 @@ measure() { # KIND EXECUTABLE
         now=$(connected)
         [ "$now" -lt $devices ] || break
     done
-    [ "$now" -eq $devices ] || die "only $now of $devices devices have connected: $(tail -n 3 "$work/swarm" "$work/log")"
-    sleep 3 # beats go to and fro
+    [ "$now" -eq $devices ] || die "expected $devices devices within 30 s, saw $now: $(tail -n 3 "$work/swarm" "$work/log")"
+    sleep 3 # longer than one heartbeat interval
     within "$1_${devices}_kb" "$(memory "$1")"
     kill "$swarm" "$pid"
     wait "$swarm" "$pid" 2>/dev/null || true
@@ -79,7 +79,7 @@ measure() { # KIND EXECUTABLE
 # Each process holds a descriptor for each device.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -gt 18500 ] ||
-    die "$(ulimit -n) descriptors are allowed, and $devices devices need 18500: raise ulimit -n"
+    die "expected an open file limit of 18500 for $devices devices, saw $(ulimit -n): raise ulimit -n"
 build() { (cd "$root" && cargo build --quiet --locked --release --bins) || die "the executables cannot be built"; }
 
 case $# in
@@ -96,7 +96,7 @@ if "$root/scripts/cross.sh" --fetch; then
     "$root/scripts/cross.sh" x86_64-unknown-linux-musl || die "the static executable cannot be built"
     measure static "${CROSS_DIR:-$root/target/cross}/x86_64-unknown-linux-musl/pulsegate"
 elif [ $over -eq 0 ]; then
-    echo "budgets: NOT CHECKED: the static executable, since the tools that build it could not be fetched" >&2
+    echo "budgets: NOT CHECKED: the static executable, because its tools could not be fetched" >&2
     exit 3
 fi
 exit $over

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes everything that reads what others write, each target for a while. What is found lies in fuzz/artifacts, and
-# becomes a test with its fix.
+# Fuzzes every parser of outside input, one target after another. fuzz/artifacts keeps each input that fails. The fix
+# turns that input into a test.
 #
 #     scripts/fuzz.sh [SECONDS] [TARGET…]     # 60 seconds each; splitter gateway control config discovery
 #
-# Begins with fuzz/seeds, keeps what covers more in fuzz/corpus (not in git), and goes on from there the next time. It
-# needs a nightly toolchain, since the sanitizers are not in the stable one, a C++ compiler, and cargo-fuzz, which it
-# installs (five minutes).
+# A run begins with fuzz/seeds and adds inputs that cover more code to fuzz/corpus, which is not in git. The next run
+# continues from there. The script needs a nightly toolchain for its sanitizers, a C++ compiler, and cargo-fuzz. It
+# installs cargo-fuzz, which takes five minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ esac
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(splitter gateway control config discovery)
 for target in "${targets[@]}"; do
-    [ -f "fuzz/fuzz_targets/$target.rs" ] || { echo "fuzz: there is no target $target" >&2; exit 2; }
+    [ -f "fuzz/fuzz_targets/$target.rs" ] || { echo "fuzz: unknown target '$target': expected splitter, gateway, control, config or discovery" >&2; exit 2; }
 done
 
 missing=
@@ -47,5 +47,5 @@ for target in "${targets[@]}"; do
         failed+=("$target")
 done
 echo
-[ ${#failed[@]} -eq 0 ] || { echo "fuzz: FOUND SOMETHING in ${failed[*]}: see fuzz/artifacts" >&2; exit 1; }
+[ ${#failed[@]} -eq 0 ] || { echo "fuzz: FAILED: expected no crash, saw one in ${failed[*]}: see fuzz/artifacts" >&2; exit 1; }
 echo "fuzz: nothing found in ${targets[*]}"

@@ -1,4 +1,4 @@
-"""The devices of scripts/namespaces.sh, which says what each part is about. Python's standard library only."""
+"""The devices of scripts/namespaces.sh, which describes each part. Python's standard library only."""
 
 import ctypes
 import fcntl
@@ -21,6 +21,13 @@ def say(text):
     print("    " + text, flush=True)
 
 
+def holds(good, what, expected, saw):
+    """Prints one expectation and what came instead, and returns whether it held."""
+    if not good:
+        say("WRONG: %s: expected %s, saw %s" % (what, expected, saw))
+    return good
+
+
 def probe(to, source="", broadcast=False):
     """The address that answers a probe, or None."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -37,14 +44,14 @@ def probe(to, source="", broadcast=False):
 
 
 def discovery():
-    """Each row: where the probe goes, from which address, and who must answer."""
+    """Each row: the probe's destination, its source, and the address that must answer."""
     rows = [
         ("10.77.1.1", "10.77.1.2", "10.77.1.1"),
         ("10.77.2.1", "10.77.2.2", "10.77.2.1"),
-        # The alias is asked, the alias answers, though the interface's first address is another.
+        # A probe to the alias gets the alias's answer, though the interface's first address is another.
         ("10.77.3.1", "10.77.3.2", "10.77.3.1"),
         ("10.77.3.1", "10.77.1.2", "10.77.3.1"),
-        # Of a broadcast, the kernel tells the address that the gateway would answer that sender from.
+        # The answer to a broadcast comes from the address that the kernel routes to that sender from.
         ("10.77.1.255", "10.77.1.2", "10.77.1.1"),
         ("10.77.2.255", "10.77.2.2", "10.77.2.1"),
         ("10.77.3.255", "10.77.3.2", "10.77.3.1"),
@@ -52,10 +59,10 @@ def discovery():
     good = True
     for to, source, expected in rows:
         got = probe(to, source, to.endswith(".255"))
-        good &= got == expected
-        say("%-12s asked from %-10s answers %s%s" % (to, source, got, "" if got == expected else "  WRONG: " + expected))
-    # 255.255.255.255 has no network in it: the interface is chosen by binding to it, as real devices have but one.
-    for interface, expected in (("d1", {"10.77.1.1"}), ("d2", {"10.77.2.1"})):
+        good &= holds(got == expected, "the answer to a probe from %s to %s" % (source, to), expected, got)
+        say("%-12s asked from %-10s answers %s" % (to, source, got))
+    # 255.255.255.255 names no network, so the test binds to an interface. Real devices have one interface.
+    for interface, expected in (("d1", "10.77.1.1"), ("d2", "10.77.2.1")):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
             s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -65,25 +72,28 @@ def discovery():
                 got = s.recvfrom(1000)[1][0]
             except socket.timeout:
                 got = None
-        good &= got in expected
-        say("255.255.255.255 on %s answers %s%s" % (interface, got, "" if got in expected else "  WRONG"))
-        # And one really connects there.
+        say("255.255.255.255 on %s answers %s" % (interface, got))
+        if not holds(got == expected, "the answer to 255.255.255.255 on " + interface, expected, got):
+            good = False
+            continue
+        # A device can connect to that address.
         with socket.create_connection((got, TCP), timeout=5) as device:
             device.settimeout(10)
             beat = device.recv(9)
-            good &= beat == b"heartbeat"
+            good &= holds(beat == b"heartbeat", "the first bytes from " + got, b"heartbeat", beat)
     return good
 
 
 def only(network):
-    """The interface that is allowed answers, the other does not."""
-    there, not_there = probe("10.77.2.255", "", True), probe("10.77.1.255", "", True)
-    say("with interfaces_allow = g2: 10.77.2.255 answers %s, 10.77.1.255 answers %s" % (there, not_there))
-    return there == network + ".1" and not_there is None
+    """Only the allowed interface answers."""
+    allowed, other = probe("10.77.2.255", "", True), probe("10.77.1.255", "", True)
+    say("with interfaces_allow = g2: 10.77.2.255 answers %s, 10.77.1.255 answers %s" % (allowed, other))
+    good = holds(allowed == network + ".1", "the answer to 10.77.2.255", network + ".1", allowed)
+    return holds(other is None, "the answer to 10.77.1.255", None, other) and good
 
 
 class Device:
-    """One that does everything right, and counts."""
+    """A device without faults that counts beats and lost connections."""
 
     def __init__(self, to, connect=True):
         self.to, self.deaths, self.socket, self.retry = to, 0, None, 0
@@ -124,7 +134,7 @@ class Device:
 
 
 def loss(to, number, seconds):
-    """Devices that report every 5 s and answer every beat. Never fails: a death here is what is to be counted."""
+    """Devices that report every 5 s and answer every beat. Counts deaths, and fails only where no beats come."""
     devices = [Device(to) for n in range(number)]
     begun = time.monotonic()
     report = {}
@@ -145,12 +155,14 @@ def loss(to, number, seconds):
     minutes = number * seconds / 60
     say("%d devices, %d s: %d beats heard, %d connections ended by the gateway: one in %s device minutes"
         % (number, seconds, beats, deaths, "%.0f" % (minutes / deaths) if deaths else "more than %.0f" % minutes))
-    return beats > number * seconds / 2 * 0.5
+    # The interval is 2 s. Half of the beats may get lost with their connections.
+    least = number * seconds / 4
+    return holds(beats > least, "beats", "more than %d" % least, beats)
 
 
 def link(here, there, delay, share, seed):
-    """A link between two namespaces that holds every packet for `delay` seconds and loses a share of them, for kernels
-    without netem: a TUN device in each, and this between them."""
+    """A link between two namespaces that delays every packet by `delay` seconds and loses a share of them. It joins a
+    TUN device in each, for kernels without netem."""
     tunsetiff, iff_tun, iff_no_pi = 0x400454CA, 0x0001, 0x1000
     libc = ctypes.CDLL(None, use_errno=True)
     ends = []
@@ -180,80 +192,99 @@ def link(here, there, delay, share, seed):
                 heapq.heappush(waiting, (time.monotonic() + delay, number, other, packet))
 
 
-def cable(here, there, gateway, control, pid, events):
-    """Runs outside the namespaces: a device on each interface, 1 MiB for the one whose cable is pulled."""
-    def resident():
-        status = open("/proc/%s/status" % pid).read()
-        return int(status.split("VmRSS:")[1].split()[0])
-
-    def descriptors():
-        return len(os.listdir("/proc/%s/fd" % pid))
-
-    # Reads nothing, with a small buffer, so that most of it has to wait.
-    deaf = """
-import socket, sys, time
+# Reads nothing and has a small buffer, so that most of a command has to wait in the gateway.
+DEAF = """
+import socket, time
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 s.connect(("10.77.1.1", %d))
 print("up", flush=True)
 time.sleep(600)
 """ % TCP
-    live = """
+
+LIVE = """
 import socket
 s = socket.create_connection(("10.77.2.1", %d))
 print("up", flush=True)
-while True:
-    data = s.recv(1000)
-    if not data:
-        print("cut", flush=True)
-        break
+while data := s.recv(1000):
     s.sendall(b'{"Type":"Heartbeat"}' * data.count(b"heartbeat"))
 """ % TCP
-    inside = ["ip", "netns", "exec", there, sys.executable, "-c"]
-    before = descriptors(), resident()
-    devices = [subprocess.Popen(inside + [code], stdout=subprocess.PIPE, text=True) for code in (deaf, live)]
-    for device in devices:
-        assert device.stdout.readline() == "up\n"
-    with socket.socket(socket.AF_UNIX) as c:
-        c.connect(control)
-        lines = c.makefile("rw")
-        # Asked in parts, since a request has a limit of its own; not waited for, since nothing goes out.
-        text = "x" * 60_000
-        for n in range(35):
-            lines.write(json.dumps({"id": n, "op": "send", "device": "10.77.1.2", "text": text}) + "\n")
-        lines.flush()
+
+
+def resident(pid):
+    """The resident memory of a process in KiB."""
+    with open("/proc/%s/status" % pid) as status:
+        return int(status.read().split("VmRSS:")[1].split()[0])
+
+
+def descriptors(pid):
+    """The number of open descriptors, once it has stayed the same for a second: control clients have left by then."""
+    last, since = None, 0
+    while True:
+        now = len(os.listdir("/proc/%s/fd" % pid))
+        if now != last:
+            last, since = now, time.monotonic()
+        if time.monotonic() > since + 1:
+            return now
+        time.sleep(0.1)
+
+
+def disconnects(events, ip):
+    with open(events) as lines:
+        found = [json.loads(line) for line in lines if line.endswith("\n") and '"disconnect"' in line]
+    return [event for event in found if event["ip"] == ip]
+
+
+def fill(control):
+    """Gives the gateway 2 MiB for the deaf device, in 35 commands, since a request has a limit of its own."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(control)
+        for number in range(35):
+            request = {"id": number, "op": "send", "device": "10.77.1.2", "text": "x" * 60_000}
+            client.sendall(json.dumps(request).encode() + b"\n")
+        # The answers come when the device has all bytes, which is never. So this waits for the gateway to read.
         time.sleep(1)
-        stats = json.loads(subprocess.check_output([gateway, "stats", "--json", "--control", control]))
-        waiting = stats["memory"]["outboxes_bytes"]
-        say("%d KiB wait to be sent; the cable is pulled" % (waiting >> 10))
-        during = descriptors(), resident()
-        subprocess.check_call(["ip", "-n", there, "link", "set", "d1", "down"])
-        pulled = time.monotonic()
-        end = None
-        while end is None and time.monotonic() < pulled + 60:
-            time.sleep(0.2)
-            for line in open(events):
-                event = json.loads(line) if line.endswith("\n") else {}
-                if event.get("event") == "disconnect" and event["ip"] == "10.77.1.2":
-                    end = event
-        took = time.monotonic() - pulled
-        if end is None:
-            say("WRONG: the device was never found dead")
-            return False
-        say("%.1f s later: %s, %s bytes were not sent" % (took, end["reason"], end.get("unsent_bytes")))
-    time.sleep(1)
-    after = descriptors(), resident()
-    say("descriptors and RSS in KiB: before %s %s, while it waits %s %s, after %s %s" % (before + during + after))
-    left = subprocess.check_output(["ip", "netns", "exec", here, "ss", "-Htn", "dst", "10.77.1.2"], text=True).strip()
-    say("what the kernel still holds for it: %s" % (left or "nothing"))
-    good = devices[1].poll() is None and waiting > 1 << 20 and end["reason"] in ("stalled", "silent") and took < 45
-    good &= not left and after[0] == during[0] - 1
-    # The reader of events may be told of others, never of the one that lives.
-    good &= not any('"disconnect"' in line and '"10.77.2.2"' in line for line in open(events))
+
+
+def cable(here, there, gateway, control, pid, events):
+    """Runs outside the namespaces: a device on each interface, and more than 1 MiB for the device whose cable breaks."""
+    inside = ["ip", "netns", "exec", there, sys.executable, "-c"]
+    before = descriptors(pid), resident(pid)
+    devices = [subprocess.Popen(inside + [code], stdout=subprocess.PIPE, text=True) for code in (DEAF, LIVE)]
+    for device in devices:
+        line = device.stdout.readline()
+        assert line == "up\n", "expected a device to say 'up', saw %r" % line
+    fill(control)
+    stats = json.loads(subprocess.check_output([gateway, "stats", "--json", "--control", control]))
+    waiting = stats["memory"]["outboxes_bytes"]
+    during = resident(pid)
+    say("%d KiB wait to be sent; the cable is pulled" % (waiting >> 10))
+    subprocess.check_call(["ip", "-n", there, "link", "set", "d1", "down"])
+    pulled, ends = time.monotonic(), []
+    while not ends and time.monotonic() < pulled + 60:
+        time.sleep(0.2)
+        ends = disconnects(events, "10.77.1.2")
+    took = time.monotonic() - pulled
+    reason = ends[0]["reason"] if ends else "no disconnect"
+    say("%.1f s later: %s, %s bytes were not sent" % (took, reason, ends[0].get("unsent_bytes") if ends else "no"))
+    after = descriptors(pid), resident(pid)
+    say("RSS in KiB: before %d, while bytes wait %d, after %d" % (before[1], during, after[1]))
+    held = ["ip", "netns", "exec", here, "ss", "-Htn", "dst", "10.77.1.2"]
+    left = subprocess.check_output(held, text=True).strip()
+    others = disconnects(events, "10.77.2.2")
+    good = [
+        holds(waiting > 1 << 20, "bytes that wait", "more than 1 MiB", waiting),
+        holds(reason in ("stalled", "silent"), "the reason", "stalled or silent", reason),
+        holds(took < 45, "seconds until the disconnect", "less than 45", "%.1f" % took),
+        holds(not left, "sockets that the kernel holds for the device", "none", left),
+        holds(after[0] == before[0] + 1, "descriptors", "%d and the living device's" % before[0], after[0]),
+        holds(not others, "disconnects of the living device", "none", others),
+        holds(devices[1].poll() is None, "the living device", "a process that runs", devices[1].poll()),
+    ]
     for device in devices:
         device.kill()
         device.wait()
-    return good
+    return all(good)
 
 
 def main():

@@ -1,38 +1,36 @@
 #!/bin/sh
-# What only a network between two machines can show: two network namespaces joined by veth, with the gateway in one and
-# devices in the other. It needs root, ip and tc (Debian: iproute2), python3, and for the
-# loss netem or TUN devices in the kernel; what is absent is said.
-# Nothing outside the namespaces is touched, and they are gone when it ends.
+# Tests that need a network between two machines: two network namespaces joined by veth, the gateway in one, devices in
+# the other. The script needs root, ip and tc (Debian: iproute2), python3, and for the loss netem or TUN devices in the
+# kernel. It names a tool that is missing. It touches nothing outside the namespaces and removes them when it ends.
 #
-#     scripts/namespaces.sh [discovery] [cable] [loss]      all three, if none is named
+#     scripts/namespaces.sh [discovery] [cable] [loss]      default: all three
 #
-#   discovery  The gateway has two interfaces, one of them with an alias of its own network. Probes by broadcast and to
-#              each address: the answer comes from the address that was asked, or, for a broadcast, from the interface's.
-#   cable      1 MiB waits to be sent to a device; the cable is pulled. The device is found to have stalled, or to be
-#              silent; another on the other interface notices nothing, and everything that was held is free again.
-#   loss       20 % of all packets are lost in each direction, and each takes 200 ms each way, for LOSS_SECONDS (180). How
-#              many of LOSS_DEVICES (20) that do everything right are taken for dead, at the default settings and with
-#              twice the credit.
+#   discovery  The gateway has two interfaces, one with an alias in a network of its own. Devices probe by broadcast and
+#              each address. The answer comes from the probed address, or from the interface's for a broadcast.
+#   cable      More than 1 MiB waits for a device, and its cable is pulled. The gateway closes the device as stalled or
+#              silent and frees everything it held. A device on the other interface notices nothing.
+#   loss       Each direction loses 20 % of all packets and delays each by 200 ms, for LOSS_SECONDS (180). The script
+#              counts how many of LOSS_DEVICES (20) faultless devices the gateway closes, at credit 5 and 10.
 #
-# The executable is built here, unless NAMESPACES_BIN names a directory that has it.
+# The script builds the executable, unless NAMESPACES_BIN names a directory that has it.
 set -eu
 
 die() { echo "namespaces: $*" >&2; exit 1; }
-[ "$(id -u)" = 0 ] || die "NOT RUN: this needs root"
+[ "$(id -u)" = 0 ] || die "NOT RUN: expected root, user id is $(id -u)"
 for tool in ip tc python3; do
     command -v $tool >/dev/null || die "NOT RUN: $tool is not installed"
 done
 root=$(cd "$(dirname "$0")/.." && pwd)
 parts=${*:-discovery cable loss}
 for part in $parts; do
-    case $part in discovery | cable | loss) ;; *) die "there is no part '$part'" ;; esac
+    case $part in discovery | cable | loss) ;; *) die "invalid part '$part': expected discovery, cable or loss" ;; esac
 done
 if [ -z "${NAMESPACES_BIN:-}" ]; then
     (cd "$root" && cargo build --locked --release --bin pulsegate) || die "the executable cannot be built"
     NAMESPACES_BIN=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 gateway=$NAMESPACES_BIN/pulsegate
-[ -x "$gateway" ] || die "there is no executable $gateway"
+[ -x "$gateway" ] || die "expected an executable $gateway, found none"
 
 work=$(mktemp -d)
 here=pgate-$$ there=pdev-$$ pids=''
@@ -59,7 +57,7 @@ ip -n $there address add 10.77.3.2/24 broadcast 10.77.3.255 dev d1
 ip -n $here link set lo up
 ip -n $there link set lo up
 
-start() { # OPTION…: a gateway with these settings in the environment
+start() { # VARIABLE=VALUE…: a gateway with these variables
     rm -f "$work/control.sock"
     ip netns exec $here env "$@" "$gateway" --listen '[::]:5556' --discovery 0.0.0.0:5555 \
         --control "$work/control.sock" >"$work/events" 2>"$work/log" &
@@ -70,12 +68,12 @@ start() { # OPTION…: a gateway with these settings in the environment
         sleep 0.1
     done
     cat "$work/log" >&2
-    die "the gateway does not start"
+    die "expected the gateway to answer 'stats' within 10 s, its log is above"
 }
 
 stop() {
     kill -TERM $gateway_pid
-    wait $gateway_pid || die "the gateway ended with $?"
+    wait $gateway_pid || die "expected exit code 0 after SIGTERM, saw $?"
     tail -n 3 "$work/log" | sed 's/^/    log: /'
 }
 
@@ -89,13 +87,13 @@ for part in $parts; do
         start
         device discovery || failed="$failed discovery"
         stop
-        # Answers from one interface alone, by its name.
+        # The gateway answers probes on one interface, by its name.
         start PULSEGATE_DISCOVERY_INTERFACES_ALLOW=g2
         device only 10.77.2 || failed="$failed interfaces_allow"
         stop
         ;;
     cable)
-        # A short write timeout shows the one end, the default the other: silence comes first.
+        # The write timeout is shorter than the liveness timeout in the first run, and longer in the second.
         for setting in PULSEGATE_LIMITS_WRITE_TIMEOUT=5s PULSEGATE_LIMITS_WRITE_TIMEOUT=30s; do
             start "$setting" PULSEGATE_LIMITS_OUTBOX_BYTES_MAX=8MiB
             echo "  $setting"

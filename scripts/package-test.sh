@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs, upgrades, removes and purges a Debian package, as root, and looks at what that does:
+# Installs, upgrades, removes and purges a Debian package as root, and checks the effects:
 #
 #     scripts/package-test.sh target/packages/pulsegate_VERSION_ARCHITECTURE.deb
 #
-# All of it happens in a copy of this machine that is thrown away: an overlay over its root, in a mount namespace, with
-# an empty /run, so that no systemd runs in there. What systemd is asked to do is recorded instead, and the units are
-# judged by systemd-analyze. The newer version for the upgrade is the package itself with another number. The executable
-# of a package for arm64 or armhf runs under qemu-user, which `scripts/cross.sh --fetch-qemu` fetches.
+# All of it happens in a disposable copy of this machine: an overlay over its root, in a mount namespace, with an empty
+# /run, so that no systemd runs there. The script records the requests to systemd, and systemd-analyze checks the units.
+# The newer version for the upgrade is the same package with another number. The executable of a package for arm64 or
+# armhf runs under qemu-user, which `scripts/cross.sh --fetch-qemu` fetches.
 set -eu
 
 fail() { printf 'package-test: FAILED: %s\n' "$*" >&2; exit 1; }
@@ -17,17 +17,17 @@ if [ "${1:-}" != --inside ]; then
         echo "usage: scripts/package-test.sh FILE.deb" >&2
         exit 2
     fi
-    [ "$(id -u)" = 0 ] || fail "only root can install packages; NOTHING WAS TESTED"
+    [ "$(id -u)" = 0 ] || fail "expected root, user id is $(id -u); NOTHING WAS TESTED"
     for tool in dpkg unshare systemd-analyze systemd-sysusers; do
-        command -v "$tool" >/dev/null || fail "$tool is needed; NOTHING WAS TESTED"
+        command -v "$tool" >/dev/null || fail "$tool is not installed; NOTHING WAS TESTED"
     done
-    # The emulator of another architecture's executable; nothing for this one's.
+    # The emulator for the package's architecture, or nothing where this machine runs it.
     architecture=$(dpkg-deb -f "$1" Architecture)
     case $architecture in
     "$(dpkg --print-architecture)") emulator='' ;;
     arm64) emulator=qemu-aarch64 ;;
     armhf) emulator=qemu-arm ;;
-    *) fail "a package for $architecture cannot be installed here; NOTHING WAS TESTED" ;;
+    *) fail "expected a package for this machine, arm64 or armhf, got $architecture; NOTHING WAS TESTED" ;;
     esac
     tools=''
     if [ -n "$emulator" ]; then
@@ -37,7 +37,7 @@ if [ "${1:-}" != --inside ]; then
         else
             tools=''
             command -v "$emulator" >/dev/null ||
-                fail "$emulator is needed (scripts/cross.sh --fetch-qemu, or Debian's qemu-user); NOTHING WAS TESTED"
+                fail "$emulator is not installed: run scripts/cross.sh --fetch-qemu; NOTHING WAS TESTED"
         fi
     fi
     copy=$(mktemp -d)
@@ -68,13 +68,13 @@ cd /tmp
 
 [ -z "$emulator" ] || dpkg --add-architecture "$(dpkg-deb -f "$package" Architecture)"
 
-# As if pulsegate had never been here.
+# Remove all traces of an earlier pulsegate.
 dpkg --purge pulsegate >/dev/null 2>&1 || true
 ! getent passwd pulsegate >/dev/null || userdel pulsegate
 ! getent group pulsegate >/dev/null || groupdel pulsegate
 rm -rf /etc/pulsegate /usr/bin/pulsegate /etc/systemd/system/pulsegate.* /etc/sysusers.d/pulsegate.conf
 
-# deb-systemd-helper enables units by systemctl, which needs no systemd; all else is recorded.
+# deb-systemd-helper enables units by systemctl, which needs no systemd. The script records all other requests.
 real=$(command -v systemctl)
 cat >systemctl <<EOF
 #!/bin/sh
@@ -90,38 +90,44 @@ PATH=/tmp:$PATH
 
 dpkg_does() { dpkg "$@" </dev/null >log 2>&1 || { cat log >&2; fail "dpkg $*"; }; }
 
-# Every name there is, but for what dpkg keeps for itself.
+# Prints every file name, except dpkg's own files.
 names() {
     find /etc /opt /srv /usr /var \( -path /var/cache -o -path /var/log -o -path /var/lib/dpkg \) -prune -o -print | sort
     find /run /var/lib/dpkg/info -name '*pulsegate*'
 }
 
-asked() { # CALLS: since the last time, systemd was asked to do this
+asked() { # REQUESTS: expects these requests to systemd since the last check
     got=$(uniq asked | tr '\n' ' ')
-    [ "${got% }" = "$1" ] || fail "systemd was asked to do '${got% }', not '$1'"
+    [ "${got% }" = "$1" ] || fail "expected the requests '$1' to systemd, saw '${got% }'"
     : >asked
 }
 
 is_installed() { # VERSION
-    [ "$(dpkg-query -W -f '${Status} ${Version}' pulsegate)" = "install ok installed $1" ] || fail "$1 is not installed"
-    [ "$($emulator /usr/bin/pulsegate --version)" = "pulsegate $version" ] || fail "the executable does not run"
-    $emulator /usr/bin/pulsegate check-config "$configuration" >/dev/null || fail "the configuration is refused"
-    id pulsegate >/dev/null || fail "there is no user"
-    getent group pulsegate >/dev/null || fail "there is no group"
-    systemd-analyze verify --man=no pulsegate.service pulsegate.socket || fail "the units are not sound"
-    [ -L /etc/systemd/system/multi-user.target.wants/pulsegate.service ] || fail "the service is not enabled"
-    [ ! -e /etc/systemd/system/sockets.target.wants/pulsegate.socket ] || fail "the socket is enabled"
+    state=$(dpkg-query -W -f '${Status} ${Version}' pulsegate)
+    [ "$state" = "install ok installed $1" ] || fail "expected the state 'install ok installed $1', saw '$state'"
+    says=$($emulator /usr/bin/pulsegate --version) || fail "expected the executable to run, saw exit code $?"
+    [ "$says" = "pulsegate $version" ] || fail "expected 'pulsegate $version' from --version, saw '$says'"
+    $emulator /usr/bin/pulsegate check-config "$configuration" >/dev/null ||
+        fail "expected check-config to accept $configuration, saw exit code $?"
+    id pulsegate >/dev/null || fail "expected a user pulsegate, found none"
+    getent group pulsegate >/dev/null || fail "expected a group pulsegate, found none"
+    systemd-analyze verify --man=no pulsegate.service pulsegate.socket ||
+        fail "expected systemd-analyze to accept the units, saw exit code $?"
+    [ -L /etc/systemd/system/multi-user.target.wants/pulsegate.service ] ||
+        fail "expected an enabled service, found no link in multi-user.target.wants"
+    [ ! -e /etc/systemd/system/sockets.target.wants/pulsegate.socket ] ||
+        fail "expected a disabled socket, found a link in sockets.target.wants"
 }
 
-is_edited() { grep -q '^# edited$' "$configuration" || fail "the configuration is not the edited one"; }
+is_edited() { grep -q '^# edited$' "$configuration" || fail "expected the edited $configuration, found another"; }
 
-dpkg-deb -c "$package" | grep -q ' ./usr/share/doc/pulsegate/NOTICES$' || fail "the package has no NOTICES"
+dpkg-deb -c "$package" | grep -q ' ./usr/share/doc/pulsegate/NOTICES$' || fail "expected /usr/share/doc/pulsegate/NOTICES in the package, found none"
 version=$(dpkg-deb -f "$package" Version)
 dpkg-deb -R "$package" newer
 sed -i "s/^Version: .*/Version: $version+newer/" newer/DEBIAN/control
 dpkg-deb --root-owner-group -b newer newer.deb >/dev/null
 
-life() { # INSTALL UPGRADE REMOVE PURGE: what systemd is asked to do
+life() { # INSTALL UPGRADE REMOVE PURGE: the expected requests to systemd
     names >before
     : >asked
     step "  install"
@@ -139,10 +145,10 @@ life() { # INSTALL UPGRADE REMOVE PURGE: what systemd is asked to do
     step "  remove: the configuration stays"
     dpkg_does --remove pulsegate
     asked "$3"
-    [ ! -e /usr/bin/pulsegate ] || fail "the executable is still there"
+    [ ! -e /usr/bin/pulsegate ] || fail "expected no executable after a removal, found /usr/bin/pulsegate"
     is_edited
 
-    step "  install again: it is the edited one"
+    step "  install again: the edited configuration returns"
     dpkg_does -i "$package"
     : >asked
     is_installed "$version"
@@ -153,9 +159,9 @@ life() { # INSTALL UPGRADE REMOVE PURGE: what systemd is asked to do
     dpkg_does --purge pulsegate
     asked "$4"
     names >after
-    diff before after >&2 || fail "this is what a purge leaves (>) or takes along (<)"
-    ! getent passwd pulsegate || fail "the user is still there"
-    ! getent group pulsegate || fail "the group is still there"
+    diff before after >&2 || fail "expected the files of before, a purge leaves (>) or takes (<) the above"
+    ! getent passwd pulsegate || fail "expected no user pulsegate after a purge, found one"
+    ! getent group pulsegate || fail "expected no group pulsegate after a purge, found one"
 }
 
 step "a machine without systemd"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes a release of the commit that is checked out: executables, packages, and one file of checksums.
+# Makes a release of the checked-out commit: executables, packages, and one file of checksums.
 #
-#     scripts/release.sh [TARGET…]      without targets: all six
+#     scripts/release.sh [TARGET…]      default: all six targets
 #
-# What comes out is in target/packages, or PACKAGES_DIR, which is emptied first; package.sh says what it is.
+# The script empties target/packages, or PACKAGES_DIR, and puts the results there. package.sh describes them.
 set -eu
 
 all="x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf
@@ -12,8 +12,8 @@ all="x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-mu
 fail() { printf 'release: %s\n' "$*" >&2; exit 1; }
 
 cd "$(dirname "$0")/.."
-changes=$(git status --porcelain) || fail "a release is made of a commit, and this is no checkout of one."
-[ -z "$changes" ] || fail "a release is made of a commit: commit or remove what \`git status\` shows."
+changes=$(git status --porcelain) || fail "expected a git checkout, git status failed"
+[ -z "$changes" ] || fail "expected no uncommitted changes, saw: $changes"
 
 # shellcheck disable=SC2086 # words
 [ $# -gt 0 ] || set -- $all

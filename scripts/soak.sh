@@ -1,17 +1,16 @@
 #!/bin/sh
-# Runs the gateway under pulsegate-swarm's mixed profile with faults for a given time, and fails if its memory or its
-# descriptors grow, if it ends, or if descriptors are left over when the devices are gone.
+# Runs the gateway under pulsegate-swarm's mixed profile with faults for a given time. Fails when the gateway ends, when
+# its memory or descriptors grow, or when descriptors stay open after the devices have left.
 #
-#     scripts/soak.sh TIME [DIRECTORY]     TIME such as 90s, 30m, 8h; the figures and logs are kept in DIRECTORY
+#     scripts/soak.sh TIME [DIRECTORY]     TIME such as 90s, 30m, 8h; DIRECTORY keeps the figures and logs
 #
-# The devices: SOAK_DEVICES (400), a share SOAK_FAULTY (10%) of which misbehaves in every way that the swarm knows.
-# Every SOAK_CHURN seconds (60), SOAK_VISITORS (200) more connect for a few seconds and leave all at once.
-# The executables are built here, unless SOAK_BIN names a directory that has them. SOAK_SEED (1) is the swarm's.
+# SOAK_DEVICES (400) devices connect. The share SOAK_FAULTY (10%) of them misbehaves in every way that the swarm knows.
+# Every SOAK_CHURN seconds (60), SOAK_VISITORS (200) more devices connect for a few seconds and leave all at once.
+# The script builds the executables, unless SOAK_BIN names a directory that has them. SOAK_SEED (1) is the swarm's.
 #
-# A figure is taken every 5 s. What comes in the first fifth of the time, at most 10 minutes, is warming up and does
-# not count. Of the rest, a line is laid through the RSS by least squares; it fails when both the line and the difference
-# of the medians of the last and the first third say that it grew by more than SOAK_GROWTH_KIB (1024) and 5 %: either
-# alone may be a picture more or less that was on its way just then.
+# The script takes a figure every 5 s. The first 20 % of the time, at most 10 minutes, warm up and do not count. The
+# memory grows when two measures both exceed SOAK_GROWTH_KIB (1024) plus 5 %: the least-squares slope of the RSS, and the
+# difference between the medians of the last and the first third. One measure alone may be a picture in transit.
 set -eu
 
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"; }
@@ -26,7 +25,7 @@ case $1 in
 *m) seconds=$((${1%m} * 60)) ;;
 *) seconds=${1%s} ;;
 esac
-[ "$seconds" -ge 60 ] || die "less than 60s shows nothing"
+[ "$seconds" -ge 60 ] || die "expected a time of at least 60s, got $1"
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${2:-$(mktemp -d)}
 mkdir -p "$out"
@@ -37,7 +36,7 @@ fi
 # The gateway takes every variable that begins with PULSEGATE_ for its own.
 gateway=$SOAK_BIN/pulsegate swarm=$SOAK_BIN/pulsegate-swarm
 for program in "$gateway" "$swarm"; do
-    [ -x "$program" ] || die "there is no executable $program"
+    [ -x "$program" ] || die "expected an executable $program, found none"
 done
 devices=${SOAK_DEVICES:-400} faulty=${SOAK_FAULTY:-10%} seed=${SOAK_SEED:-1}
 churn=${SOAK_CHURN:-60} visitors=${SOAK_VISITORS:-200} growth=${SOAK_GROWTH_KIB:-1024}
@@ -49,7 +48,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM
 
-# Someone reads the events and counts them, as a consumer would. Port 0 would have to be read from the first line.
+# wc reads and counts the events, like an event consumer.
 rm -f "$out/events"
 mkfifo "$out/events"
 wc -l <"$out/events" >"$out/event-lines" &
@@ -61,7 +60,7 @@ for _ in $(seq 50); do
     "$gateway" stats --control "$out/control.sock" >/dev/null 2>&1 && break
     sleep 0.2
 done
-kill -0 $pid 2>/dev/null || { cat "$out/gateway.log" >&2; die "the gateway does not start"; }
+kill -0 $pid 2>/dev/null || { cat "$out/gateway.log" >&2; die "expected the gateway to answer within 10 s, it has ended: its log is above"; }
 
 # Prints: seconds since the start, RSS and its peak in KiB, descriptors, CPU seconds.
 begun=$(date +%s) hertz=$(getconf CLK_TCK)
@@ -85,30 +84,31 @@ swarm_pid=$!
 next_churn=$churn
 while kill -0 $swarm_pid 2>/dev/null; do
     sleep 5
-    line=$(figures 2>/dev/null) || { fail "the gateway has ended"; tail "$out/gateway.log" >&2; exit 1; }
-    # The last seconds belong to the end of the run.
+    line=$(figures 2>/dev/null) || { fail "expected the gateway to run for ${seconds}s, it has ended"; tail "$out/gateway.log" >&2; exit 1; }
+    # Figures after the end of the run do not count.
     [ "${line%% *}" -ge "$seconds" ] || echo "$line" >>"$out/figures"
     if [ "${line%% *}" -ge "$next_churn" ] && [ $((${line%% *} + 20)) -lt "$seconds" ]; then
         next_churn=$((${line%% *} + churn))
-        # A pulse of its own: all come at once, say what they have and go.
+        # The visitors connect at once, send a burst and leave.
         "$swarm" --gateway "127.0.0.1:$port" --sources 127.7.0.0/16 --devices "$visitors" --duration 4s --rate 5000 \
             --profile burst --faulty 20% --seed "$next_churn" --quiet >/dev/null 2>>"$out/visitors.log" &
         visitors_pid=$!
     fi
 done
-wait $swarm_pid || { fail "the swarm failed"; tail "$out/swarm.txt" >&2; }
+wait $swarm_pid || { fail "expected exit code 0 of the swarm, saw $?: its last lines follow"; tail "$out/swarm.txt" >&2; }
 swarm_pid=''
 [ -z "$visitors_pid" ] || wait "$visitors_pid" || true
 visitors_pid=''
-"$gateway" stats --json --control "$out/control.sock" >"$out/stats.json" || fail "the gateway does not answer"
-# Those that never read, or were silent, are noticed in their own time.
+"$gateway" stats --json --control "$out/control.sock" >"$out/stats.json" || fail "expected an answer to stats, saw exit code $?"
+# The gateway closes silent and stalled devices up to write_timeout later.
 for _ in $(seq 60); do
-    after=$(figures 2>/dev/null) || { fail "the gateway has ended"; exit 1; }
+    after=$(figures 2>/dev/null) || { fail "expected the gateway to run, it has ended"; exit 1; }
     [ "$(echo "$after" | cut -d' ' -f4)" -gt "$(echo "$before" | cut -d' ' -f4)" ] || break
     sleep 1
 done
 echo "soak: after:  $(echo "$after" | awk '{ print $2 " KiB (peak " $3 "), " $4 " descriptors, " $5 " s of CPU" }')"
-[ "$(echo "$after" | cut -d' ' -f4)" -le "$(echo "$before" | cut -d' ' -f4)" ] || fail "descriptors are left over"
+[ "$(echo "$after" | cut -d' ' -f4)" -le "$(echo "$before" | cut -d' ' -f4)" ] ||
+    fail "expected at most $(echo "$before" | cut -d' ' -f4) descriptors, saw $(echo "$after" | cut -d' ' -f4)"
 
 warm=$((seconds / 5 < 600 ? seconds / 5 : 600))
 # shellcheck disable=SC2016
@@ -134,17 +134,17 @@ function judge(name, unit, column, allowed,   line, first, last, grown) {
 }
 $1 >= warm { n++; for (i = 1; i <= 5; i++) at[n, i] = $i }
 END {
-    if (n < 6) { print "soak: too few figures"; exit 1 }
+    if (n < 6) { print "soak: expected at least 6 figures, saw " n + 0; exit 1 }
     third = int(n / 3)
     printf "soak: %d figures from %d s to %d s; %.1f %% of a CPU\n", n, at[1, 1], at[n, 1], 100 * slope(5)
     bad = judge("RSS", "KiB", 2, growth) + judge("descriptors", "", 4, 10)
     exit bad > 0
-}' || fail "growth"
+}' || fail "expected no growth, a line above says GROWS"
 
 kill -TERM $pid
 wait $pid && code=0 || code=$?
 pid=''
-[ "$code" = 0 ] || fail "the gateway ended with $code"
+[ "$code" = 0 ] || fail "expected exit code 0 after SIGTERM, saw $code"
 echo "soak: $(wc -l <"$out/gateway.log") log lines at level warn; the swarm's table is in $out/swarm.txt"
 [ -z "$failed" ] || exit 1
 echo "soak: passed"
