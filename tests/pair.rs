@@ -209,6 +209,62 @@ fn a_beat_that_is_due_while_bytes_wait_is_not_sent_but_costs_credit() {
     assert_eq!((network.stats().beats_sent, network.stats().beats_withheld), (0, 5));
 }
 
+/// No beat reaches a device behind bytes that wait, so it has nothing to answer. That it takes them shows that it lives.
+#[test]
+fn a_beat_that_is_withheld_costs_nothing_while_the_device_takes_what_waits() {
+    for credit_from in [CreditFrom::Any, CreditFrom::Heartbeat] {
+        let mut network = Network::new(settings(|s| s.heartbeat.credit_from = credit_from));
+        let link = network.connect(device_address(1));
+        (network.links[link].window, network.links[link].answers) = (1_000, false);
+        network.set_reading(link, false);
+        network.command(network.id(link), &[b'x'; 60_000]).unwrap();
+        for _ in 0..50 {
+            network.run_for(SECOND);
+            network.set_reading(link, true);
+            network.set_reading(link, false);
+        }
+        assert!(network.stats().beats_withheld >= 20, "{credit_from:?}");
+        let id = network.id(link);
+        let credit = network.gateway.parts(network.now).1.device(id).map(|device| device.credit());
+        assert_eq!(credit, Some(5), "{credit_from:?}");
+        let last = network.now;
+        network.run_for(SECOND * 20);
+        let (at, end) = network.end_of(link).expect("a device that takes no more is gone");
+        assert_eq!(end.reason, CloseReason::Silent);
+        // The first beat after its last sign of life cost nothing.
+        assert!(at - last >= SECOND * 12 && at - last <= SECOND * 14 + TICK, "{:?}", at - last);
+    }
+}
+
+#[test]
+fn the_round_trip_is_counted_from_the_beat_that_is_answered() {
+    for late_ms in [500, 1_500, 2_500, 4_000, 4_100, 7_500, 9_000] {
+        let late = Duration::from_millis(late_ms);
+        let mut network = Network::new(Settings::default());
+        let link = network.connect(device_address(1));
+        network.links[link].latency = late / 2;
+        network.run_for(SECOND * 60);
+        let round_trip = network.stats().beat_round_trip;
+        assert_eq!((round_trip.longest(), round_trip.percentile(1)), (late, Some(late)), "{late:?}");
+        assert!(round_trip.count() >= 24, "{late:?}: every answer is measured, not {}", round_trip.count());
+    }
+}
+
+/// A device that reads two beats at once answers them with one answer, and every later one at once.
+#[test]
+fn a_device_that_skips_beats_is_not_measured_as_late_for_ever() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.run_for(SECOND * 10);
+    network.links[link].answers = false;
+    network.run_for(SECOND * 6);
+    network.links[link].answers = true;
+    network.run_for(SECOND * 60);
+    let round_trip = network.stats().beat_round_trip;
+    assert!(round_trip.longest() <= TICK, "{:?}", round_trip.longest());
+    assert!(round_trip.count() >= 33, "{}", round_trip.count());
+}
+
 /// The device takes what waits as soon as the kernel has told that it can, which may be in a later turn.
 #[test]
 fn nobody_is_stalled_while_the_process_is_stopped() {

@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use crate::proto::{Beat, HeartbeatCredit, Kind, Message, MessageError, SplitFault, Splitter, Tails, Whole};
+use crate::proto::{
+    Beat, HeartbeatCredit, Kind, Message, MessageError, SplitFault, Splitter, Tails, UnansweredBeats, Whole,
+};
 use crate::tick::Tick;
 
 /// What the bytes of a stream must keep to (protocol.md §2.1 and §2.2).
@@ -17,6 +19,8 @@ pub struct Rules {
     pub object_timeout: u32,
     /// How many objects in a row may be refused; the last of them ends the connection.
     pub rejected_in_a_row_max: u8,
+    /// How many beats a device may leave unanswered.
+    pub credit: u8,
     /// What refills the credit.
     pub credit_from: CreditFrom,
 }
@@ -35,8 +39,8 @@ pub enum CreditFrom {
 /// What came out of a piece of the stream.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The device has answered a beat: whether it is the first answer since the beat.
-    Heartbeat(Message<'a>, bool),
+    /// The device has answered a beat, see [`ServerConnection::beat_answered`].
+    Heartbeat(Message<'a>),
     /// An object for the application.
     Message(Message<'a>),
     /// An object that was dropped, and how long it was. The stream goes on behind it.
@@ -81,6 +85,7 @@ pub struct ServerConnection {
     /// When the unfinished object began; stale while there is none.
     object_since: Tick,
     credit: HeartbeatCredit,
+    unanswered: UnansweredBeats,
     rejected_in_a_row: u8,
     /// More of the unfinished object has come since the last beat.
     progress: bool,
@@ -93,6 +98,7 @@ impl ServerConnection {
             splitter: Splitter::new(),
             object_since: Tick::default(),
             credit: HeartbeatCredit::new(credit),
+            unanswered: UnansweredBeats::default(),
             rejected_in_a_row: 0,
             progress: false,
         }
@@ -130,11 +136,10 @@ impl ServerConnection {
             Ok(message) => {
                 self.rejected_in_a_row = 0;
                 let heartbeat = message.kind() == Kind::Heartbeat;
-                let first = !self.credit.is_full();
                 if heartbeat || rules.credit_from == CreditFrom::Any {
-                    self.credit.refill();
+                    self.credit.refill(rules.credit);
                 }
-                if heartbeat { Event::Heartbeat(message, first) } else { Event::Message(message) }
+                if heartbeat { Event::Heartbeat(message) } else { Event::Message(message) }
             }
             Err(error) => {
                 // Told here, so that a limit that is lowered later ends no device whose next object is good.
@@ -155,20 +160,44 @@ impl ServerConnection {
 
     /// The stream was left unread and is read again: what it has said meanwhile is yet to be heard, so it has full
     /// credit, and until the next beat it counts as having progressed.
-    pub fn expect_progress(&mut self) {
+    pub fn expect_progress(&mut self, rules: &Rules) {
         self.progress = true;
-        self.credit.refill();
+        self.credit.refill(rules.credit);
     }
 
     /// A beat is due: takes a credit for it, or finds the device dead. A beat that is `late`, because
     /// the whole process was held up, costs nothing: the device may well have answered, unheard. An
     /// object that is still coming counts as one that has come, unless only answers do: in the middle of it
     /// no beat can be answered, and death can hide behind one that never ends only for the object timeout.
-    pub fn handle_beat(&mut self, late: bool, credit_from: CreditFrom) -> Beat {
-        if std::mem::take(&mut self.progress) && credit_from == CreditFrom::Any {
-            self.credit.refill();
+    pub fn handle_beat(&mut self, late: bool, rules: &Rules) -> Beat {
+        if std::mem::take(&mut self.progress) && rules.credit_from == CreditFrom::Any {
+            self.credit.refill(rules.credit);
         }
         if late { Beat::Send } else { self.credit.spend() }
+    }
+
+    /// The peer takes bytes that waited for it: a sign of life, unless only heartbeat answers are one.
+    pub fn peer_took_bytes(&mut self, rules: &Rules) {
+        if rules.credit_from == CreditFrom::Any {
+            self.credit.refill(rules.credit);
+        }
+    }
+
+    /// The beat that was due goes out.
+    pub fn beat_sent(&mut self) {
+        self.unanswered.sent();
+    }
+
+    /// The beat that was due does not go out, or the interval has changed: no answer can be told to belong to a beat of
+    /// before.
+    pub fn forget_beats(&mut self) {
+        self.unanswered.forget();
+    }
+
+    /// The device has answered a beat, `at_once` behind the latest or not: which beat that is, see
+    /// [`UnansweredBeats::answered`].
+    pub fn beat_answered(&mut self, at_once: bool) -> Option<u8> {
+        self.unanswered.answered(at_once)
     }
 
     /// For so many ticks until `now` the stream was not read: an unfinished object has so much more
@@ -208,9 +237,9 @@ impl ServerConnection {
         self.credit.left()
     }
 
-    /// Changes how many beats may be left unanswered.
-    pub fn set_credit(&mut self, full: u8) {
-        self.credit.set_full(full);
+    /// The credit that is full has become less.
+    pub fn limit_credit(&mut self, full: u8) {
+        self.credit.limit(full);
     }
 
     /// Bytes held for the unfinished object.

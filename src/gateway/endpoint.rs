@@ -77,9 +77,9 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 Ok((used, Some(event))) => {
                     rest = &rest[used..];
                     match event {
-                        Event::Heartbeat(message, first) => {
-                            if let Some(sent) = core.beat_sent(id).filter(|_| first) {
-                                core.stats.beat_round_trip.note(now - sent);
+                        Event::Heartbeat(message) => {
+                            if let Some(time) = core.beat_answered(id, &mut connection, now) {
+                                core.stats.beat_round_trip.note(time);
                             }
                             objects += 1;
                             object_bytes += message.bytes().len();
@@ -129,7 +129,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         }
         slot.connection = connection;
         // The settings may have changed while it was out.
-        slot.connection.set_credit(core.settings.heartbeat.credit);
+        slot.connection.limit_credit(core.settings.heartbeat.credit);
         slot.objects += objects;
         slot.last_kind = last_kind.or(slot.last_kind);
         if objects > 0 {

@@ -156,6 +156,7 @@ impl Settings {
             object_depth_max: self.limits.object_depth_max,
             object_timeout: timeout(self.limits.object_timeout),
             rejected_in_a_row_max: self.limits.rejected_in_a_row_max,
+            credit: self.heartbeat.credit,
             credit_from: self.heartbeat.credit_from,
         }
     }

@@ -87,6 +87,10 @@ pub(super) struct Pending {
     pub(super) progress: Tick,
     /// The kernel took too little; it will tell when it takes more.
     pub(super) blocked: bool,
+    /// The kernel was full at some time, so it takes more only when the peer takes what the kernel holds.
+    pub(super) was_blocked: bool,
+    /// The peer has taken something since the last beat was due.
+    pub(super) taken_since_beat: bool,
     /// Bytes of the outbox's buffer that the memory budget knows of.
     pub(super) counted: usize,
     /// A flush has been asked for and not been carried out.

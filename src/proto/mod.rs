@@ -26,7 +26,7 @@ mod tails;
 pub(crate) mod testing;
 
 pub use discovery::*;
-pub use heartbeat::{Beat, HeartbeatCredit};
+pub use heartbeat::{Beat, HeartbeatCredit, UnansweredBeats};
 pub use message::{Kind, Message, MessageError, Reason};
 pub use object::Object;
 pub use splitter::{SplitError, SplitFault, Splitter};

@@ -212,6 +212,26 @@ impl Kernel for Wires {
     }
 
     fn write(&mut self, stream: &mut Io, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.offer(stream, bytes);
+        let state = &mut self.links[stream.link];
+        match &result {
+            Ok(_) => {
+                if std::mem::take(&mut state.blocked) {
+                    state.unblocked_at = state.taken_at;
+                }
+            }
+            Err(error) => state.blocked |= error.kind() != io::ErrorKind::Interrupted,
+        }
+        result
+    }
+
+    fn abort(&mut self, stream: &Io) {
+        self.links[stream.link].socket.aborted = true;
+    }
+}
+
+impl Wires {
+    fn offer(&mut self, stream: &Io, bytes: &[u8]) -> io::Result<usize> {
         assert!(!bytes.is_empty(), "nothing was offered to be sent");
         let link = stream.link;
         let failed = self.fail(Call::Write, Fd::Stream(link));
@@ -251,9 +271,5 @@ impl Kernel for Wires {
         let arrival = now + state.latency;
         self.schedule(arrival, Event::Down(link, bytes[..taken].to_vec()));
         Ok(taken)
-    }
-
-    fn abort(&mut self, stream: &Io) {
-        self.links[stream.link].socket.aborted = true;
     }
 }

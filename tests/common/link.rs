@@ -62,6 +62,10 @@ pub(crate) struct Link {
     pub(crate) text_taken: u64,
     /// When it took the last of them.
     pub(crate) taken_at: Instant,
+    /// The kernel took less than it was offered.
+    pub(crate) blocked: bool,
+    /// When it last took bytes after that, which shows that the device lives.
+    pub(crate) unblocked_at: Instant,
     /// When something last waited to be taken: meanwhile no beat is sent.
     pub(crate) waited_at: Instant,
     /// Something waits to be taken, and since when.
@@ -131,6 +135,8 @@ impl Link {
             taken: 0,
             text_taken: 0,
             taken_at: now,
+            blocked: false,
+            unblocked_at: now,
             waited_at: now,
             waiting: false,
             waiting_since: now,

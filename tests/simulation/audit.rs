@@ -90,11 +90,18 @@ impl World {
         let unread = self.network.unread_for(link);
         assert!(unread <= neglect, "device {link} could have been read for {unread:?}");
         let begun = device.said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
-        let age = self.time_since(device.heard);
+        // Bytes that it takes keep it alive as well.
+        let age = self.time_since(device.heard.max(state.unblocked_at));
         let most = self.patience().0;
-        assert!(!begun || age <= most + SECOND * 32, "device {link} is {age:?} in an object and lives");
-        let heard = state.delivered_at.max(device.heard);
+        assert!(
+            !begun || age <= most + self.interval.0 + SECOND * 32,
+            "device {link} is {age:?} in an object and lives"
+        );
+        let spoken = state.delivered_at.max(device.heard);
+        let heard = spoken.max(state.unblocked_at);
         let silence = self.time_since(heard);
+        // The first beat after bytes were taken costs nothing.
+        let most = if heard > spoken { most + self.interval.0 } else { most };
         // A shorter interval and then a longer one may put off a beat by what lies between them.
         let reloads = self.reloads.iter().filter(|at| **at > heard).count() as u32;
         assert!(

@@ -63,7 +63,8 @@ impl World {
                 // that is late by less than an interval takes its credit.
                 let in_late_turn = self.jumps.iter().any(|(at, _)| *at == device.heard);
                 let least = if in_late_turn { least.saturating_sub(self.interval.0) } else { least };
-                now - device.heard >= least && !good
+                // A device that takes what waits for it is alive.
+                now - device.heard.max(state.unblocked_at) >= least && !good
             }
             CloseReason::Framing(FramingFault::Timeout, offset) => {
                 let begun = now - device.heard >= SECOND * 30;

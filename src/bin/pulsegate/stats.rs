@@ -95,7 +95,7 @@ figures! {
         |from| json!(from.gateway.stats().beats_missed);
     "beats.withheld": "Beats that the gateway did not send, because queued bytes still waited.",
         |from| json!(from.gateway.stats().beats_withheld);
-    "beats.round_trip_us.p50": "The time from a beat to its answer: half of the answers were quicker.",
+    "beats.round_trip_us.p50": "The time from a beat to the answer that belongs to it: half of the answers were quicker.",
         |from| percentile(from, 50);
     "beats.round_trip_us.p99": "The same for 99 of 100 answers.", |from| percentile(from, 99);
     "beats.round_trip_us.max": "The longest.", |from| {

@@ -76,7 +76,7 @@ impl Core {
             let Some(id) = self.memory.next(|id| self.slots.waits(id)) else { break };
             let Some(slot) = self.slots.device_mut(id) else { break };
             slot.phase = Phase::Open;
-            slot.connection.expect_progress();
+            slot.connection.expect_progress(&self.rules);
             self.ops.push_back(Op::Read(id));
         }
     }

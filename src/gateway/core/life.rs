@@ -1,17 +1,20 @@
 //! How long a device lives, and how it ends. Floor 2.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Core;
 use super::output::Op;
-use crate::connection::{Fault, FramingFault};
+use crate::connection::{Fault, FramingFault, ServerConnection};
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
 use crate::gateway::memory::Memory;
 use crate::gateway::slots::{DeviceSlot, Pending, Phase};
 use crate::proto::Beat;
-use crate::tick::Tick;
+use crate::tick::{TICK, Tick};
+
+/// An answer within this part of the interval behind a beat comes at once.
+const AT_ONCE: u32 = 32;
 
 /// Whether what waits for a stream is sent before it is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,12 +151,23 @@ impl Core {
             let begun_before = slot.connection.unfinished_since().is_none_or(|since| now.since(since) >= interval);
             let idle = begun_before && !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
             let in_the_way = idle && self.memory.is_in_the_way(id, begun);
-            let unheard = late > interval || slot.phase == Phase::Paused;
-            match slot.connection.handle_beat(unheard, self.rules.credit_from) {
+            if late >= interval {
+                slot.connection.forget_beats();
+            }
+            // A peer that takes what waits for it lives, though no beat can reach it meanwhile.
+            let takes = slot.pending.as_mut().is_some_and(|pending| std::mem::take(&mut pending.taken_since_beat));
+            let free = late > interval || slot.phase == Phase::Paused || takes;
+            match slot.connection.handle_beat(free, &self.rules) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
-                Beat::Send if slot.pending.is_some() => self.stats.beats_withheld += 1,
-                Beat::Send => self.ops.push_back(Op::Beat(id)),
+                Beat::Send if slot.pending.is_some() => {
+                    self.stats.beats_withheld += 1;
+                    slot.connection.forget_beats();
+                }
+                Beat::Send => {
+                    slot.connection.beat_sent();
+                    self.ops.push_back(Op::Beat(id));
+                }
             }
         }
         let next = [Some(slot.beat_due), object, stalled].into_iter().flatten().min();
@@ -164,9 +178,22 @@ impl Core {
         }
     }
 
-    /// When the last beat to that device went out.
-    pub(in crate::gateway) fn beat_sent(&self, id: ConnectionId) -> Option<Instant> {
-        self.slots.device(id).and_then(|slot| self.beat_times.sent(slot.beat_due))
+    /// That device, whose connection is lent, has answered a beat: how long that took, if it is known which beat it was.
+    pub(in crate::gateway) fn beat_answered(
+        &self,
+        id: ConnectionId,
+        connection: &mut ServerConnection,
+        now: Instant,
+    ) -> Option<Duration> {
+        let (interval, beat_due) = (self.timing.interval, self.slots.device(id)?.beat_due);
+        let latest = self.beat_times.sent(beat_due);
+        let at_once = latest.is_some_and(|sent| now - sent <= TICK * interval / AT_ONCE);
+        let back = u32::from(connection.beat_answered(at_once)?) - 1;
+        // Beats are found by when the next one was due.
+        let due = Tick::new(beat_due.get().checked_sub(back * interval).filter(|due| *due >= interval)?);
+        // A beat that is no longer remembered went out within a tick of when it was due.
+        let sent = self.beat_times.sent(due).unwrap_or_else(|| self.clock.instant(Tick::new(due.get() - interval)));
+        Some(now.saturating_duration_since(sent))
     }
 
     /// A connection's bytes have shown a fault.

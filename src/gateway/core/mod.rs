@@ -198,7 +198,7 @@ impl Core {
         self.interfaces.clear();
         let old = std::mem::replace(&mut self.settings, settings);
         let credit = self.settings.heartbeat.credit;
-        self.slots.devices_mut().for_each(|slot| slot.connection.set_credit(credit));
+        self.slots.devices_mut().for_each(|slot| slot.connection.limit_credit(credit));
         let access = &self.settings.access;
         if (&old.access.allow, &old.access.deny) != (&access.allow, &access.deny) {
             let denied = self.slots.devices().filter(|(_, slot)| !access.allows(slot.address().ip()));
@@ -217,6 +217,7 @@ impl Core {
         if interval != old {
             // They are found by when the next beat is due.
             self.beat_times = BeatTimes::new();
+            self.slots.devices_mut().for_each(|slot| slot.connection.forget_beats());
         }
         for index in 0..self.slots.capacity() as u32 {
             let phase = self.phase();

@@ -129,7 +129,7 @@ impl Core {
             if taken < self.beat.len() {
                 let pending = open(slot, &mut self.spare_pending, now);
                 pending.outbox.push(&self.beat[taken..]);
-                pending.blocked = true;
+                (pending.blocked, pending.was_blocked) = (true, true);
                 let (before, after) = count(pending);
                 self.memory.outbox_changed(before, after);
             }
@@ -145,11 +145,24 @@ impl Core {
         if taken > 0 {
             pending.progress = now;
         }
-        if !pending.outbox.is_empty() {
-            pending.blocked = true;
-            return false;
+        let peer_took = taken > 0 && pending.was_blocked;
+        pending.taken_since_beat |= peer_took;
+        let emptied = pending.outbox.is_empty();
+        if !emptied {
+            (pending.blocked, pending.was_blocked) = (true, true);
         }
-        let mut done = slot.take();
+        if let (true, Some(device)) = (peer_took, self.slots.device_mut(id)) {
+            device.connection.peer_took_bytes(&self.rules);
+        }
+        if emptied {
+            self.release_queue(id);
+        }
+        emptied
+    }
+
+    /// Everything has been taken that waited for a stream: gives the queue back, and closes a stream that waited for that.
+    fn release_queue(&mut self, id: ConnectionId) {
+        let mut done = self.slots.pending_mut(id).and_then(Option::take);
         if let Some(pending) = &mut done {
             self.stats.commands_sent += u64::from(std::mem::take(&mut pending.commands));
         }
@@ -170,7 +183,6 @@ impl Core {
         if closing {
             self.ops.push_back(Op::Close(id, false));
         }
-        true
     }
 
     pub(in crate::gateway) fn answer(&mut self, socket: ListenerId, to: SocketAddr, via: Via) {
@@ -200,6 +212,9 @@ impl Core {
                         return Some(Output::Send { id, bytes: &self.beat });
                     }
                     self.stats.beats_withheld += 1;
+                    if let Some(slot) = self.slots.device_mut(id) {
+                        slot.connection.forget_beats();
+                    }
                 }
                 Op::Flush(id) => {
                     if let Some(Some(pending)) = self.slots.pending_mut(id) {
@@ -224,7 +239,7 @@ const OPS_KEPT: usize = 1024;
 fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>, now: Tick) -> &'a mut Pending {
     slot.get_or_insert_with(|| {
         let mut pending = spare.take().unwrap_or_default();
-        pending.progress = now;
+        (pending.progress, pending.was_blocked, pending.taken_since_beat) = (now, false, false);
         pending
     })
 }
