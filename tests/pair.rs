@@ -384,6 +384,43 @@ fn beats_of_devices_that_join_together_are_spread_evenly() {
     assert!(by_tick.iter().all(|n| (40..=60).contains(n)), "{by_tick:?}: each should be about 50");
 }
 
+/// A device that lost its power left its old connections behind.
+#[test]
+fn a_newcomer_replaces_the_connection_of_its_address_that_left_most_beats_unanswered() {
+    let mut network = Network::new(settings(|s| s.access.connections_per_ip_max = 2));
+    let links: Vec<_> = (0..2).map(|port| network.connect(v4(7, 1000 + port))).collect();
+    let elsewhere = network.connect(v4(8, 1000));
+    network.links[elsewhere].answers = false;
+    network.run_for(SECOND * 60);
+    for (boot, dead) in [links[1], links[0]].into_iter().enumerate() {
+        network.links[dead].answers = false;
+        network.links[dead].vanished = true;
+        network.run_for(SECOND * 4);
+        let newcomer = network.connect(v4(7, 2000 + boot as u16));
+        let (reason, _) = end(&network, dead);
+        assert_eq!(reason, CloseReason::Replaced);
+        assert_eq!(network.links[dead].ended, Some(true), "no resource waits for it");
+        network.send(newcomer, object(boot as u64));
+        network.run_for(SECOND * 60);
+        network.expect_messages(newcomer, &[object(boot as u64)]);
+    }
+    assert_eq!(network.stats().refused.total(), 0);
+    assert_eq!(network.stats().closed[&CloseReason::Replaced], 2);
+}
+
+#[test]
+fn a_device_that_answers_its_beats_is_not_replaced() {
+    let mut network = Network::new(settings(|s| s.access.connections_per_ip_max = 1));
+    let link = network.connect(v4(7, 1000));
+    network.links[link].latency = Duration::from_millis(200);
+    for attempt in 0..200 {
+        network.run_for(Duration::from_millis(130));
+        network.connect(v4(7, 2000 + attempt));
+    }
+    assert_eq!(network.end_of(link), None);
+    assert_eq!(network.stats().refused[&Refusal::ConnectionsPerIpMax], 200);
+}
+
 #[test]
 fn removal_sends_what_was_queued_and_closes_the_connection() {
     let mut network = Network::new(Settings::default());

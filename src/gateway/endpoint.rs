@@ -28,7 +28,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 return Some(id);
             }
         };
-        let refusal = self.core.refusal(address.ip());
+        let mut refusal = self.core.refusal(address.ip());
+        if refusal == Some(Refusal::ConnectionsPerIpMax) && self.core.replace(address.ip()) {
+            refusal = None;
+        }
         let joined = if refusal.is_none() { self.core.join(address) } else { None };
         let Some(id) = joined else {
             let refusal = refusal.unwrap_or(Refusal::ConnectionsMax);

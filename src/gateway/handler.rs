@@ -158,6 +158,8 @@ closed_list! {
         /// When the memory budget was used up, it held more than any other; or it held a place that others
         /// waited for, and sent nothing.
         Memory => "memory",
+        /// It had left beats unanswered, and a newer connection from its address needed its place.
+        Replaced => "replaced",
     }
 }
 

@@ -80,6 +80,8 @@ impl World {
             CloseReason::Refused => device.denied.is_some(),
             CloseReason::Memory => self.stage.tight && (partial.is_some() || state.waiting || end.unsent > 0),
             CloseReason::Shutdown => self.stopped,
+            // Whoever answers within a quarter of an interval has left no beat unanswered.
+            CloseReason::Replaced => now - device.heard.max(state.unblocked_at) >= self.interval.1 / 4,
             _ => false,
         };
         assert!(fair, "device {link} ended unfairly: {end:?}, heard {:?} ago", now - device.heard);

@@ -17,7 +17,7 @@ use super::interfaces::{InterfaceName, Verdicts};
 use super::latency::BeatTimes;
 use super::memory::Memory;
 use super::settings::{Settings, timeout};
-use super::slots::{DeviceSlot, LocalSlot, Pending, Slot, Slots};
+use super::slots::{DeviceSlot, LocalSlot, Pending, Phase, Slot, Slots};
 use super::stats::Stats;
 use crate::connection::Rules;
 use crate::endpoint::{ConnectionId, ListenerId, Via};
@@ -133,6 +133,24 @@ impl Core {
         } else {
             None
         }
+    }
+
+    /// Makes room for a newcomer from an address from which as many devices are connected as may be: closes the connection
+    /// from there that has left the most beats unanswered. False where none has left any.
+    pub(in crate::gateway) fn replace(&mut self, ip: IpAddr) -> bool {
+        let silent = self.slots.devices_of(ip).filter(|(_, slot)| slot.phase == Phase::Open);
+        let silent = silent.map(|(id, slot)| (self.left_unanswered(slot), self.now.since(slot.seen), id));
+        let Some((beats, _, id)) = silent.max_by_key(|&(beats, silence, _)| (beats, silence)) else { return false };
+        beats > 0 && self.begin_close(id, CloseReason::Replaced, Ending::Abort)
+    }
+
+    /// Beats that a device has left unanswered since its last sign of life. The latest counts when a quarter of the interval
+    /// is over: a healthy device is not replaced while its answer is on the way.
+    fn left_unanswered(&self, slot: &DeviceSlot) -> u8 {
+        let interval = self.timing.interval;
+        let is_recent = slot.beat_due.since(self.now) > interval - interval / 4;
+        let spent = self.settings.heartbeat.credit.saturating_sub(slot.connection.credit());
+        spent.saturating_sub(u8::from(is_recent))
     }
 
     /// Gives a new device its slot, full credit, and its place in the interval; `None` where no id

@@ -222,7 +222,8 @@ pub(super) static KEYS: &[Key] = &[
         Count<usize>,
         settings.access.connections_per_ip_max,
         None,
-        "Devices connected at one time from one address."
+        "Devices connected at one time from one address. A newcomer replaces a connection from there that has left beats \
+         unanswered."
     ),
     key!(
         "access.connections_per_ip_overrides",
