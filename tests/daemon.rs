@@ -15,8 +15,12 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::unistd::Pid;
 use serde_json::Value;
 
+#[path = "daemon/configuration.rs"]
+mod configuration;
 #[path = "daemon/reload.rs"]
 mod reload;
+#[path = "daemon/terminal.rs"]
+mod terminal;
 
 /// How long anything may take that should happen at once: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +33,28 @@ struct Daemon {
     tcp: SocketAddr,
     udp: SocketAddr,
     control: PathBuf,
+}
+
+/// A configuration file, gone when the test is.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let file = Self(std::env::temp_dir().join(format!("pulsegate-{}-{name}.toml", std::process::id())));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // It is a temporary file: left behind, it harms nobody.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 fn pulsegate() -> Command {
@@ -70,7 +96,7 @@ impl Daemon {
     }
 
     fn run(mut call: Command, control: PathBuf) -> Self {
-        call.arg("--control").arg(&control).stdout(Stdio::piped()).stderr(Stdio::piped());
+        call.arg("--control").arg(&control).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = call.spawn().expect("the gateway starts");
         let events = lines(process.stdout.take().unwrap(), event);
         let log = lines(process.stderr.take().unwrap(), |line| line);
@@ -327,7 +353,8 @@ fn a_control_socket_with_no_room_for_one_more_client_stays() {
 /// What a gateway says that does not start with this control socket.
 fn why_not_with_control(path: &Path) -> String {
     let mut process = pulsegate()
-        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--events", "none", "--control"])
+        .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--events", "none"])
+        .args(["--log-level", "error", "--control"])
         .arg(path)
         .stderr(Stdio::piped())
         .spawn()

@@ -208,9 +208,9 @@ fn what_is_wrong_is_told_by_the_gateway() {
         assert!(error.contains(sentence), "{error}");
     };
     let limits = "config pulsegate 'limits'\n";
-    check("word", &format!("{limits}option connections_max 'many'"), "limits.connections_max must be a whole number");
+    check("word", &format!("{limits}option connections_max 'many'"), "expected a whole number");
     check("name", &format!("{limits}option conections_max '7'"), "did you mean limits.connections_max?");
-    check("section", "config pulsegate 'limit'\noption connections_max '7'", "there is no section limit");
+    check("section", "config pulsegate 'limit'\noption connections_max '7'", "unknown section 'limit'");
 }
 
 /// Every key that is a bare number in TOML is known to the converter as one, and no other is.

@@ -122,19 +122,25 @@ impl Settings {
     /// Whether every value is one that can be kept to.
     ///
     /// # Errors
-    /// The first value that cannot, and what it may be.
+    /// The first of [`Self::errors`].
     pub fn check(&self) -> Result<(), SettingsError> {
-        if let Some(bound) = BOUNDS.iter().find(|bound| !bound.holds(self)) {
-            return Err(SettingsError { name: bound.name, than: None, must: bound.to_string() });
+        self.errors().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Every value that is out of its bounds or contradicts another value.
+    pub fn errors(&self) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut add = |name, than, must| errors.push(SettingsError { name, than, must });
+        for bound in BOUNDS.iter().filter(|bound| !bound.holds(self)) {
+            add(bound.name, None, bound.to_string());
         }
         let (limits, overrides) = (&self.limits, &self.access.connections_per_ip_overrides);
         let mut blocks = BTreeSet::new();
         if !overrides.iter().all(|&(block, _)| blocks.insert(block)) {
-            return Err(SettingsError { name: OVERRIDES, than: None, must: "name each block once".into() });
+            add(OVERRIDES, None, "name each block once".into());
         }
         if overrides.iter().any(|&(_, max)| max == 0 || max > ConnectionId::SLOTS_MAX) {
-            let must = format!("be from 1 to {} for every block", ConnectionId::SLOTS_MAX);
-            return Err(SettingsError { name: OVERRIDES, than: None, must });
+            add(OVERRIDES, None, format!("be from 1 to {} for every block", ConnectionId::SLOTS_MAX));
         }
         // While an event waits for a reader, the next object comes.
         for (than, times, bytes) in [
@@ -142,11 +148,10 @@ impl Settings {
             ("limits.outbox_bytes_max", "", limits.outbox_bytes_max as u64),
         ] {
             if limits.memory_budget < bytes {
-                let must = format!("be at least {times}{than}");
-                return Err(SettingsError { name: "limits.memory_budget", than: Some(than), must });
+                add("limits.memory_budget", Some(than), format!("be at least {times}{than}"));
             }
         }
-        Ok(())
+        errors
     }
 
     /// The part of the settings that a connection goes by.

@@ -3,35 +3,14 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Daemon, PATIENCE, call, event, lines, pulsegate, text, unread};
-
-/// A configuration file, gone when the test is.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let file = Self(std::env::temp_dir().join(format!("pulsegate-{}-{name}.toml", std::process::id())));
-        file.write(text);
-        file
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // It is a temporary file: left behind, it harms nobody.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
+use super::{Daemon, File, PATIENCE, call, event, lines, pulsegate, text, unread};
 
 #[test]
 fn a_reload_changes_what_has_changed_and_cuts_no_one() {
@@ -94,7 +73,7 @@ fn events_stay_whole_and_in_order_when_a_reload_changes_where_they_go() {
     send_numbered(&mut device, 200..400, &control);
     reload("events.output = \"none\"");
     send_numbered(&mut device, 400..450, &control);
-    reload("");
+    reload("# Every value has its default.");
     send_numbered(&mut device, 450..500, &control);
     let events = lines(events, event);
     let next = || loop {
@@ -178,4 +157,85 @@ fn addresses_may_become_narrower_and_wider() {
         let (tcp, udp) = (is_listened_on("127.0.0.2"), UdpSocket::bind(("127.0.0.2", port)).is_err());
         assert_eq!((tcp, udp), (ip == "0.0.0.0", ip == "0.0.0.0"), "{ip}");
     }
+}
+
+#[test]
+fn a_reload_without_its_file_or_with_an_emptied_one_changes_nothing() {
+    let file = File::new("vanishes", "[access]\nallow = [\"192.0.2.0/24\"]\n");
+    let gateway = Daemon::start_with("vanishes", |call| {
+        call.arg("--config").arg(&file.0);
+    });
+    let is_refused = |what: &str| {
+        let device = gateway.connect();
+        assert_eq!(gateway.event("disconnect")["detail"], "address_denied", "{what}");
+        drop(device);
+    };
+    let fails = |what: &str, why: &str| {
+        let (code, _, said) = text(&gateway.call(&["reload"]));
+        assert_eq!(code, 78, "{what}: {said}");
+        assert!(said.contains(&file.0.display().to_string()) && said.contains(why), "{what}: {said}");
+        is_refused(what);
+    };
+    is_refused("at the start");
+    file.write("");
+    fails("an emptied file", "the file is empty");
+    file.write("\n \n");
+    fails("a file of white space", "the file is empty");
+    std::fs::remove_file(&file.0).unwrap();
+    fails("no file", "cannot read the file");
+    std::fs::create_dir(&file.0).unwrap();
+    fails("a directory", "cannot read the file");
+    std::fs::remove_dir(&file.0).unwrap();
+    std::os::unix::fs::symlink("/nonexistent/pulsegate.toml", &file.0).unwrap();
+    fails("a link to nothing", "cannot read the file");
+    std::fs::remove_file(&file.0).unwrap();
+    file.write("[access]\nallow = [\"127.0.0.0/8\"]\n");
+    assert_eq!(text(&gateway.call(&["reload"])).0, 0);
+    let _device = gateway.connect();
+    gateway.event("connect");
+}
+
+/// How many of some probes the gateway answers, where each waits a little for its answer.
+fn answered(gateway: &Daemon, probes: usize) -> usize {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let ask = |_| socket.send_to(b"?", gateway.udp).is_ok() && socket.recv(&mut [0; 64]).is_ok();
+    (0..probes).filter(|&probe| ask(probe)).count()
+}
+
+#[test]
+fn a_reload_changes_how_many_probes_are_answered() {
+    let narrow = "discovery.rate = \"1/s\"\ndiscovery.burst = 1\n";
+    let file = File::new("rates", narrow);
+    let gateway = Daemon::start_with("rates", |call| {
+        call.arg("--config").arg(&file.0);
+    });
+    let few = answered(&gateway, 40);
+    file.write("# Every value has its default.");
+    let (_, changed, _) = text(&gateway.call(&["reload"]));
+    assert_eq!(changed, "changed: discovery.rate, discovery.burst\n");
+    // The default rate is 50 a second for one source. One a second would take 40 seconds.
+    let many = answered(&gateway, 40);
+    assert!(few <= 10 && many >= 30, "{few} of 40 probes were answered before the reload, {many} behind it");
+}
+
+#[test]
+fn a_reload_closes_the_addresses_that_it_removes() {
+    let file = File::new("removed", "listen = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\ndiscovery.listen = \"127.0.0.1:0\"");
+    let mut call = pulsegate();
+    call.arg("--config").arg(&file.0);
+    let gateway = Daemon::run(call, file.0.with_extension("sock"));
+    let second = gateway.event("listening")["tcp"].as_str().unwrap().to_owned();
+    let device = TcpStream::connect(&second).expect("both addresses are listened on");
+    gateway.event("connect");
+    file.write("listen = [\"127.0.0.1:0\"]\ndiscovery.listen = \"off\"");
+    let (code, _, why) = text(&gateway.call(&["reload"]));
+    assert_eq!(code, 0, "{why}");
+    assert!(TcpStream::connect(&second).is_err(), "{second} is still listened on");
+    assert!(UdpSocket::bind(gateway.udp).is_ok(), "{} is still open", gateway.udp);
+    // The first address stays, and the device that came by the second one as well.
+    let other = gateway.connect();
+    gateway.event("connect");
+    assert_eq!(text(&gateway.call(&["devices"])).1.lines().last(), Some("2 devices"));
+    drop((device, other));
 }

@@ -93,7 +93,7 @@ fn run() -> Result<(), Failure> {
                 ([file], None) => Some(Path::new(file)),
                 _ => return Err(Failure::Usage("check-config takes one FILE".into())),
             };
-            return load(file, &[]).map(drop);
+            return check_config(&load(file, &[])?);
         }
         Command::Discover => {
             let timeout = given("timeout").map_or(Ok(Duration::from_secs(2)), seconds)?;
@@ -159,6 +159,7 @@ fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
         return say(&config.print());
     }
     logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
+    log_configuration(&config);
     serve::run(config, sources, handed).map_err(Failure::Failed)
 }
 
@@ -172,6 +173,13 @@ impl Sources {
     fn load(&self) -> Result<Config, Failure> {
         load(self.file.as_deref(), &self.overrides)
     }
+
+    /// As [`Self::load`], for a gateway that runs with another configuration.
+    fn reload(&self, running: &Config) -> Result<Config, Failure> {
+        let new = self.load()?;
+        new.replaces(running).map_err(Failure::Config)?;
+        Ok(new)
+    }
 }
 
 fn load(file: Option<&Path>, overrides: &[(&'static str, String)]) -> Result<Config, Failure> {
@@ -179,6 +187,21 @@ fn load(file: Option<&Path>, overrides: &[(&'static str, String)]) -> Result<Con
         true => Failure::Usage(error.to_string()),
         false => Failure::Config(error.to_string()),
     })
+}
+
+/// Logs which file the gateway has read, and what is suspicious in its configuration.
+fn log_configuration(config: &Config) {
+    log::info!("configuration: {}", config.source());
+    config.warnings().iter().for_each(|warning| log::warn!("configuration: {warning}"));
+}
+
+/// Says that a configuration is good, and what is suspicious in it.
+fn check_config(config: &Config) -> Result<(), Failure> {
+    for warning in config.warnings().into_iter().chain(config.absent_addresses()) {
+        // If standard error is gone, there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    say(&format!("{}: the configuration is good\n", config.source()))
 }
 
 /// Prints to standard output. When its reader has gone, there is nothing left to do, which is no failure.

@@ -20,9 +20,14 @@ impl Daemon {
         self.server.handler().manager.reloading();
         let result = self.reload();
         match &result {
-            Ok(changes) if changes.is_empty() => info!("reload: nothing has changed"),
-            Ok(changes) => info!("reload: changed {}", changes.join(", ")),
-            Err(refused) => warn!("reload: the configuration stays as it is: {}", refused.detail),
+            Ok(changes) if changes.is_empty() => info!("reload: nothing has changed in {}", self.config.source()),
+            Ok(changes) => {
+                info!("reload: {}: changed {}", self.config.source(), changes.join(", "));
+                self.config.warnings().iter().for_each(|warning| warn!("reload: {warning}"));
+            }
+            Err(refused) => {
+                refused.detail.lines().for_each(|line| warn!("reload: the configuration stays as it is: {line}"));
+            }
         }
         match &result {
             Ok(changes) if changes.iter().any(|name| name.ends_with("listen")) => self.announce(),
@@ -37,8 +42,8 @@ impl Daemon {
     /// Tells what has changed. On an error everything is as it was before, unless another program has taken an address
     /// in that very moment.
     fn reload(&mut self) -> Result<Vec<&'static str>, Refused> {
-        let new =
-            self.sources.load().map_err(|failure| Refused::new(ErrorWord::BadConfiguration, failure.sentence()))?;
+        let new = self.sources.reload(&self.config);
+        let new = new.map_err(|failure| Refused::new(ErrorWord::BadConfiguration, failure.sentence()))?;
         let changes = self.config.changes(&new);
         let closed = self.make_way(&new);
         if let Err(error) = self.take_over(new, &changes) {

@@ -1,6 +1,7 @@
 //! `pulsegate serve`: the gateway as a daemon.
 
-use std::io;
+use std::fs;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -78,8 +79,10 @@ impl Daemon {
             .settings(config.settings.clone())
             .build_unbound(App::default())
             .map_err(|e| e.to_string())?;
-        server.handler_mut().manager = Manager::from_environment();
-        watch_signals(&mut server).map_err(|e| format!("signals cannot be watched: {e}"))?;
+        let manager = Manager::from_environment();
+        let hangup = Hangup::of_this_process(&manager);
+        server.handler_mut().manager = manager;
+        watch_signals(&mut server, hangup).map_err(|e| format!("signals cannot be watched: {e}"))?;
         let mut daemon =
             Self { server, config: config.clone(), sources, control: None, listeners: Vec::new(), handed: Vec::new() };
         let Sockets { tcp, udp, control } = sockets;
@@ -196,18 +199,50 @@ impl Daemon {
 
 /// Two streams carry signals into the loop: one asks for a stop, the other for a reload. The second
 /// signal of the first kind ends the process there and then, whatever the loop is doing.
-fn watch_signals(server: &mut Server<App>) -> io::Result<()> {
+fn watch_signals(server: &mut Server<App>, hangup: Hangup) -> io::Result<()> {
+    let (stops, reloads): (&[i32], &[i32]) = match hangup {
+        Hangup::Stops => (&[SIGTERM, SIGINT, SIGHUP], &[]),
+        Hangup::Reloads => (&[SIGTERM, SIGINT], &[SIGHUP]),
+    };
     let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
+    for &signal in stops {
         signal_hook::flag::register_conditional_shutdown(signal, EXIT_SECOND_SIGNAL, Arc::clone(&stopping))?;
         signal_hook::flag::register(signal, Arc::clone(&stopping))?;
     }
     // A file that may not grow is a write that fails, not the end of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
-    let stop = signal_stream(server, &[SIGTERM, SIGINT])?;
-    let reload = signal_stream(server, &[SIGHUP])?;
+    let stop = signal_stream(server, stops)?;
+    let reload = signal_stream(server, reloads)?;
     server.handler_mut().watch_signals(stop, reload);
     Ok(())
+}
+
+/// What SIGHUP does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hangup {
+    Stops,
+    Reloads,
+}
+
+impl Hangup {
+    /// A gateway that somebody runs in a terminal ends with that terminal: it would keep the ports, and nobody would
+    /// see it. A gateway that a service manager runs, or whose three standard streams lead elsewhere, has no terminal
+    /// to lose. nohup(1) has SIGHUP ignored, so that the gateway outlives its terminal.
+    fn of_this_process(manager: &Manager) -> Self {
+        let has_terminal = io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
+        match has_terminal && !manager.is_present() && !is_hangup_ignored() {
+            true => Self::Stops,
+            false => Self::Reloads,
+        }
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored. Only /proc says so without changing it.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 of the mask is signal 1 (proc_pid_status(5)).
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 /// What a stop that was not waited for exits with.

@@ -40,6 +40,11 @@ impl Manager {
         }
     }
 
+    /// Whether a service manager has started this process and wants its notifications.
+    pub(crate) fn is_present(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// All is open and the loop begins to turn, or goes on after a reload.
     pub(crate) fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}"));

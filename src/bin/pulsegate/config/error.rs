@@ -49,21 +49,15 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why there is no configuration: one sentence, with the place that it is about.
-#[derive(Debug)]
-pub(crate) struct ConfigError {
+/// A fault or a suspicion, and the place that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
     pub(super) origin: Origin,
     pub(super) text: String,
 }
 
-impl ConfigError {
-    /// Whether it is the command line that is wrong.
-    pub(crate) fn is_usage(&self) -> bool {
-        matches!(self.origin, Origin::CommandLine(_))
-    }
-}
-
-impl fmt::Display for ConfigError {
+/// `FILE:LINE:COLUMN: text`, as editors expect it.
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Default => {}
@@ -75,7 +69,51 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {}
+/// Findings that one report may hold. A file of 1 MiB may have a fault in every third byte.
+pub(super) const FINDINGS_MAX: usize = 20;
+
+/// Every fault of a configuration, in the order in which the program reads it.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigErrors {
+    findings: Vec<Finding>,
+    /// More faults were found than [`FINDINGS_MAX`].
+    has_more: bool,
+}
+
+impl ConfigErrors {
+    pub(super) fn add(&mut self, origin: Origin, text: String) {
+        match self.findings.len() < FINDINGS_MAX {
+            true => self.findings.push(Finding { origin, text }),
+            false => self.has_more = true,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// Whether a report has no room for one more.
+    pub(super) fn is_full(&self) -> bool {
+        self.has_more
+    }
+
+    /// Whether only the command line is wrong.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.findings.iter().all(|finding| matches!(finding.origin, Origin::CommandLine(_)))
+    }
+}
+
+/// One finding a line.
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, finding) in self.findings.iter().enumerate() {
+            write!(f, "{}{finding}", if number > 0 { "\n" } else { "" })?;
+        }
+        f.write_str(if self.has_more { "\nmore faults follow" } else { "" })
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
 
 /// A path on one line, whatever is in it.
 pub(super) fn clean(path: &Path) -> String {

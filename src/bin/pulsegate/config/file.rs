@@ -1,6 +1,6 @@
 //! Reads a configuration file: where its values stand, and which of them nobody knows.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -9,25 +9,19 @@ use nix::fcntl::OFlag;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Origin, Position, clean};
-use super::format::{Fault, Input};
+use super::error::{Origin, Position};
+use super::format::Input;
 use super::keys::{KEYS, Key, SECTIONS};
+use super::load::Loader;
 use super::suggest::{brief, nearest, question};
-use super::{Config, sentence};
 
 /// The longest file that is read.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// A file's bytes. `None` where there is no such file and nobody has named it; else `named` is where it
-/// was named.
-pub(super) fn read(path: &Path, named: Option<Origin>) -> Result<Option<Vec<u8>>, ConfigError> {
-    let required = named.is_some();
-    let fail = |text: String| ConfigError {
-        origin: named.unwrap_or(Origin::Default),
-        text: format!("{}: {text}", clean(path)),
-    };
+/// A file's bytes. `None` where there is no such file and it is not `required`.
+pub(super) fn read(path: &Path, required: bool) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
-    // A pipe would be waited for, and would have nothing more to say at a reload.
+    // Reading a pipe would wait for its writer, and a reload could not read it again.
     let open = || {
         let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
         match file.metadata()?.file_type().is_fifo() {
@@ -35,69 +29,106 @@ pub(super) fn read(path: &Path, named: Option<Origin>) -> Result<Option<Vec<u8>>
             false => Ok(file),
         }
     };
+    // A link to nothing is a mistake: somebody wanted a file there.
+    let is_absent = || fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     match open().and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)) {
-        Ok(_) if bytes.len() as u64 > BYTES_MAX => Err(fail("the file is larger than 1MiB".into())),
+        Ok(_) if bytes.len() as u64 > BYTES_MAX => Err("the file is larger than 1MiB".into()),
         Ok(_) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(None),
-        Err(error) => Err(fail(format!("the file cannot be read: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !required && is_absent() => Ok(None),
+        Err(error) => Err(format!("cannot read the file: {error}")),
     }
+}
+
+/// Where a name stands in a file.
+struct Offset {
+    bytes: usize,
+    /// It is one name in quotes with a dot in it.
+    is_quoted: bool,
 }
 
 /// What a file holds at one place: a name in full, where it stands, and its value.
 struct Found<'a> {
     name: String,
-    offset: usize,
+    offset: Offset,
     value: &'a Spanned<DeValue<'a>>,
 }
 
-impl Config {
-    /// Takes over what the file at `path` says.
-    pub(super) fn read_file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
+impl Loader {
+    /// Reads the values of the file at `path`.
+    pub(super) fn read_file(&mut self, path: &Path, bytes: &[u8]) {
         // A byte order mark is no part of the text (RFC 3629 section 6).
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let at = |offset| Origin::File(path.into(), Position::of(bytes, offset));
-        let fail = |offset, text| Err(ConfigError { origin: at(offset), text });
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
-            Err(error) => return fail(error.valid_up_to(), "the file must be UTF-8".into()),
+            Err(error) => return self.errors.add(at(error.valid_up_to()), "the file must be UTF-8".into()),
         };
-        let table = match DeTable::parse(text) {
-            Ok(table) => table,
-            Err(error) => {
-                let offset = error.span().map_or(0, |span| span.start);
-                return fail(offset, format!("this is not TOML: {}", one_line(error.message())));
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let broken_lines = self.add_syntax_errors(&errors, at);
+        for Found { name, offset, value } in entries(table.get_ref()) {
+            // The file is read to its end for its faults, and no further than a report has room for them.
+            if self.errors.is_full() {
+                break;
             }
-        };
-        let mut found = Vec::new();
-        for (name, value) in table.get_ref() {
-            let (offset, name) = (name.span().start, name.get_ref());
-            match value.get_ref() {
-                DeValue::Table(section) if is_section(name) => {
-                    found.extend(section.iter().map(|(key, value)| Found {
-                        name: format!("{name}.{}", key.get_ref()),
-                        offset: key.span().start,
-                        value,
-                    }));
+            // What the parser made of the rest of a broken line says nothing about the file.
+            if !broken_lines.is_empty() && broken_lines.contains(&Position::of(bytes, offset.bytes).line) {
+                continue;
+            }
+            match Key::find(&name) {
+                Some(_) if offset.is_quoted => self
+                    .errors
+                    .add(at(offset.bytes), format!("{name} in quotes is no key of a section: leave the quotes out")),
+                Some(key) => {
+                    let whole = value.span();
+                    self.read_value(key, Input::Toml(value), |part| at(part.unwrap_or(whole.clone()).start));
                 }
-                _ if name.contains('.') && Key::find(name).is_some() => {
-                    return fail(offset, format!("{name} in quotes is no key of a section: leave them out"));
-                }
-                _ => found.push(Found { name: name.clone().into_owned(), offset, value }),
+                None => self.errors.add(at(offset.bytes), unknown(&name, value.get_ref())),
             }
         }
-        // The table is sorted by name; faults are told in the order of the file.
-        found.sort_unstable_by_key(|found| found.offset);
-        for Found { name, offset, value } in found {
-            let Some(key) = Key::find(&name) else {
-                return fail(offset, unknown(&name, value.get_ref()));
-            };
-            if let Err(Fault { span, what }) = (key.read)(self, Input::Toml(value)) {
-                return fail(span.unwrap_or(value.span()).start, sentence(key, what));
-            }
-            self.origins[key.number()] = at(value.span().start);
-        }
-        Ok(())
     }
+}
+
+impl Loader {
+    /// Adds the first syntax error of each line, and returns those lines.
+    fn add_syntax_errors(&mut self, errors: &[toml::de::Error], at: impl Fn(usize) -> Origin) -> Vec<usize> {
+        let mut errors: Vec<_> =
+            errors.iter().map(|error| (error.span().map_or(0, |span| span.start), error.message())).collect();
+        errors.sort_unstable_by_key(|(offset, _)| *offset);
+        let mut lines = Vec::new();
+        for (offset, message) in errors {
+            if self.errors.is_full() {
+                break;
+            }
+            let origin = at(offset);
+            let Origin::File(_, Position { line, .. }) = origin else { continue };
+            if lines.last() != Some(&line) {
+                lines.push(line);
+                self.errors.add(origin, format!("invalid TOML: {}", one_line(message)));
+            }
+        }
+        lines
+    }
+}
+
+/// What a table holds, in the order of the file: a table is sorted by name.
+fn entries<'a>(table: &'a DeTable<'a>) -> Vec<Found<'a>> {
+    let mut found = Vec::new();
+    for (name, value) in table {
+        let (offset, name) = (name.span().start, name.get_ref());
+        match value.get_ref() {
+            DeValue::Table(section) if is_section(name) => found.extend(section.iter().map(|(key, value)| Found {
+                name: format!("{name}.{}", key.get_ref()),
+                offset: Offset { bytes: key.span().start, is_quoted: false },
+                value,
+            })),
+            _ => {
+                let offset = Offset { bytes: offset, is_quoted: name.contains('.') };
+                found.push(Found { name: name.clone().into_owned(), offset, value });
+            }
+        }
+    }
+    found.sort_unstable_by_key(|found| found.offset.bytes);
+    found
 }
 
 fn is_section(name: &str) -> bool {
@@ -112,7 +143,7 @@ fn unknown(name: &str, value: &DeValue<'_>) -> String {
     let (section, last) = name.rsplit_once('.').map_or((None, name), |(section, last)| (Some(section), last));
     if section.is_none() && value.is_table() {
         let near = nearest(name, SECTIONS.iter().map(|&(section, _)| section));
-        return format!("there is no section {}{}", brief(name), question(near));
+        return format!("unknown section '{}'{}", brief(name), question(near));
     }
     let elsewhere = || KEYS.iter().find(|key| key.parts().1 == last).map(|key| key.name);
     let near_elsewhere = || {
@@ -120,7 +151,7 @@ fn unknown(name: &str, value: &DeValue<'_>) -> String {
         KEYS.iter().find(|key| key.parts().1 == near).map(|key| key.name)
     };
     let near = elsewhere().or_else(|| nearest(name, KEYS.iter().map(|key| key.name))).or_else(near_elsewhere);
-    format!("there is no key {}{}", brief(name), question(near))
+    format!("unknown key '{}'{}", brief(name), question(near))
 }
 
 fn one_line(text: &str) -> String {

@@ -9,7 +9,7 @@ use pulsegate::{Cidr, CreditFrom, Glob, Settings};
 
 use super::format::{Fault, Format, Input};
 use super::list::{Blocks, List, ListOrOff};
-use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Size, Socket, Time, Word};
+use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Socket, Time, Word};
 use super::{Config, Control, Events};
 
 /// One value that can be configured.
@@ -24,7 +24,7 @@ pub(super) struct Key {
     pub(super) want: &'static str,
     /// Whether several are one list.
     pub(super) list: bool,
-    pub(super) read: fn(&mut Config, Input<'_>) -> Result<(), Fault>,
+    pub(super) read: fn(&mut Config, Input<'_>) -> Result<(), Vec<Fault>>,
     pub(super) show: fn(&Config) -> String,
 }
 
@@ -196,7 +196,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key!(
         "limits.memory_budget",
-        Size<u64>,
+        Bytes<u64>,
         settings.limits.memory_budget,
         None,
         "Memory for unfinished objects, waiting commands and waiting events, all together. Above five eighths of it, \
@@ -305,7 +305,7 @@ impl Key {
     /// What the value must be or have, where it has bounds.
     pub(super) fn bound(&self) -> Option<String> {
         if self.name == "events.buffer_bytes_max" {
-            return Some(super::EVENTS_BUFFER_BOUND.into());
+            return Some(super::check::EVENTS_BUFFER_BOUND.into());
         }
         Settings::BOUNDS.iter().find(|bound| bound.name() == self.name).map(ToString::to_string)
     }

@@ -1,25 +1,35 @@
 //! Values with several entries.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use pulsegate::{Cidr, ConnectionId, Glob};
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::format::{Fault, Format, Input, What, quote, text, type_of};
+use super::format::{Fault, Format, Input, What, all, quote, shown, single_quoted, text, type_of};
 use super::scalar::Count;
 
 /// What a list may hold.
 pub(super) trait Entry: FromStr<Err: Display> + Display {
-    /// What an entry that cannot be read is told to be, where its error does not say.
-    const RULE: Option<&'static str> = None;
+    /// Why a text is no such entry.
+    fn fault(_text: &str, error: Self::Err) -> String {
+        error.to_string()
+    }
 }
 
 impl Entry for SocketAddr {
-    const RULE: Option<&'static str> =
-        Some("an address is written with its port, such as 192.0.2.1:5556 or [2001:db8::1]:5556");
+    fn fault(text: &str, _: Self::Err) -> String {
+        let parts =
+            text.rsplit_once(':').map(|(ip, port)| (ip.trim_matches(['[', ']']).parse::<IpAddr>().is_ok(), port));
+        match parts {
+            Some((true, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => {
+                "expected a port from 0 to 65535".into()
+            }
+            _ => "expected an IP address with a port, such as 192.0.2.1:5556 or [2001:db8::1]:5556".into(),
+        }
+    }
 }
 impl Entry for Cidr {}
 impl Entry for Glob {}
@@ -31,22 +41,22 @@ impl<T: Entry> Format<Vec<T>> for List {
     const WANT: &'static str = "a list of texts, such as [\"…\", \"…\"]";
     const LIST: bool = true;
 
-    fn read(input: Input<'_>) -> Result<Vec<T>, Fault> {
+    fn read(input: Input<'_>) -> Result<Vec<T>, Vec<Fault>> {
         let of_list = |value: &Spanned<DeValue<'_>>| {
             let what = match value.get_ref() {
                 DeValue::String(text) => return entry(text).map_err(|fault| at(value, fault)),
-                other => What::Other(format!("an entry of a list must be a text in quotes, not {}", type_of(other))),
+                _ => What::Entry(shown(Input::Toml(value)), "expected a text in quotes".into()),
             };
             Err(at(value, what))
         };
         match input {
             Input::Toml(value) => match value.get_ref() {
-                DeValue::Array(entries) => entries.iter().map(of_list).collect(),
-                DeValue::String(_) => Ok(vec![of_list(value)?]),
+                DeValue::Array(entries) => all(entries.iter().map(of_list)),
+                DeValue::String(_) => all([of_list(value)].into_iter()),
                 other => Err(What::OfType(type_of(other)).into()),
             },
             Input::Text("") => Ok(Vec::new()),
-            Input::Text(text) => Ok(text.split(',').map(|text| entry(text.trim())).collect::<Result<_, _>>()?),
+            Input::Text(text) => all(text.split(',').map(|text| Ok(entry(text.trim())?))),
         }
     }
 
@@ -57,7 +67,7 @@ impl<T: Entry> Format<Vec<T>> for List {
 }
 
 fn entry<T: Entry>(text: &str) -> Result<T, What> {
-    text.parse().map_err(|error: T::Err| What::Other(T::RULE.map_or_else(|| error.to_string(), Into::into)))
+    text.parse().map_err(|error| What::Entry(single_quoted(text), T::fault(text, error)))
 }
 
 fn at(value: &Spanned<DeValue<'_>>, what: What) -> Fault {
@@ -71,7 +81,7 @@ impl<T: Entry> Format<Vec<T>> for ListOrOff {
     const WANT: &'static str = "\"off\" or a list of texts, such as [\"…\", \"…\"]";
     const LIST: bool = true;
 
-    fn read(input: Input<'_>) -> Result<Vec<T>, Fault> {
+    fn read(input: Input<'_>) -> Result<Vec<T>, Vec<Fault>> {
         if matches!(text(input), Ok("off")) { Ok(Vec::new()) } else { List::read(input) }
     }
 
@@ -87,25 +97,25 @@ impl Format<Vec<(Cidr, usize)>> for Blocks {
     const WANT: &'static str = "a table of blocks and numbers, such as { \"192.0.2.0/24\" = 100 }";
     const LIST: bool = true;
 
-    fn read(input: Input<'_>) -> Result<Vec<(Cidr, usize)>, Fault> {
+    fn read(input: Input<'_>) -> Result<Vec<(Cidr, usize)>, Vec<Fault>> {
         let of_table = |(block, number): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
             let block_at = |what| Fault { span: Some(block.span()), what };
-            let number_at = |what| at(number, what);
-            let max = block_number(Input::Toml(number)).map_err(number_at)?;
+            let max = block_number(Input::Toml(number)).map_err(|what| at(number, what))?;
             Ok((entry(block.get_ref()).map_err(block_at)?, max))
         };
         let of_text = |text: &str| {
-            let example = || What::Other("an entry must be a block and a number, such as 192.0.2.0/24=100".into());
-            let (block, number) = text.split_once('=').ok_or_else(example)?;
+            let example = "expected a block and a number, such as 192.0.2.0/24=100";
+            let (block, number) =
+                text.split_once('=').ok_or_else(|| What::Entry(single_quoted(text), example.into()))?;
             Ok((entry(block.trim())?, block_number(Input::Text(number.trim()))?))
         };
         match input {
             Input::Toml(value) => match value.get_ref() {
-                DeValue::Table(table) => table.iter().map(of_table).collect(),
+                DeValue::Table(table) => all(table.iter().map(of_table)),
                 other => Err(What::OfType(type_of(other)).into()),
             },
             Input::Text("") => Ok(Vec::new()),
-            Input::Text(text) => text.split(',').map(of_text).collect(),
+            Input::Text(text) => all(text.split(',').map(of_text)),
         }
     }
 
@@ -118,5 +128,5 @@ impl Format<Vec<(Cidr, usize)>> for Blocks {
 fn block_number(input: Input<'_>) -> Result<usize, What> {
     let max = ConnectionId::SLOTS_MAX;
     let number = Count::read(input).ok().filter(|number| (1..=max).contains(number));
-    number.ok_or_else(|| What::Other(format!("the number for a block must be a whole number from 1 to {max}")))
+    number.ok_or_else(|| What::Entry(shown(input), format!("expected a whole number from 1 to {max}")))
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::Config;
 use super::keys::{KEYS, SECTIONS};
-use super::{Config, FILE, FILE_VARIABLE};
+use super::load::{FILE, FILE_VARIABLE};
 use crate::manual::roff;
 
 /// The page as it stands in the file.

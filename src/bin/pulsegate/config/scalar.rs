@@ -17,7 +17,7 @@ pub(super) struct Count;
 impl<T: TryFrom<u64> + Display> Format<T> for Count {
     const WANT: &'static str = "a whole number";
 
-    fn read(input: Input<'_>) -> Result<T, Fault> {
+    fn read(input: Input<'_>) -> Result<T, Vec<Fault>> {
         let number = match input {
             Input::Text(text) => digits(text)?,
             Input::Toml(value) => integer(value.get_ref())?,
@@ -44,13 +44,13 @@ fn integer(value: &DeValue<'_>) -> Result<u64, What> {
     u64::from_str_radix(number.as_str(), number.radix()).map_err(|_| What::OutOfBounds)
 }
 
-/// Bytes, with a unit or as a bare number: for values with "bytes" in their name.
+/// Bytes, with a unit or as a bare number.
 pub(super) struct Bytes;
 
 impl<T: TryFrom<u64> + TryInto<u64> + Copy> Format<T> for Bytes {
     const WANT: &'static str = "a number of bytes, such as \"256KiB\", \"1MiB\" or 4096";
 
-    fn read(input: Input<'_>) -> Result<T, Fault> {
+    fn read(input: Input<'_>) -> Result<T, Vec<Fault>> {
         let number = match input {
             Input::Toml(value) if value.get_ref().is_integer() => integer(value.get_ref())?,
             _ => {
@@ -59,21 +59,6 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Format<T> for Bytes {
             }
         };
         T::try_from(number).map_err(|_| What::OutOfBounds.into())
-    }
-
-    fn show(value: &T) -> String {
-        show_size(*value)
-    }
-}
-
-/// Bytes, with a unit.
-pub(super) struct Size;
-
-impl<T: TryFrom<u64> + TryInto<u64> + Copy> Format<T> for Size {
-    const WANT: &'static str = "a number of bytes with its unit, such as \"256KiB\" or \"32MiB\"";
-
-    fn read(input: Input<'_>) -> Result<T, Fault> {
-        T::try_from(size(text(input)?)?).map_err(|_| What::OutOfBounds.into())
     }
 
     fn show(value: &T) -> String {
@@ -104,7 +89,7 @@ pub(super) struct Rate;
 impl Format<u32> for Rate {
     const WANT: &'static str = "a number per second, such as \"50/s\"";
 
-    fn read(input: Input<'_>) -> Result<u32, Fault> {
+    fn read(input: Input<'_>) -> Result<u32, Vec<Fault>> {
         let number = digits(text(input)?.strip_suffix("/s").ok_or(What::Unlike)?)?;
         u32::try_from(number).map_err(|_| What::OutOfBounds.into())
     }
@@ -120,7 +105,7 @@ pub(super) struct Time;
 impl Format<Duration> for Time {
     const WANT: &'static str = "a duration with its unit, such as \"2s\", \"500ms\" or \"1m 30s\"";
 
-    fn read(input: Input<'_>) -> Result<Duration, Fault> {
+    fn read(input: Input<'_>) -> Result<Duration, Vec<Fault>> {
         let text = text(input)?;
         // humantime 2.4 panics where a sum is just too large for a `Duration`. No sensible one has numbers this long.
         if text.split(|char: char| !char.is_ascii_digit()).any(|number| number.len() > 9) {
@@ -144,7 +129,7 @@ pub(super) struct Raw;
 impl Format<Vec<u8>> for Raw {
     const WANT: &'static str = "a text in quotes";
 
-    fn read(input: Input<'_>) -> Result<Vec<u8>, Fault> {
+    fn read(input: Input<'_>) -> Result<Vec<u8>, Vec<Fault>> {
         Ok(text(input)?.into())
     }
 
@@ -166,7 +151,7 @@ pub(super) trait Words: Copy + PartialEq + 'static {
 impl<T: Words> Format<T> for Word {
     const WANT: &'static str = T::WANT;
 
-    fn read(input: Input<'_>) -> Result<T, Fault> {
+    fn read(input: Input<'_>) -> Result<T, Vec<Fault>> {
         let text = text(input)?;
         let found = T::WORDS.iter().find(|(word, _)| *word == text);
         found.map(|&(_, value)| value).ok_or_else(|| What::Unlike.into())
@@ -205,7 +190,7 @@ pub(super) struct Socket;
 impl Format<Control> for Socket {
     const WANT: &'static str = "\"default\", \"off\" or the path of a socket in at most 107 bytes";
 
-    fn read(input: Input<'_>) -> Result<Control, Fault> {
+    fn read(input: Input<'_>) -> Result<Control, Vec<Fault>> {
         match text(input)? {
             "default" => Ok(Control::Default),
             "off" => Ok(Control::Off),
@@ -230,7 +215,7 @@ pub(super) struct Mode;
 impl Format<u32> for Mode {
     const WANT: &'static str = "permissions in octal, such as \"0660\", at most \"0777\"";
 
-    fn read(input: Input<'_>) -> Result<u32, Fault> {
+    fn read(input: Input<'_>) -> Result<u32, Vec<Fault>> {
         let digits = match input {
             // In decimal digits, 660 would be 01224.
             Input::Toml(value) if value.get_ref().as_integer().is_some_and(|number| number.radix() == 8) => {
@@ -254,7 +239,7 @@ pub(super) struct Group;
 impl Format<Option<String>> for Group {
     const WANT: &'static str = "the name of a group, or \"\"";
 
-    fn read(input: Input<'_>) -> Result<Option<String>, Fault> {
+    fn read(input: Input<'_>) -> Result<Option<String>, Vec<Fault>> {
         let name = text(input)?;
         if name.len() > 64 || name.contains(|char: char| char.is_control() || char.is_whitespace() || char == ':') {
             return Err(What::Unlike.into());

@@ -1,7 +1,7 @@
 //! Names that nobody knows, and the ones that may have been meant.
 
 /// The nearest of the `known` names, if one is near enough to have been meant.
-pub(super) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>) -> Option<T> {
+pub(crate) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>) -> Option<T> {
     // Also bounds the work for what anyone may have written.
     if name.len() > 64 {
         return None;
@@ -26,18 +26,32 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// How a sentence about an unknown name ends.
-pub(super) fn question(near: Option<impl std::fmt::Display>) -> String {
-    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+/// The end of a sentence about an unknown name.
+pub(crate) fn question(near: Option<impl std::fmt::Display>) -> String {
+    near.map(|near| format!(", did you mean {near}?")).unwrap_or_default()
 }
 
-/// A name that may hold anything, fit for a sentence.
-pub(super) fn brief(name: &str) -> String {
-    let mut text: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    if name.chars().nth(64).is_some() {
-        text.push('…');
+/// A text that may hold anything, fit for a sentence.
+pub(super) fn brief(text: &str) -> String {
+    let mut brief = String::new();
+    for char in text.chars().take(SHOWN_CHARS + 1) {
+        match char {
+            '"' | '\'' | '\\' => brief.push(char),
+            _ => brief.extend(char.escape_debug()),
+        }
     }
-    if text.is_empty() { "\"\"".into() } else { text }
+    short(&brief)
+}
+
+/// Characters of a text that a sentence shows.
+const SHOWN_CHARS: usize = 64;
+
+/// The beginning of a text.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 mod bad;
+mod environment;
 mod random;
 
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::keys::SECTIONS;
+use super::load::{FILE_VARIABLE, Loader};
 use super::*;
 
 /// What becomes of a file.
 fn load(text: impl AsRef<[u8]>) -> Result<Config, String> {
-    let mut config = Config::default();
-    let read = config.read_file(Path::new("test.toml"), text.as_ref()).and_then(|()| config.check());
-    read.map(|()| config).map_err(|error| error.to_string())
+    let mut loader = Loader::default();
+    loader.read_file(Path::new("test.toml"), text.as_ref());
+    loader.finish().map_err(|errors| errors.to_string())
 }
 
 /// What becomes of environment and command line, without a file.
@@ -20,7 +26,7 @@ fn load_rest(environment: &[(&str, &str)], overrides: &[(&'static str, &str)]) -
 
 /// The values alone.
 fn values(mut config: Config) -> Config {
-    config.file = None;
+    (config.file, config.file_is_empty) = (None, false);
     config.origins.fill(Origin::Default);
     config
 }
@@ -245,4 +251,48 @@ fn every_option_has_its_key() {
         None,
     ];
     assert_eq!(options.map(Config::key_of_option), keys);
+}
+
+#[test]
+fn a_configuration_that_has_vanished_or_is_empty_replaces_none() {
+    let read = |text: Option<&str>| {
+        let mut config = load(text.unwrap_or_default()).unwrap();
+        config.file = text.map(|_| "test.toml".into());
+        config.file_is_empty = text.is_some_and(|text| text.trim().is_empty());
+        config
+    };
+    let rules = read(Some("[access]\nallow = ['192.0.2.0/24']"));
+    for (new, why) in
+        [(None, Some("the file is gone")), (Some(" \n"), Some("the file is empty")), (Some("# none"), None)]
+    {
+        let error = read(new).replaces(&rules).err();
+        assert_eq!(error.is_some(), why.is_some(), "{new:?}");
+        assert!(error.unwrap_or_default().contains(why.unwrap_or_default()), "{new:?}");
+    }
+    // Nobody loses a rule where there was none.
+    for (running, new) in [(None, None), (None, Some("")), (Some(""), Some("")), (None, Some("log.level = 'off'"))] {
+        assert_eq!(read(new).replaces(&read(running)), Ok(()), "{running:?} {new:?}");
+    }
+    assert!(read(None).replaces(&read(Some(""))).is_err());
+}
+
+#[test]
+fn suspicious_values_are_warnings() {
+    let check = |text: &str, expected: &[&str]| {
+        let shown: Vec<_> = load(text).unwrap().warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, expected, "{text}");
+    };
+    check("", &[]);
+    check("[access]\nallow = []", &["test.toml:2:9: access.allow is empty: no device may connect"]);
+    check(
+        "[discovery]\ninterfaces_allow = ['lo', 'no-such*']",
+        &["test.toml:2:20: discovery.interfaces_allow: this machine has no interface 'no-such*'"],
+    );
+    check(
+        "[control]\ngroup = 'no-such-group'",
+        &["test.toml:2:9: control.group: this machine has no group 'no-such-group'"],
+    );
+    let absent = load("listen = ['192.0.2.1:1', '127.0.0.1:1', '[::]:2']").unwrap();
+    let absent: Vec<_> = absent.absent_addresses().map(|warning| warning.to_string()).collect();
+    assert_eq!(absent, ["test.toml:1:10: listen: this machine has no address 192.0.2.1"]);
 }

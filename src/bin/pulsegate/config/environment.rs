@@ -1,0 +1,64 @@
+//! Variables whose names begin with `PULSEGATE_`: which of them are ours.
+
+use std::ffi::{OsStr, OsString};
+
+use super::keys::{KEYS, Key, PREFIX, SECTIONS};
+use super::suggest::{brief, nearest, question};
+
+/// What a variable means to this program.
+pub(super) enum Meaning {
+    /// It sets that key.
+    Key(&'static Key),
+    /// Kubernetes or Docker made it for a service whose name begins with "pulsegate".
+    Foreign,
+    /// Nothing. The text says so.
+    Unknown(String),
+    /// Nothing, and its name is so near to that of a key that it is a mistake. The text says so.
+    Misspelt(String),
+}
+
+/// The variables of a process that may be ours.
+pub(super) fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(String, OsString)> {
+    let ours = |(variable, value): (OsString, OsString)| {
+        let variable = variable.into_string().ok().filter(|variable| variable.starts_with(PREFIX))?;
+        Some((variable, value))
+    };
+    environment.into_iter().filter_map(ours).collect()
+}
+
+pub(super) fn meaning(variable: &str, value: &OsStr) -> Meaning {
+    if is_service_link(variable, value) {
+        return Meaning::Foreign;
+    }
+    if let Some(key) = KEYS.iter().find(|key| key.variable() == variable) {
+        return Meaning::Key(key);
+    }
+    let near = nearest(variable, KEYS.iter().map(Key::variable));
+    let name = variable.strip_prefix(PREFIX).unwrap_or_default().to_ascii_lowercase();
+    let is_in_section = SECTIONS.iter().any(|(section, _)| name.starts_with(&format!("{section}_")));
+    match near.is_some() || is_in_section {
+        true => Meaning::Misspelt(format!("no key has this variable{}", question(near))),
+        false => Meaning::Unknown("ignored: no key has this variable".into()),
+    }
+}
+
+/// Whether a variable has the form of those that Kubernetes and Docker set for every service, such as
+/// `PULSEGATE_SERVICE_HOST`, `PULSEGATE_PORT=tcp://…` and `PULSEGATE_WEB_PORT_5580_TCP_ADDR`.
+fn is_service_link(variable: &str, value: &OsStr) -> bool {
+    let is_url =
+        || value.to_str().is_some_and(|url| ["tcp://", "udp://", "sctp://"].iter().any(|p| url.starts_with(p)));
+    let behind = |mark: &str| variable.rfind(mark).map(|at| &variable[at + mark.len()..]);
+    let is_host = variable.ends_with("_SERVICE_HOST");
+    let is_port = behind("_SERVICE_PORT").is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    let is_protocol = behind("_PORT_").is_some_and(|rest| {
+        let mut parts = rest.split('_');
+        let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
+        number && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
+    });
+    is_host || is_port || is_protocol || variable.ends_with("_PORT") && is_url()
+}
+
+/// A variable's name, whatever is in it, on one line.
+pub(super) fn shown(variable: &str) -> String {
+    brief(variable)
+}
