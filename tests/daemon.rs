@@ -19,6 +19,8 @@ use serde_json::Value;
 mod configuration;
 #[path = "daemon/reload.rs"]
 mod reload;
+#[path = "daemon/streams.rs"]
+mod streams;
 #[path = "daemon/terminal.rs"]
 mod terminal;
 

@@ -33,7 +33,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Length of one object in bytes. Default 1 MiB.
     pub object_bytes_max: u32,
-    /// Nesting of braces and brackets in an object, at most 127. Default 127.
+    /// Nesting of braces and brackets in an object, at most 127. Default 126: an event line has one level more, and many
+    /// JSON parsers refuse a depth of 128.
     pub object_depth_max: u32,
     /// How long an object may stay unfinished. Default 30 s.
     pub object_timeout: Duration,
@@ -87,7 +88,7 @@ impl Default for Settings {
             limits: Limits {
                 connections_max: 18_000,
                 object_bytes_max: 1 << 20,
-                object_depth_max: 127,
+                object_depth_max: 126,
                 object_timeout: Duration::from_secs(30),
                 rejected_in_a_row_max: 16,
                 outbox_bytes_max: 256 << 10,

@@ -6,6 +6,8 @@ use std::{borrow::Cow, error, fmt, ops::Range, str};
 use serde::Deserialize;
 
 use super::{json, member, object::Object};
+
+pub use super::json::TYPE_BYTES_MAX;
 use crate::closed_list;
 
 /// An object that was accepted: the bytes as they were sent, and what its `Type` says.
@@ -82,6 +84,9 @@ impl<'a> Message<'a> {
             }
             json::Type::Other(at) => {
                 return Err(error(Reason::TypeNotString, at, "Type is not a string"));
+            }
+            json::Type::TooLong(at) => {
+                return Err(error(Reason::TypeTooLong, at, "Type has more than 256 bytes"));
             }
             json::Type::Missing => return Err(error(Reason::NoType, 0, "no Type")),
         };
@@ -186,6 +191,8 @@ closed_list! {
         DuplicateType => "duplicate_type",
         /// The top-level `Type` is not a string. The offset is that of its value.
         TypeNotString => "type_not_string",
+        /// The top-level `Type` has more than [`TYPE_BYTES_MAX`] bytes. The offset is that of its value.
+        TypeTooLong => "type_too_long",
         /// No `Type` at the top level. The offset is that of the object.
         NoType => "no_type",
     }
@@ -256,6 +263,8 @@ mod tests {
         check(r#"{"Type":1,"Type":"a"}"#, Err((Reason::DuplicateType, 10)));
         check(r#"{"Type":1,"Type":"a",}"#, Err((Reason::InvalidJson, 21)));
         check(r#"{"Type":"\udc00"}"#, Err((Reason::InvalidJson, 9)));
+        check(r#"{"Type":"Status","Name":"cut emoji \ud83d"}"#, Err((Reason::InvalidJson, 35)));
+        check(&format!(r#"{{"Type":"{}"}}"#, "x".repeat(257)), Err((Reason::TypeTooLong, 8)));
         check(r#"{"x":[}"#, Err((Reason::InvalidJson, 6)));
         check_with(br#"{"a":[[0,]]}"#, 2, Err((Reason::TooDeep, 6)));
         check_with(br#"{"Type":"a","b":[]}"#, 1, Err((Reason::TooDeep, 16)));

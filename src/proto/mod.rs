@@ -27,7 +27,7 @@ pub(crate) mod testing;
 
 pub use discovery::*;
 pub use heartbeat::{Beat, HeartbeatCredit, UnansweredBeats};
-pub use message::{Kind, Message, MessageError, Reason};
+pub use message::{Kind, Message, MessageError, Reason, TYPE_BYTES_MAX};
 pub use object::Object;
 pub use splitter::{SplitError, SplitFault, Splitter};
 pub use tails::{Tails, Whole};

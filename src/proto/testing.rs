@@ -68,7 +68,7 @@ fn string(rng: &mut Rng) -> String {
         r"\/",
         r"\u0041",
         r"\ud83d\ude00",
-        r"\uD800",
+        r"\uD7FF",
         "plain text of some length",
         "/9j/4AAQSkZJRgABAQAAAQABAAD+ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv",
     ];

@@ -28,6 +28,7 @@ pub(crate) fn rejected_samples() -> Vec<(Reason, Vec<u8>)> {
         (Reason::InvalidJson, br#"{"Type":"Status","a":[}"#.to_vec()),
         (Reason::DuplicateType, br#"{"Type":"Status","Type":"Status"}"#.to_vec()),
         (Reason::TypeNotString, br#"{"Type":7}"#.to_vec()),
+        (Reason::TypeTooLong, format!(r#"{{"Type":"{}"}}"#, "x".repeat(257)).into_bytes()),
         (Reason::NoType, br#"{"type":"Status","a":{"Type":"Status"}}"#.to_vec()),
     ]
 }

@@ -76,13 +76,13 @@ fn nesting(stage: &mut Stage) {
     };
     // As deep as the limit allows, a step deeper, and as deep as an object can be; and yet the stream goes on.
     for text in [
+        deep(r#"{"a":"#, "}", 125),
         deep(r#"{"a":"#, "}", 126),
-        deep(r#"{"a":"#, "}", 127),
-        deep("[", "]", 127),
+        deep("[", "]", 126),
         deep(r#"{"a":"#, "}", 170_000),
         deep("[", "]", 500_000),
         deep("[", "", 900_000),
-        deep(r#"{"a":"#, "}", 126),
+        deep(r#"{"a":"#, "}", 125),
     ] {
         stream.write_all(text.as_bytes()).unwrap();
     }
