@@ -32,7 +32,7 @@ _pulsegate() {
     fi
     local call=${COMP_WORDS[1]} options="" device="" files=""
     [[ $call == -* ]] && call=serve
-    local calls="serve devices send remove watch stats reload stop check-config discover"
+    local calls="serve devices send remove watch stats config reload stop check-config discover"
     case $call in
         serve) options='--config --listen --discovery --control --events --log-level --print-config --help' ;;
         devices) options='--json --control --help' ;;
@@ -40,6 +40,7 @@ _pulsegate() {
         remove) options='--control --help' device=1 ;;
         watch) options='--type --device --json --control --help' ;;
         stats) options='--json --control --help' ;;
+        config) options='--json --control --help' ;;
         reload) options='--control --help' ;;
         stop) options='--control --help' ;;
         check-config) options='--defaults --help' files=1 ;;
@@ -60,6 +61,7 @@ _pulsegate() {
         watch:--device) _pulsegate_words "$(_pulsegate_devices)"; return ;;
         watch:--control) _pulsegate_files; return ;;
         stats:--control) _pulsegate_files; return ;;
+        config:--control) _pulsegate_files; return ;;
         reload:--control) _pulsegate_files; return ;;
         stop:--control) _pulsegate_files; return ;;
         discover:--timeout) :; return ;;

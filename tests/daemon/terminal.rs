@@ -1,4 +1,4 @@
-//! A gateway that somebody runs in a terminal, and what SIGHUP does to it.
+//! SIGHUP, with and without a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;

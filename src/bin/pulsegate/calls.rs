@@ -16,6 +16,7 @@ pulsegate::closed_list! {
         Remove => "remove",
         Watch => "watch",
         Stats => "stats",
+        Config => "config",
         Reload => "reload",
         Stop => "stop",
         CheckConfig => "check-config",
@@ -106,6 +107,12 @@ pub(crate) const CALLS: &[Call] = &[
         command: Command::Stats,
         arguments: "",
         about: "show counters, memory and uptime",
+        options: &[JSON, CONTROL],
+    },
+    Call {
+        command: Command::Config,
+        arguments: "",
+        about: "show the configuration of the running gateway, with origins",
         options: &[JSON, CONTROL],
     },
     Call {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::config::Control;
+use crate::config::{Control, print_report};
 use crate::control_socket::{SYSTEM_PATH, connect, default_path};
 use crate::{Failure, load, say, show};
 
@@ -21,6 +21,7 @@ pub(crate) enum Ask {
     Remove { device: String },
     Watch { types: Vec<String>, device: Option<String>, json: bool },
     Stats { json: bool },
+    Config { json: bool },
     Reload,
     Stop,
 }
@@ -40,6 +41,11 @@ pub(crate) fn run(ask: &Ask, control: Option<&str>) -> Result<(), Failure> {
             let answer = gateway.ask(&json!({ "op": "stats" }))?;
             let stats = &answer["stats"];
             say(&if *json { format!("{stats}\n") } else { show::stats(stats) })
+        }
+        Ask::Config { json } => {
+            let answer = gateway.ask(&json!({ "op": "config" }))?;
+            let config = &answer["config"];
+            say(&if *json { format!("{config}\n") } else { print_report(config) })
         }
         Ask::Reload => {
             let answer = gateway.ask(&json!({ "op": "reload" }))?;

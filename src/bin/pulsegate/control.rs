@@ -21,6 +21,7 @@ pulsegate::closed_list! {
         Remove => "remove",
         Watch => "watch",
         Stats => "stats",
+        Config => "config",
         Reload => "reload",
         Stop => "stop",
     }
@@ -49,6 +50,8 @@ pub(crate) struct Control {
     sending: Vec<Sending>,
     last_tag: u64,
     reloads: Vec<Option<Asker>>,
+    /// Clients that wait for the configuration.
+    config_askers: Vec<Asker>,
 }
 
 /// Clients at one time.
@@ -150,6 +153,17 @@ impl Control {
     /// Those who asked for a reload since this was last called.
     pub(crate) fn take_reloads(&mut self) -> Vec<Option<Asker>> {
         std::mem::take(&mut self.reloads)
+    }
+
+    /// The clients that have asked for the configuration since the last call.
+    pub(crate) fn take_config_askers(&mut self) -> Vec<Asker> {
+        std::mem::take(&mut self.config_askers)
+    }
+
+    /// Answers `config`.
+    pub(crate) fn configured(&mut self, asker: Asker, config: &Value, gateway: &mut Commands<'_>) {
+        accept(gateway, asker, json!({ "config": config }));
+        self.answered(asker.stream, gateway);
     }
 
     /// Tells an asker how a reload has come out.
@@ -322,6 +336,10 @@ impl Control {
                 accept(gateway, asker, json!({}));
             }
             Operation::Stats => accept(gateway, asker, json!({ "stats": stats::collect(gateway, figures) })),
+            Operation::Config => {
+                client.owed += 1;
+                self.config_askers.push(asker);
+            }
             Operation::Send => {
                 let to = target(needed(request.device.as_deref(), "device")?)?;
                 let text = needed(request.text.as_deref(), "text")?;

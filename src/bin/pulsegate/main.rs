@@ -107,6 +107,7 @@ fn run() -> Result<(), Failure> {
         }
         Command::Devices => Ask::Devices { json },
         Command::Stats => Ask::Stats { json },
+        Command::Config => Ask::Config { json },
         Command::Reload => Ask::Reload,
         Command::Stop => Ask::Stop,
         Command::Remove => match &arguments[..] {

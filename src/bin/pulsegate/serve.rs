@@ -61,6 +61,7 @@ pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(
         let goes_on = daemon.server.turn().map_err(|e| e.to_string())?;
         daemon.server.handler_mut().figures.longest_turn = daemon.server.longest_turn();
         daemon.reload_if_asked();
+        daemon.report_config_if_asked();
         // Where no device is connected, a stop begins and ends in one turn.
         if daemon.server.is_stopping() && !std::mem::replace(&mut stopping, true) {
             daemon.server.handler().manager.stopping();
@@ -173,6 +174,25 @@ impl Daemon {
         let status = self.status();
         info!("{status}");
         self.server.handler().manager.ready(&status);
+    }
+
+    /// Answers the clients that have asked for the configuration.
+    fn report_config_if_asked(&mut self) {
+        let askers = self.server.handler_mut().control.take_config_askers();
+        if askers.is_empty() {
+            return;
+        }
+        let text = |addresses: &mut dyn Iterator<Item = SocketAddr>| addresses.map(|a| a.to_string()).collect();
+        let mut inherited: Vec<(&str, Vec<String>)> = Vec::new();
+        if self.handed.contains(&Protocol::Tcp) {
+            inherited.push(("listen", text(&mut self.server.listen_addresses())));
+        }
+        if self.handed.contains(&Protocol::Udp) {
+            inherited.push(("discovery.listen", text(&mut self.server.discovery_addresses())));
+        }
+        let report = self.config.report(&inherited);
+        let (app, mut gateway) = self.server.parts();
+        askers.into_iter().for_each(|asker| app.control.configured(asker, &report, &mut gateway));
     }
 
     /// One line for people: what is listened on.

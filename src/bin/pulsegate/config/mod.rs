@@ -30,6 +30,7 @@ use self::keys::{KEYS, Key};
 pub(crate) use self::error::Finding;
 #[cfg(test)]
 pub(crate) use self::manual::{environment, page};
+pub(crate) use self::print::print_report;
 
 /// All that an operator can say, and where it was said.
 #[derive(Debug, Clone, PartialEq)]

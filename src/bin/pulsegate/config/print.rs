@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+use toml::de::{DeTable, DeValue};
+
 use super::Config;
 use super::error::clean;
-use super::keys::{KEYS, SECTIONS};
+use super::format::quote;
+use super::keys::{KEYS, Key, SECTIONS};
 use super::load::FILE;
 
 impl Config {
@@ -14,21 +18,25 @@ impl Config {
         self.file.as_deref().map_or_else(none, clean)
     }
 
-    /// Every value and where it comes from, as TOML that means the same.
+    /// Every value and its origin, as TOML that means the same.
     pub(crate) fn print(&self) -> String {
-        let shown: Vec<_> = KEYS.iter().map(|key| format!("{} = {}", key.parts().1, (key.show)(self))).collect();
-        let width = shown.iter().map(|line| line.chars().count()).filter(|&width| width <= 48).max().unwrap_or(0);
-        let file = self.file.as_deref().map_or("no file was read".into(), |path| format!("{} was read", clean(path)));
-        let mut text = format!("# pulsegate {}: {file}.\n", env!("CARGO_PKG_VERSION"));
-        let mut section = None;
-        for (key, line) in KEYS.iter().zip(shown) {
-            if key.parts().0 != section {
-                section = key.parts().0;
-                let _ = writeln!(text, "\n[{}]", section.unwrap_or_default());
-            }
-            let _ = writeln!(text, "{line:width$}  # from: {}", self.origin(key.name));
-        }
-        text
+        let values = KEYS.iter().map(|key| (key.name, (key.show)(self), self.origin(key.name).to_string()));
+        print_values(self.file.as_deref().map(clean).as_deref(), values)
+    }
+
+    /// Every value and its origin as JSON. `inherited` has the addresses that sockets of the service manager have
+    /// instead of the configured ones.
+    pub(crate) fn report(&self, inherited: &[(&str, Vec<String>)]) -> Value {
+        let value = |key: &Key| match inherited.iter().find(|(name, _)| *name == key.name) {
+            Some((name, addresses)) => json!({ "name": name, "value": addresses, "from": "service manager" }),
+            None => json!({
+                "name": key.name,
+                "value": json_of(&(key.show)(self)),
+                "from": self.origin(key.name).to_string(),
+            }),
+        };
+        let values: Vec<_> = KEYS.iter().map(value).collect();
+        json!({ "file": self.file.as_deref().map(clean), "values": values })
     }
 
     /// The text of the `pulsegate.toml` that is shipped: every key, what it does, and its default.
@@ -54,6 +62,74 @@ impl Config {
             let _ = writeln!(text, "{name} = {}", (key.show)(&defaults));
         }
         text
+    }
+}
+
+/// What [`Config::report`] has made, as TOML with the origins behind the values.
+pub(crate) fn print_report(report: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let values: Vec<_> = report["values"].as_array().into_iter().flatten().collect();
+    let values = values.iter().map(|value| (value["name"].as_str().unwrap_or_default(), value));
+    print_values(
+        report["file"].as_str(),
+        values.map(|(name, value)| (name, toml_of(&value["value"]), text(&value["from"]))),
+    )
+}
+
+/// Names of keys, their values in TOML and their origins, in the order of [`KEYS`].
+fn print_values<'a>(file: Option<&str>, values: impl Iterator<Item = (&'a str, String, String)>) -> String {
+    let lines: Vec<_> = values
+        .map(|(name, value, origin)| {
+            let (section, name) = name.rsplit_once('.').unwrap_or(("", name));
+            (section, format!("{name} = {value}"), origin)
+        })
+        .collect();
+    // Longer lines would push the origins of all others out of sight.
+    let width = lines.iter().map(|(_, line, _)| line.chars().count()).filter(|&width| width <= 48).max().unwrap_or(0);
+    let file = file.map_or("no file was read".into(), |file| format!("{file} was read"));
+    let mut text = format!("# pulsegate {}: {file}.\n", env!("CARGO_PKG_VERSION"));
+    let mut last = "";
+    for (section, line, origin) in lines {
+        if section != last {
+            last = section;
+            let _ = writeln!(text, "\n[{section}]");
+        }
+        let _ = writeln!(text, "{line:width$}  # from: {origin}");
+    }
+    text
+}
+
+/// A value in TOML as JSON.
+fn json_of(toml: &str) -> Value {
+    let line = format!("x = {toml}");
+    let table = DeTable::parse(&line);
+    table.ok().and_then(|table| Some(json_of_value(table.get_ref().get("x")?.get_ref()))).unwrap_or_default()
+}
+
+fn json_of_value(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => json!(text),
+        DeValue::Integer(number) => json!(number.as_str().parse::<u64>().ok()),
+        DeValue::Array(entries) => entries.iter().map(|entry| json_of_value(entry.get_ref())).collect(),
+        DeValue::Table(table) => {
+            table.iter().map(|(name, value)| (name.get_ref().to_string(), json_of_value(value.get_ref()))).collect()
+        }
+        // No key has such a value.
+        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => Value::Null,
+    }
+}
+
+/// A value in JSON as TOML.
+fn toml_of(json: &Value) -> String {
+    match json {
+        Value::String(text) => quote(text),
+        Value::Array(entries) => format!("[{}]", entries.iter().map(toml_of).collect::<Vec<_>>().join(", ")),
+        Value::Object(table) => {
+            let entries: Vec<_> =
+                table.iter().map(|(name, value)| format!("{} = {}", quote(name), toml_of(value))).collect();
+            if entries.is_empty() { "{}".into() } else { format!("{{ {} }}", entries.join(", ")) }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => json.to_string(),
     }
 }
 
