@@ -47,6 +47,16 @@ pub enum Event<'a> {
     Rejected(MessageError, usize),
 }
 
+impl Event<'_> {
+    /// The length of its object.
+    pub fn object_bytes(&self) -> usize {
+        match self {
+            Self::Heartbeat(message) | Self::Message(message) => message.bytes().len(),
+            Self::Rejected(_, bytes) => *bytes,
+        }
+    }
+}
+
 /// What ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -104,10 +114,9 @@ impl ServerConnection {
         }
     }
 
-    /// Feeds the rest of a read: how much of it was used, and what came of that. Call it again with
-    /// what is left until it gives no event, which means that all was used. After a [`Fault`] the
-    /// connection takes no more. Cut objects are gathered in `tails`, and lent from `whole`, see
-    /// [`Splitter::push`].
+    /// Feeds the rest of a read. [`Self::offset`] tells how much of it was used. Call it again with what is left until
+    /// it gives no event, which means that all was used. After a [`Fault`] the connection takes no more. Cut objects are
+    /// gathered in `tails`, and lent from `whole`, see [`Splitter::push`].
     pub fn handle_data<'a>(
         &mut self,
         input: &'a [u8],
@@ -115,7 +124,7 @@ impl ServerConnection {
         tails: &mut Tails,
         whole: &'a mut Whole,
         now: Tick,
-    ) -> Result<(usize, Option<Event<'a>>), Fault> {
+    ) -> Result<Option<Event<'a>>, Fault> {
         if self.rejected_in_a_row == FAULTY {
             return Err(Fault::Faulty);
         }
@@ -123,13 +132,13 @@ impl ServerConnection {
         if !begun {
             self.object_since = now;
         }
-        let (used, object) = self
+        let (_, object) = self
             .splitter
             .push(input, rules.object_bytes_max, tails, whole)
             .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
         let Some(object) = object else {
             self.progress |= begun && !input.is_empty();
-            return Ok((used, None));
+            return Ok(None);
         };
         self.progress = false;
         let event = match Message::check(&object, rules.object_depth_max) {
@@ -150,7 +159,7 @@ impl ServerConnection {
                 Event::Rejected(error, object.bytes.len())
             }
         };
-        Ok((used, Some(event)))
+        Ok(Some(event))
     }
 
     /// Whether more of the unfinished object has come since the last beat.
@@ -220,6 +229,11 @@ impl ServerConnection {
     /// have come.
     pub fn unfinished(&self) -> Option<(u64, usize)> {
         self.splitter.unfinished()
+    }
+
+    /// Bytes of the unfinished object, 0 without one.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.splitter.unfinished().map_or(0, |(_, bytes)| bytes)
     }
 
     /// Gives back what is held of an unfinished object: the connection takes no more.

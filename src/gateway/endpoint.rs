@@ -4,15 +4,14 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, info, trace};
+use log::{debug, info};
 
 use super::core::Ending;
 use super::slots::Slot;
 use super::{CloseReason, Commands, Gateway, Handler, Local, Refusal};
-use crate::connection::{Event, ServerConnection};
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEnd, Via};
+use crate::proto::Suppressed;
 use crate::proto::discovery::{answerable, canonical};
-use crate::proto::{Kind, Suppressed, Whole};
 
 /// Timers handled per call: after a long sleep all of them are due, and the streams want their turn.
 const TIMERS_PER_TURN: usize = 1024;
@@ -52,103 +51,11 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn handle_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         self.core.now = self.core.clock.tick(now);
-        let core = &mut self.core;
-        let slot = match core.slots.get_mut(id) {
-            Some(Slot::Device(slot)) => slot,
-            Some(Slot::Local(_)) => {
-                return self.tell(|handler, gateway| handler.on_local(id, Local::Data(bytes), gateway));
-            }
-            _ => return,
-        };
-        core.stats.received_bytes += bytes.len() as u64;
-        if slot.is_closing() {
-            core.stats.discarded_bytes += bytes.len() as u64;
-            return;
+        match self.core.slots.get_mut(id) {
+            Some(Slot::Device(_)) => self.handle_device_data(id, bytes, now),
+            Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::Data(bytes), gateway)),
+            _ => {}
         }
-        // The connection is taken out of its slot while what it lends is shown to the application,
-        // which may do anything to any slot meanwhile.
-        let device = slot.device(id);
-        let mut connection = std::mem::replace(&mut slot.connection, ServerConnection::new(0));
-        core.current = Some(device);
-        let held_before = connection.unfinished().map_or(0, |(_, bytes)| bytes);
-        let (mut rest, mut objects, mut object_bytes, mut last_kind) = (bytes, 0, 0, None);
-        let mut whole = Whole::default();
-        let fault = loop {
-            let core = &mut self.core;
-            let used_before = connection.offset();
-            match connection.handle_data(rest, &core.rules, &mut core.memory.tails, &mut whole, core.now) {
-                Ok((used, Some(event))) => {
-                    rest = &rest[used..];
-                    match event {
-                        Event::Heartbeat(message) => {
-                            if let Some(time) = core.beat_answered(id, &mut connection, now) {
-                                core.stats.beat_round_trip.note(time);
-                            }
-                            objects += 1;
-                            object_bytes += message.bytes().len();
-                            core.stats.messages[&Kind::Heartbeat].add(message.bytes().len());
-                        }
-                        Event::Message(message) => {
-                            objects += 1;
-                            object_bytes += message.bytes().len();
-                            last_kind = Some(message.kind());
-                            core.stats.messages[&message.kind()].add(message.bytes().len());
-                            trace!("device {id}: {:?} of {} bytes", message.type_name(), message.bytes().len());
-                            self.handler.on_message(&device, &message, &mut Commands::new(core));
-                        }
-                        Event::Rejected(error, bytes) => {
-                            object_bytes += bytes;
-                            core.stats.rejected[&error.reason].add(bytes);
-                            debug!("device {id}: object dropped: {error}");
-                            self.handler.on_rejected(&device, &error, &mut Commands::new(core));
-                        }
-                    }
-                    if self.core.slots.device_mut(id).is_none_or(|slot| slot.is_closing()) {
-                        break None;
-                    }
-                }
-                Ok((_, None)) => {
-                    rest = &[];
-                    break None;
-                }
-                Err(fault) => {
-                    // What came before the fault is booked as if it had come by itself.
-                    rest = &rest[(connection.offset() - used_before) as usize..];
-                    break Some(fault);
-                }
-            }
-        };
-        let core = &mut self.core;
-        core.memory.tails.recycle(&mut whole);
-        core.current = None;
-        let held = connection.unfinished().map_or(0, |(_, bytes)| bytes);
-        let padding = (held_before + bytes.len()) - (held + object_bytes + rest.len());
-        core.stats.padding_bytes += padding as u64;
-        core.stats.discarded_bytes += rest.len() as u64;
-        let now = core.now;
-        let Some(slot) = core.slots.device_mut(id) else { return };
-        if slot.is_closing() {
-            connection.release(&mut core.memory.tails);
-        }
-        slot.connection = connection;
-        // The settings may have changed while it was out.
-        slot.connection.limit_credit(core.settings.heartbeat.credit);
-        slot.objects += objects;
-        slot.last_kind = last_kind.or(slot.last_kind);
-        if objects > 0 {
-            slot.seen = now;
-        }
-        if object_bytes > 0 {
-            // One that has sent an object gives its place to those who wait, even if it has begun the next.
-            core.memory.done(id);
-        }
-        if held_before > 0 || held > 0 {
-            core.balance(id);
-        }
-        if let Some(fault) = fault {
-            core.handle_fault(id, fault);
-        }
-        core.resume();
     }
 
     fn poll_read(&mut self, id: ConnectionId) -> usize {

@@ -21,8 +21,12 @@ mod stats;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use log::{debug, trace};
+
 use self::core::{Core, Ending};
+use crate::connection::Event;
 use crate::endpoint::{ConnectionId, ListenerId};
+use crate::proto::Whole;
 
 pub use access::{Access, Cidr, CidrError};
 pub use commands::{Commands, Queued, SendError, Target, TargetError};
@@ -160,6 +164,40 @@ impl<H: Handler> Gateway<H> {
     /// How many devices are connected.
     pub fn connections(&self) -> usize {
         self.core.slots.device_count()
+    }
+
+    /// Cuts a device's bytes into objects, and shows each to the application. Events borrow from the read buffer and the
+    /// reassembly buffer alone, so a callback may change any slot.
+    fn handle_device_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
+        self.core.stats.received_bytes += bytes.len() as u64;
+        let (mut rest, mut whole) = (bytes, Whole::default());
+        while let Some(event) = self.core.next_event(id, &mut rest, &mut whole) {
+            match event {
+                Event::Heartbeat(_) => {
+                    if let Some(time) = self.core.beat_answered(id, now) {
+                        self.core.stats.beat_round_trip.note(time);
+                    }
+                }
+                Event::Message(message) => {
+                    trace!("device {id}: {:?} of {} bytes", message.type_name(), message.bytes().len());
+                    self.show(id, |handler, device, gateway| handler.on_message(device, &message, gateway));
+                }
+                Event::Rejected(error, _) => {
+                    debug!("device {id}: object rejected: {error}");
+                    self.show(id, |handler, device, gateway| handler.on_rejected(device, &error, gateway));
+                }
+            }
+        }
+        self.core.memory.tails.recycle(&mut whole);
+        self.core.balance(id);
+        self.core.resume();
+    }
+
+    /// Calls the application about a device, as it stands.
+    fn show(&mut self, id: ConnectionId, call: impl FnOnce(&mut H, &Device, &mut Commands<'_>)) {
+        if let Some(device) = self.core.device(id) {
+            self.tell(|handler, gateway| call(handler, &device, gateway));
+        }
     }
 
     /// Calls the application. No slot is lent while it runs.

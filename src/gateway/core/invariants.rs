@@ -9,7 +9,6 @@ use crate::gateway::slots::{Pending, Phase, Slot};
 impl Core {
     /// See [`crate::Gateway::check_invariants`].
     pub(in crate::gateway) fn check_invariants(&self) {
-        assert!(self.current.is_none(), "a connection was lent and not given back");
         assert!(self.in_flight.is_none(), "bytes were lent, and nobody has told what became of them");
         // Told as soon as the streams are closed whose end began between two turns.
         assert!(self.reports.is_empty() || self.has_output(), "what became of commands was not told");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::output::Op;
-use crate::connection::{Fault, FramingFault, ServerConnection};
+use crate::connection::{Fault, FramingFault};
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
 use crate::gateway::memory::Memory;
@@ -178,17 +178,13 @@ impl Core {
         }
     }
 
-    /// That device, whose connection is lent, has answered a beat: how long that took, if it is known which beat it was.
-    pub(in crate::gateway) fn beat_answered(
-        &self,
-        id: ConnectionId,
-        connection: &mut ServerConnection,
-        now: Instant,
-    ) -> Option<Duration> {
-        let (interval, beat_due) = (self.timing.interval, self.slots.device(id)?.beat_due);
+    /// The device has answered a beat: returns the round-trip time, if it is clear which beat that was.
+    pub(in crate::gateway) fn beat_answered(&mut self, id: ConnectionId, now: Instant) -> Option<Duration> {
+        let slot = self.slots.device_mut(id)?;
+        let (interval, beat_due) = (self.timing.interval, slot.beat_due);
         let latest = self.beat_times.sent(beat_due);
         let at_once = latest.is_some_and(|sent| now - sent <= TICK * interval / AT_ONCE);
-        let back = u32::from(connection.beat_answered(at_once)?) - 1;
+        let back = u32::from(slot.connection.beat_answered(at_once)?) - 1;
         // Beats are found by when the next one was due.
         let due = Tick::new(beat_due.get().checked_sub(back * interval).filter(|due| *due >= interval)?);
         // A beat that is no longer remembered went out within a tick of when it was due.

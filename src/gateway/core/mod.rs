@@ -2,6 +2,7 @@
 //! calls no callback, so that a callback may use all of it. Floor 2.
 
 mod budget;
+mod data;
 mod invariants;
 mod life;
 mod output;
@@ -40,9 +41,6 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) wheel: TimerWheel<u32>,
     pub(in crate::gateway) stats: Stats,
     pub(in crate::gateway) memory: Memory,
-    /// The device whose bytes are being read: while its connection is lent out, its slot cannot
-    /// say how it stands.
-    pub(in crate::gateway) current: Option<Device>,
     /// When the application wants to be called.
     pub(in crate::gateway) wake_at: Option<Instant>,
     /// Once a stop has been asked for: when it must be over.
@@ -96,7 +94,6 @@ impl Core {
             wheel: TimerWheel::new(),
             stats: Stats::default(),
             memory: Memory::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
-            current: None,
             wake_at: None,
             stop_deadline: None,
             ending: BTreeMap::new(),
@@ -182,10 +179,7 @@ impl Core {
 
     /// The device of that id as the application sees it.
     pub(in crate::gateway) fn device(&self, id: ConnectionId) -> Option<Device> {
-        match self.current {
-            Some(device) if device.id() == id => Some(device),
-            _ => self.slots.device(id).filter(|slot| !slot.is_closing()).map(|slot| slot.device(id)),
-        }
+        self.slots.device(id).filter(|slot| !slot.is_closing()).map(|slot| slot.device(id))
     }
 
     /// The connections that `target` means, the newest first; those that end are among them.
