@@ -42,7 +42,7 @@ tarball() {
     mkdir "$work/$name" "$work/$name/docs"
     cp "$executables/pulsegate" "$executables/pulsegate-swarm" "$work/$name"
     cp -R man completions packaging pulsegate.toml README.md CHANGELOG.md LICENSE* "$work/$name"
-    cp docs/on-a-gateway.md "$work/$name/docs"
+    cp docs/on-a-gateway.md docs/protocol.md "$work/$name/docs"
     scripts/notices.py "$target" >"$work/$name/NOTICES"
     pack "$name"
 }
