@@ -38,7 +38,7 @@ _pulsegate() {
         devices) options='--json --control --help' ;;
         send) options='--wait --control --help' device=1 ;;
         remove) options='--control --help' device=1 ;;
-        watch) options='--type --device --json --control --help' ;;
+        watch) options='--type --device --reconnect --json --control --help' ;;
         stats) options='--json --control --help' ;;
         config) options='--json --control --help' ;;
         reload) options='--control --help' ;;

@@ -29,6 +29,7 @@
 //! ARCHITECTURE.md says why.
 
 mod blocks;
+mod byte_size;
 mod closed_list;
 pub mod connection;
 pub mod endpoint;
@@ -39,6 +40,7 @@ mod server;
 pub mod tick;
 pub mod wheel;
 
+pub use byte_size::{ByteSize, ByteSizeError};
 pub use closed_list::{ClosedList, Counters};
 pub use connection::{CreditFrom, FramingFault};
 pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};

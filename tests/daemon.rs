@@ -15,6 +15,8 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::unistd::Pid;
 use serde_json::Value;
 
+#[path = "daemon/client.rs"]
+mod client;
 #[path = "daemon/configuration.rs"]
 mod configuration;
 #[path = "daemon/reload.rs"]
@@ -304,10 +306,10 @@ fn wrong_calls_get_one_sentence_and_their_code() {
         assert_eq!((found, out.as_str()), (code, ""), "{line:?}: {err}");
         assert!(err.contains(sentence) && err.lines().count() == 1, "{line:?}: {err}");
     };
-    check(&["--lisen", "x"], 2, "there is no option --lisen for serve");
+    check(&["--lisen", "x"], 2, "unknown option '--lisen' of serve, did you mean --listen?");
     check(&["send", "#7"], 2, "send takes a DEVICE and the TEXT");
-    check(&["remove", "seven"], 2, "'#ID', IP:PORT or IP");
-    check(&["frobnicate"], 2, "there is no call \"frobnicate\"");
+    check(&["remove", "seven"], 2, "invalid device 'seven': expected #ID, IP:PORT or IP");
+    check(&["frobnicate"], 2, "unknown command 'frobnicate'");
     check(&["stats", "--control", "/nonexistent/sock"], 69, "/nonexistent/sock");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

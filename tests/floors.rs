@@ -41,7 +41,7 @@ const PURE: [&str; 10] = [
     SOCKETS[6],
 ];
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     // Floor 0
     Rule {
         part: "proto",
@@ -51,6 +51,7 @@ const RULES: [Rule; 12] = [
     },
     // Its macro names the trait where the root of the crate shows it.
     Rule { part: "closed_list", ours: &["ClosedList"], crates: &[], never: &PURE },
+    Rule { part: "byte_size", ours: &[], crates: &[], never: &PURE },
     Rule { part: "blocks", ours: &[], crates: &["memmap2"], never: &PURE },
     Rule { part: "tick", ours: &[], crates: &[], never: &SOCKETS },
     Rule { part: "wheel", ours: &["tick"], crates: &["slab"], never: &PURE },
@@ -60,7 +61,7 @@ const RULES: [Rule; 12] = [
     // Floor 2
     Rule {
         part: "gateway",
-        ours: &["proto", "tick", "wheel", "endpoint", "connection", "closed_list"],
+        ours: &["proto", "tick", "wheel", "endpoint", "connection", "closed_list", "byte_size"],
         crates: &["slab", "log"],
         never: &SOCKETS,
     },

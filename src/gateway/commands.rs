@@ -220,7 +220,7 @@ pub struct TargetError;
 
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a device is '#ID', IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7")
+        f.write_str("expected #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7")
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::interfaces::InterfaceRule;
+use crate::byte_size::ByteSize;
 use crate::connection::{CreditFrom, Rules};
 use crate::endpoint::ConnectionId;
 use crate::proto::{discovery, heartbeat};
@@ -219,24 +220,12 @@ impl fmt::Display for Bound {
         match self.unit {
             Unit::Number => write!(f, "be from {min} to {max}"),
             Unit::PerSecond => write!(f, "be from {min}/s to {max}/s"),
-            Unit::Size => write!(f, "be from {} to {}", Size(*min), Size(*max)),
+            Unit::Size => write!(f, "be from {:#} to {:#}", ByteSize(*min), ByteSize(*max)),
             Unit::Length if *min == 0 => write!(f, "have at most {max} bytes"),
             Unit::Length => write!(f, "have from {min} to {max} bytes"),
             Unit::Entries => write!(f, "have at most {max} entries"),
             Unit::Ticks => f.write_str("be a multiple of 100ms, from 100ms to 1day"),
         }
-    }
-}
-
-/// Bytes as people write them.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let whole = units.into_iter().find(|(bits, _)| self.0 >> bits != 0 && self.0.trailing_zeros() >= *bits);
-        let (bits, unit) = whole.unwrap_or((0, "B"));
-        write!(f, "{}{unit}", self.0 >> bits)
     }
 }
 

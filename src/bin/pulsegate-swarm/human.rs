@@ -18,16 +18,6 @@ pub(crate) fn rate(number: f64) -> String {
     count(number.round() as u64)
 }
 
-/// In the unit that leaves few digits.
-pub(crate) fn bytes(number: f64) -> String {
-    for (unit, size) in [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)] {
-        if number.abs() >= size {
-            return format!("{:.*} {unit}", if number.abs() < 100.0 * size { 1 } else { 0 }, number / size);
-        }
-    }
-    format!("{number:.0} B")
-}
-
 /// Microseconds, in the unit that leaves few digits.
 pub(crate) fn micros(number: u64) -> String {
     match number {
@@ -55,10 +45,6 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [0.0, 999.0, 1500.0, 150_000.0, 2.5e6, 3e9].map(bytes),
-            ["0 B", "999 B", "1.5 kB", "150 kB", "2.5 MB", "3.0 GB"]
-        );
         assert_eq!([7, 1_500, 250_000, 2_500_000].map(micros), ["7 µs", "1.50 ms", "250 ms", "2.50 s"]);
         assert_eq!([0.0, 75.9, 3_661.0].map(clock), ["00:00", "01:15", "1:01:01"]);
     }

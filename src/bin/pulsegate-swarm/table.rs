@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use crate::human::{bytes, count, micros, rate};
+use pulsegate::ByteSize;
+
+use crate::human::{count, micros, rate};
 use crate::report::{Quantiles, Report};
 use crate::watch::Costs;
 
@@ -41,9 +43,12 @@ impl Display for Table<'_> {
         let kinds = BTreeMap::from_iter(kinds.into_iter().filter(|(_, count)| *count > 0));
         row(f, "messages sent", &summed(sent.messages, &kinds))?;
         let seconds = run.ran_s.max(1e-3);
-        let per_second =
-            format!("{} msg/s, {}/s", rate(sent.messages as f64 / seconds), bytes(sent.bytes as f64 / seconds));
-        row(f, "bytes sent", &format!("{} ({per_second})", bytes(sent.bytes as f64)))?;
+        let per_second = format!(
+            "{} msg/s, {}/s",
+            rate(sent.messages as f64 / seconds),
+            ByteSize((sent.bytes as f64 / seconds) as u64)
+        );
+        row(f, "bytes sent", &format!("{} ({per_second})", ByteSize(sent.bytes)))?;
         for (name, number) in [
             ("reports skipped", sent.skipped),
             ("garbage sent", sent.garbage),
@@ -109,8 +114,8 @@ fn quantiles(f: &mut Formatter<'_>, name: &str, q: &Quantiles) -> fmt::Result {
 
 fn costs(f: &mut Formatter<'_>, name: &str, costs: &Costs) -> fmt::Result {
     writeln!(f, "\n  {name}, process {}", costs.pid)?;
-    let pss = costs.pss_full_bytes.map_or(String::new(), |pss| format!(", PSS {}", bytes(pss as f64)));
-    let (before, full) = (bytes(costs.rss_before_bytes as f64), bytes(costs.rss_full_bytes as f64));
+    let pss = costs.pss_full_bytes.map_or(String::new(), |pss| format!(", PSS {}", ByteSize(pss)));
+    let (before, full) = (ByteSize(costs.rss_before_bytes), ByteSize(costs.rss_full_bytes));
     row(f, "  memory", &format!("RSS {before} before, {full} with all devices{pss}"))?;
     if let Some(each) = costs.bytes_per_device {
         row(f, "  bytes per device", &format!("{each:.0} (RSS added; less in a process that was loaded before)"))?;

@@ -6,6 +6,8 @@ use std::fmt::Write;
 
 use lexopt::Arg;
 
+use crate::config::{nearest, question, single_quoted};
+
 pulsegate::closed_list! {
     /// What the program can be called for.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +101,7 @@ pub(crate) const CALLS: &[Call] = &[
         options: &[
             with("type", "TYPE", "only messages of that Type; may be given several times"),
             with("device", "DEVICE", "only events of that device"),
+            flag("reconnect", "wait for a gateway that is away, also when it restarts"),
             JSON,
             CONTROL,
         ],
@@ -166,40 +169,58 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
             Some(Arg::Value(word)) if call.is_none() && options.is_empty() => {
                 let name = text(word)?;
                 let found = CALLS.iter().find(|call| call.name() == name);
-                call = Some(found.ok_or_else(|| format!("there is no call {name:?}"))?);
+                call = Some(found.ok_or_else(|| {
+                    let near = nearest(&name, Command::WORDS.iter());
+                    format!("unknown command {}{}", single_quoted(&name), question(near))
+                })?);
             }
             Some(Arg::Value(word)) => {
                 let word = text(word)?;
                 if call.is_none_or(|call| call.arguments.is_empty()) {
-                    return Err(format!("{word:?} is one argument too many"));
+                    return Err(format!("unexpected argument {}", single_quoted(&word)));
                 }
                 arguments.push(word);
             }
             Some(Arg::Long(name)) => {
                 let this = call.unwrap_or(&CALLS[0]);
                 let found = this.options.iter().find(|option| option.name == name);
-                let option = found.ok_or_else(|| format!("there is no option --{name} for {}", this.name()))?;
+                let option = found.ok_or_else(|| {
+                    let near = nearest(name, this.options.iter().map(|option| option.name));
+                    let near = question(near.map(|near| format!("--{near}")));
+                    let hint = if near.is_empty() { dash_hint(this) } else { near };
+                    format!("unknown option {} of {}{hint}", single_quoted(&format!("--{name}")), this.name())
+                })?;
                 let value = match option.value {
                     Some(_) => text(parser.value().map_err(|e| e.to_string())?)?,
                     None => String::new(),
                 };
                 options.push((option.name, value));
             }
-            Some(Arg::Short(letter)) => return Err(format!("there is no option -{letter}")),
+            Some(Arg::Short(letter)) => {
+                let hint = call.map(dash_hint).unwrap_or_default();
+                return Err(format!("unknown option {}{hint}", single_quoted(&format!("-{letter}"))));
+            }
         }
     }
     Ok(Given::Call { command: call.unwrap_or(&CALLS[0]).command, options, arguments })
 }
 
+/// What to do about a text that looks like an option, for commands that take text.
+fn dash_hint(call: &Call) -> String {
+    let hint = ": TEXT that begins with - stands behind --, as in: send '#7' -- -1";
+    if call.arguments.contains("TEXT") { hint.into() } else { String::new() }
+}
+
 /// What an option without a value means, unless it was given one.
 fn alone(mut parser: lexopt::Parser, given: Given) -> Result<Given, String> {
-    parser
-        .optional_value()
-        .map_or(Ok(given), |value| Err(format!("{value:?} is a value for an option that takes none")))
+    parser.optional_value().map_or(Ok(given), |value| {
+        Err(format!("unexpected value {}: the option takes none", single_quoted(&value.to_string_lossy())))
+    })
 }
 
 fn text(word: OsString) -> Result<String, String> {
-    word.into_string().map_err(|word| format!("{word:?} is not UTF-8"))
+    word.into_string()
+        .map_err(|word| format!("invalid argument {}: expected UTF-8", single_quoted(&word.to_string_lossy())))
 }
 
 /// The text of `--help`.
@@ -272,12 +293,17 @@ mod tests {
         check("send #7 -- --wait 3", Ok(("send", &[], &["#7", "--wait", "3"])));
         check("send --wait 3 #7 echo hi", Ok(("send", &[("wait", "3")], &["#7", "echo", "hi"])));
         check("watch --json --type A --type B", Ok(("watch", &[("json", ""), ("type", "A"), ("type", "B")], &[])));
-        check("devces", Err("there is no call \"devces\""));
-        check("devices all", Err("\"all\" is one argument too many"));
-        check("stats --wait 1", Err("there is no option --wait for stats"));
-        check("-x", Err("there is no option -x"));
-        check("--help=1", Err("\"1\" is a value for an option that takes none"));
-        check("stats --version=2", Err("\"2\" is a value for an option that takes none"));
+        check("devces", Err("unknown command 'devces', did you mean devices?"));
+        check("frobnicate", Err("unknown command 'frobnicate'"));
+        check("devices all", Err("unexpected argument 'all'"));
+        check("stats --wait 1", Err("unknown option '--wait' of stats"));
+        check("--lisen x", Err("unknown option '--lisen' of serve, did you mean --listen?"));
+        check("-x", Err("unknown option '-x'"));
+        let hint = "TEXT that begins with - stands behind --, as in: send '#7' -- -1";
+        check("send #7 -1", Err(&format!("unknown option '-1': {hint}")));
+        check("send #7 --volume", Err(&format!("unknown option '--volume' of send: {hint}")));
+        check("--help=1", Err("unexpected value '1': the option takes none"));
+        check("stats --version=2", Err("unexpected value '2': the option takes none"));
         check("serve --listen", Err("missing argument for option '--listen'"));
     }
 

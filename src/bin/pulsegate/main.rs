@@ -25,8 +25,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use calls::{Command, Given};
-use client::Ask;
-use config::Config;
+use client::{Ask, Watch};
+use config::{Config, single_quoted};
 
 /// Why the program ends without having done what it was asked to, with a sentence for people.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Failure {
     fn sentence(&self) -> String {
         match self {
             Self::Failed(text) | Self::NoGateway(text) | Self::NoAnswer(text) => format!("pulsegate: {text}"),
-            Self::Usage(text) => format!("pulsegate: {text}; see 'pulsegate --help'"),
+            Self::Usage(text) => format!("pulsegate: {text} (see 'pulsegate --help')"),
             Self::Config(text) => text.clone(),
         }
     }
@@ -98,10 +98,10 @@ fn run() -> Result<(), Failure> {
         Command::Discover => {
             let timeout = given("timeout").map_or(Ok(Duration::from_secs(2)), seconds)?;
             let port = given("port").map_or(Ok(5555), |port| {
-                port.parse()
-                    .ok()
-                    .filter(|&port| port > 0)
-                    .ok_or_else(|| Failure::Usage(format!("{port:?} is not a port")))
+                port.parse().ok().filter(|&port| port > 0).ok_or_else(|| {
+                    let port = single_quoted(port);
+                    Failure::Usage(format!("invalid port {port}: expected a number from 1 to 65535"))
+                })
             })?;
             return discover::run(timeout, port);
         }
@@ -123,7 +123,8 @@ fn run() -> Result<(), Failure> {
         },
         Command::Watch => {
             let types = options.iter().filter(|(name, _)| *name == "type").map(|(_, value)| value.clone()).collect();
-            Ask::Watch { types, device: given("device").map(device).transpose()?, json }
+            let device = given("device").map(device).transpose()?;
+            Ask::Watch(Watch { types, device, json, reconnect: given("reconnect").is_some() })
         }
     };
     client::run(&ask, given("control"))
@@ -132,7 +133,7 @@ fn run() -> Result<(), Failure> {
 /// The name of a device, checked here so that a wrong one is wrong usage and no question to the gateway.
 fn device(name: &str) -> Result<String, Failure> {
     let known = name.parse::<pulsegate::Target>();
-    known.map(|_| name.to_owned()).map_err(|e| Failure::Usage(format!("{name:?} is no device: {e}")))
+    known.map(|_| name.to_owned()).map_err(|e| Failure::Usage(format!("invalid device {}: {e}", single_quoted(name))))
 }
 
 /// Nobody waits longer, and clocks cannot be counted on to.
@@ -142,7 +143,8 @@ fn seconds(text: &str) -> Result<Duration, Failure> {
     // A number alone is one of seconds. To read it as a floating-point number would take 14 KB of tables.
     let unit = if text.ends_with(|last: char| last.is_ascii_digit()) { "s" } else { "" };
     let known = humantime::parse_duration(&format!("{text}{unit}")).ok().filter(|duration| *duration <= YEAR);
-    known.ok_or_else(|| Failure::Usage(format!("{text:?} is not a number of seconds")))
+    let expected = "expected seconds or a duration, such as 5 or 500ms";
+    known.ok_or_else(|| Failure::Usage(format!("invalid time {}: {expected}", single_quoted(text))))
 }
 
 fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use pulsegate::ByteSize;
 use serde_json::Value;
 
 /// Columns that are as wide as their widest cell.
@@ -29,7 +30,7 @@ impl Table {
             age(&device["seen_s"]),
             device["credit"].to_string(),
             device["objects"].to_string(),
-            bytes(device["bytes"].as_u64().unwrap_or(0)),
+            bytes(&device["bytes"]),
             device["last_type"].as_str().unwrap_or("-").to_owned(),
         ]);
     }
@@ -111,7 +112,7 @@ fn shorten(object: &str) -> String {
             text.push(if char == '\t' { ' ' } else { char });
         } else if char == '"' && !escaped {
             match string.char_indices().nth(STRING_CHARS) {
-                Some((at, _)) => text.push_str(&format!("{}... ({})", &string[..at], bytes(string.len() as u64))),
+                Some((at, _)) => text.push_str(&format!("{}... ({})", &string[..at], ByteSize(string.len() as u64))),
                 None => text.push_str(&string),
             }
             string.clear();
@@ -143,13 +144,13 @@ pub(crate) fn stats(stats: &Value) -> String {
         match value {
             Value::Object(_) => {
                 let mut shown = String::new();
-                lines(&mut shown, "", value);
+                lines(&mut shown, group, "", value);
                 if !shown.is_empty() {
                     let _ = writeln!(text, "{group}\n{}", shown.trim_end());
                 }
             }
             _ => {
-                let (name, figure) = figure(group, value);
+                let (name, figure) = figure("", group, value);
                 let _ = writeln!(text, "{name} {figure}");
             }
         }
@@ -157,30 +158,31 @@ pub(crate) fn stats(stats: &Value) -> String {
     text
 }
 
-fn lines(text: &mut String, path: &str, value: &Value) {
+/// The figures of a group. `path` leads from the group to `value`.
+fn lines(text: &mut String, group: &str, path: &str, value: &Value) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
         match value {
-            Value::Object(_) => lines(text, &path, value),
+            Value::Object(_) => lines(text, group, &path, value),
             Value::Number(number) if number.as_u64() == Some(0) && path.contains(' ') => {}
             _ => {
-                let (name, figure) = figure(&path, value);
+                let (name, figure) = figure(group, &path, value);
                 let _ = writeln!(text, "  {name:<34} {figure}");
             }
         }
     }
 }
 
-/// The name of a figure and the figure as people read it; the unit of a time goes from the one to the other.
-fn figure(path: &str, value: &Value) -> (String, String) {
+/// The name of a figure and the figure as people read it, with its unit. The unit of a time leaves the name.
+fn figure(group: &str, path: &str, value: &Value) -> (String, String) {
     if value.is_null() {
         (path.replace("_us", ""), "-".into())
     } else if let Some(name) = path.strip_suffix("_s") {
         (name.into(), age(value))
     } else if path.contains("_us") {
         (path.replace("_us", ""), format!("{:.3} ms", value.as_f64().unwrap_or(0.0) / 1e3))
-    } else if path.contains("bytes") {
-        (path.into(), bytes(value.as_u64().unwrap_or(0)))
+    } else if group == "bytes" || path.contains("bytes") {
+        (path.into(), bytes(value))
     } else {
         (path.into(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
@@ -198,6 +200,10 @@ pub(crate) fn number_of(number: Option<u64>, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+fn bytes(number: &Value) -> String {
+    ByteSize(number.as_u64().unwrap_or(0)).to_string()
+}
+
 fn age(seconds: &Value) -> String {
     let seconds = seconds.as_f64().unwrap_or(0.0);
     if seconds < 10.0 {
@@ -205,14 +211,6 @@ fn age(seconds: &Value) -> String {
     }
     let whole = std::time::Duration::from_secs(seconds as u64);
     humantime::format_duration(whole).to_string()
-}
-
-fn bytes(bytes: u64) -> String {
-    match bytes {
-        0..10_240 => format!("{bytes}"),
-        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
-    }
 }
 
 #[cfg(test)]
@@ -225,19 +223,23 @@ mod tests {
     fn figures_have_their_units() {
         let figures = json!({
             "uptime_s": 3_600,
+            "bytes": { "received": 570_037_981, "padding": 0 },
             "beats": { "sent": 0, "round_trip_us": { "p50": 1_250, "max": null } },
             "memory": { "used_bytes": 20_480 },
             "rejected": { "no_type": { "count": 0 } },
         });
         let text = stats(&figures);
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        let expected: [&[&str]; 7] = [
+        let expected: [&[&str]; 10] = [
             &["beats"],
             &["round_trip", "max", "-"],
             &["round_trip", "p50", "1.250", "ms"],
             &["sent", "0"],
+            &["bytes"],
+            &["padding", "0", "B"],
+            &["received", "543", "MiB"],
             &["memory"],
-            &["used_bytes", "20", "KiB"],
+            &["used_bytes", "20.0", "KiB"],
             &["uptime", "1h"],
         ];
         assert_eq!(words, expected);
@@ -267,6 +269,6 @@ mod tests {
         let sent = r#"{"Type":"S","Z":1e2,"A":1.10,"A":"\"}\\","B":{"c":[]}}"#;
         assert_eq!(shorten(sent), sent);
         let long = format!(r#"{{"P":"{}","Q":"é"}}"#, "x".repeat(20_000));
-        assert_eq!(shorten(&long), format!(r#"{{"P":"{}... (19 KiB)","Q":"é"}}"#, "x".repeat(40)));
+        assert_eq!(shorten(&long), format!(r#"{{"P":"{}... (19.5 KiB)","Q":"é"}}"#, "x".repeat(40)));
     }
 }

@@ -28,9 +28,11 @@ use self::error::Origin;
 use self::keys::{KEYS, Key};
 
 pub(crate) use self::error::Finding;
+pub(crate) use self::format::single_quoted;
 #[cfg(test)]
 pub(crate) use self::manual::{environment, page};
 pub(crate) use self::print::print_report;
+pub(crate) use self::suggest::{nearest, question};
 
 /// All that an operator can say, and where it was said.
 #[derive(Debug, Clone, PartialEq)]

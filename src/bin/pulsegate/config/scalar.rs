@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
-use pulsegate::CreditFrom;
+use pulsegate::{ByteSize, ByteSizeError, CreditFrom};
 use toml::de::DeValue;
 
 use super::format::{Fault, Format, Input, What, quote, text, type_of};
@@ -54,33 +54,19 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Format<T> for Bytes {
         let number = match input {
             Input::Toml(value) if value.get_ref().is_integer() => integer(value.get_ref())?,
             _ => {
-                let text = text(input)?;
-                digits(text).or_else(|_| size(text))?
+                let size: ByteSize = text(input)?.parse().map_err(|error| match error {
+                    ByteSizeError::Invalid => What::Unlike,
+                    ByteSizeError::OutOfRange => What::OutOfBounds,
+                })?;
+                size.0
             }
         };
         T::try_from(number).map_err(|_| What::OutOfBounds.into())
     }
 
     fn show(value: &T) -> String {
-        show_size(*value)
+        format!("\"{:#}\"", ByteSize((*value).try_into().unwrap_or(u64::MAX)))
     }
-}
-
-/// The units of bytes, the largest first, and by how many bits they are larger than a byte.
-const UNITS: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
-
-fn size(text: &str) -> Result<u64, What> {
-    let found = UNITS.iter().find_map(|&(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
-    let (number, bits) = found.ok_or(What::Unlike)?;
-    let number = digits(number.strip_suffix(' ').unwrap_or(number))?;
-    number.checked_mul(1 << bits).ok_or(What::OutOfBounds)
-}
-
-fn show_size(value: impl TryInto<u64>) -> String {
-    let bytes = value.try_into().unwrap_or(u64::MAX);
-    let whole = |&&(_, bits): &&(&str, u32)| bytes >> bits != 0 && bytes.trailing_zeros() >= bits;
-    let (unit, bits) = UNITS.iter().find(whole).unwrap_or(&("B", 0));
-    format!("\"{}{unit}\"", bytes >> bits)
 }
 
 /// So many a second.

@@ -1,0 +1,143 @@
+//! `pulsegate watch`: follows the events of a gateway, also across its restarts.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use pulsegate::Kind;
+use serde_json::{Value, json};
+
+use super::connection::Connection;
+use crate::{Failure, say, show};
+
+/// Which events to follow, and how.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) types: Vec<String>,
+    pub(crate) device: Option<String>,
+    pub(crate) json: bool,
+    /// Whether to wait for a gateway that is away, at the beginning or later.
+    pub(crate) reconnect: bool,
+}
+
+/// The pauses between two attempts to connect: the first, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+
+impl Watch {
+    pub(super) fn run(&self, control: Option<&str>) -> Result<(), Failure> {
+        let mut pause = PAUSES[0];
+        loop {
+            let mut gateway = match Connection::open(control) {
+                Ok(gateway) => gateway,
+                Err(failure) => {
+                    // The first attempt tells why, and those behind it would repeat that.
+                    self.wait_or_fail(failure, pause == PAUSES[0])?;
+                    wait(pause);
+                    pause = PAUSES[1].min(pause * 2);
+                    continue;
+                }
+            };
+            if pause > PAUSES[0] {
+                tell(&format!("connected to the gateway on {}", gateway.path().display()));
+            }
+            pause = PAUSES[0];
+            let Err(failure) = self.follow(&mut gateway) else { return Ok(()) };
+            self.wait_or_fail(failure, true)?;
+            wait(pause);
+            pause *= 2;
+        }
+    }
+
+    /// Says why there is no gateway, where waiting for it was asked for.
+    fn wait_or_fail(&self, failure: Failure, aloud: bool) -> Result<(), Failure> {
+        match failure {
+            Failure::NoGateway(why) | Failure::NoAnswer(why) if self.reconnect => {
+                if aloud {
+                    tell(&format!("{why}: waiting for a gateway"));
+                }
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Prints events until the connection ends.
+    fn follow(&self, gateway: &mut Connection) -> Result<(), Failure> {
+        gateway.ask(&json!({ "op": "watch", "types": self.types, "device": self.device }))?;
+        if !self.types.is_empty() {
+            let answer = gateway.ask(&json!({ "op": "stats" }))?;
+            unseen(&self.types, &answer["stats"]["messages"]).into_iter().for_each(|note| tell(&note));
+        }
+        gateway.set_timeout(None)?;
+        loop {
+            let ended = || Failure::Failed("the gateway has ended".into());
+            let line = gateway.line_in_time()?.ok_or_else(ended)?;
+            if self.json {
+                say(&line)?;
+            } else {
+                let (event, object) = gateway.parsed(&line)?;
+                say(&show::event(&event, object))?;
+            }
+        }
+    }
+}
+
+/// A note for each type of which no message has come, with the types of the messages so far. Types are compared
+/// letter by letter: `status` never comes where devices send `Status`.
+fn unseen(types: &[String], messages: &Value) -> Vec<String> {
+    let seen: Vec<&str> = Kind::ALL
+        .iter()
+        .filter(|kind| **kind != Kind::Heartbeat && messages[kind.as_str()]["count"].as_u64().unwrap_or(0) > 0)
+        .map(|kind| kind.as_str())
+        .collect();
+    let note = |wanted: &String| {
+        let near = Kind::WORDS.iter().find(|word| word.eq_ignore_ascii_case(wanted));
+        let meant = near
+            .filter(|near| **near != wanted.as_str())
+            .map(|word| format!(" Did you mean {word}?"))
+            .unwrap_or_default();
+        let seen = if seen.is_empty() { "none".into() } else { seen.join(", ") };
+        format!("no message of type '{wanted}' has come yet, messages so far have types: {seen}.{meant}")
+    };
+    // The gateway counts all types of no kind of their own as Other.
+    let is_unseen = |wanted: &&String| {
+        let is_known = Kind::WORDS.contains(&wanted.as_str());
+        !seen.contains(&wanted.as_str()) && (is_known || !seen.contains(&Kind::Other.as_str()))
+            || !is_known && Kind::WORDS.iter().any(|word| word.eq_ignore_ascii_case(wanted))
+    };
+    types.iter().filter(is_unseen).map(note).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command of the program waits for a gateway")]
+fn wait(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
+/// A line for people beside the events.
+fn tell(text: &str) {
+    // If standard error is gone, there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "pulsegate: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_without_messages_is_noted() {
+        let check = |wanted: &str, messages: Value, expected: &[&str]| {
+            assert_eq!(unseen(&[wanted.to_owned()], &messages), expected, "{wanted} {messages}");
+        };
+        let count = |count: u64| json!({ "count": count, "bytes": 0 });
+        let some = || json!({ "Status": count(3), "Performance": count(0), "Other": count(1), "Heartbeat": count(9) });
+        check("Status", some(), &[]);
+        check("Alarm", some(), &[]);
+        check(
+            "status",
+            some(),
+            &[
+                "no message of type 'status' has come yet, messages so far have types: Status, Other. Did you mean Status?",
+            ],
+        );
+        check("Alarm", json!({}), &["no message of type 'Alarm' has come yet, messages so far have types: none."]);
+    }
+}

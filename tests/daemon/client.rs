@@ -1,0 +1,56 @@
+//! The commands that ask a running gateway.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::unistd::{Group, geteuid};
+
+use super::{Daemon, File, PATIENCE, event, lines, pulsegate, text};
+
+#[test]
+fn a_user_without_permission_learns_which_group_may_use_the_socket() {
+    let file = File::new("denied", "[control]\nmode = \"0060\"\n");
+    let gateway = Daemon::start_with("denied", |call| {
+        call.arg("--config").arg(&file.0);
+    });
+    let copy = std::env::temp_dir().join(format!("pulsegate-{}-copy", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_pulsegate"), &copy).unwrap();
+    let mut stats = Command::new(&copy);
+    stats.args(["stats", "--control"]).arg(&gateway.control);
+    if geteuid().is_root() {
+        // Root may use every socket, so somebody else asks.
+        stats.uid(65_534).gid(65_534);
+    }
+    let (code, _, why) = text(&stats.output().unwrap());
+    std::fs::remove_file(&copy).unwrap();
+    let group = Group::from_gid(nix::unistd::getegid()).unwrap().expect("the group has a name").name;
+    let path = gateway.control.display();
+    let expected = format!("permission denied on the control socket {path}: members of the group '{group}' may use it");
+    assert_eq!((code, why), (1, format!("pulsegate: {expected}\n")));
+}
+
+#[test]
+fn watch_waits_for_a_gateway_that_restarts() {
+    let first = Daemon::start("restart");
+    let mut watch = pulsegate();
+    watch.args(["watch", "--json", "--reconnect", "--type", "status", "--control"]).arg(&first.control);
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let notes = lines(watch.stderr.take().unwrap(), |line| line);
+    let events = lines(watch.stdout.take().unwrap(), event);
+    let note = |expected: &str| {
+        let note = notes.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {expected}: {error}"));
+        assert!(note.contains(expected), "{note}");
+    };
+    note("no message of type 'status' has come yet, messages so far have types: none. Did you mean Status?");
+    drop(first);
+    note("waiting for a gateway");
+    let second = Daemon::start("restart");
+    note("connected to the gateway on");
+    note("no message of type 'status'");
+    let mut device = second.connect();
+    device.write_all(br#"{"Type":"status","N":1}"#).unwrap();
+    assert_eq!(events.recv_timeout(PATIENCE).expect("an event")["data"]["N"], 1);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
