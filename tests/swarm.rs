@@ -144,11 +144,17 @@ fn only_faulty_devices_are_cut() {
         assert_eq!(fault["devices"], 5);
         let cut = fault["cuts"].as_u64().unwrap() > 0;
         match fault["fault"].as_str().unwrap() {
-            word @ ("silent" | "slow" | "garbage" | "reset") => assert!(cut, "{word} was not cut"),
-            word @ ("split" | "coalesce" | "spam" | "never-read") => assert!(!cut, "{word} was cut"),
+            word @ ("silent" | "slow" | "garbage") => assert!(cut, "{word} was not cut"),
+            word @ ("split" | "coalesce" | "spam" | "never-read" | "reset") => assert!(!cut, "{word} was cut"),
             word => panic!("{word}"),
         }
     }
+    let resets = report["cuts"]["own_resets"].as_u64().unwrap();
+    assert!(resets > 0, "{report:#}");
+    assert_eq!(
+        report["faults"].as_array().unwrap().iter().map(|f| f["own_resets"].as_u64().unwrap()).sum::<u64>(),
+        resets
+    );
     for word in ["silent", "framing", "reset"] {
         assert!(gateway.ends.contains_key(word), "{:?}", gateway.ends);
     }
@@ -190,4 +196,13 @@ fn exit_codes() {
     // A run whose dials all fail was still done, and says so.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&["--gateway", &nobody, "--devices=2", "--duration=300ms"], 0, "refused");
+}
+
+#[test]
+fn times_that_were_never_measured_are_null() {
+    let none = swarm().args(["--gateway=127.0.0.1:1", "--devices=1", "--duration=300ms", "--json"]).output().unwrap();
+    let none: Value = serde_json::from_slice(&none.stdout).unwrap();
+    let times = &none["connects"]["time_us"];
+    assert_eq!((&times["count"], &times["mean"], &times["p99"]), (&0.into(), &Value::Null, &Value::Null), "{none:#}");
+    assert!(none["beats"]["spacing_error_us"]["max"].is_null(), "{none:#}");
 }

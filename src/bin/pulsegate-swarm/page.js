@@ -11,7 +11,7 @@ const scaled = (n, units, step) => {
   for (; Math.abs(n) >= step && unit < units.length - 1; unit++) n /= step;
   return `${+n.toFixed(Math.abs(n) < 10 && unit ? 2 : Math.abs(n) < 100 && unit ? 1 : 0)} ${units[unit]}`;
 };
-const bytes = n => scaled(n, ["B", "kB", "MB", "GB", "TB"], 1000);
+const bytes = n => scaled(n, ["B", "KiB", "MiB", "GiB", "TiB"], 1024);
 const micros = n => scaled(n, ["µs", "ms", "s"], 1000);
 const short = n => n == null ? none : Math.abs(n) >= 1e6 ? `${+(n / 1e6).toFixed(2)} M` : (+n.toFixed(2)).toLocaleString("en-US");
 const percent = n => n == null ? none : `${+n.toFixed(n < 10 ? 1 : 0)} %`;
@@ -163,7 +163,7 @@ put("tiles",
   tile(`${count(sent.messages)}`, `messages, ${count(sent.messages / run.ran_s)} a second`),
   tile(bytes(sent.bytes), `sent, ${bytes(sent.bytes / run.ran_s)} a second`),
   tile(count(beats.answered), `beats answered of ${count(beats.received)}`),
-  echo && tile(micros(echo.round_trip_us.p99), `round trip p99, p50 ${micros(echo.round_trip_us.p50)}`),
+  echo && echo.round_trip_us.count && tile(micros(echo.round_trip_us.p99), `round trip p99, p50 ${micros(echo.round_trip_us.p50)}`),
   gateway && tile(bytes(gateway.rss_full_bytes), "gateway RSS, all devices up"),
   gateway && gateway.bytes_per_device != null && tile(bytes(gateway.bytes_per_device), "gateway RSS per device"),
 );
@@ -230,8 +230,8 @@ put("tables",
     ["Beats received, answered", `${count(beats.received)}, ${count(beats.answered)}`],
     echo && ["Echoes asked, answered", `${count(echo.asked)}, ${count(echo.answered)}`],
   ].filter(Boolean)),
-  table("Faulty devices", ["Fault", "devices", "cut", "how"],
-    faults.map(one => [one.fault, count(one.devices), count(one.cuts), causes(one.by_cause) || none])),
+  table("Faulty devices", ["Fault", "devices", "own resets", "cut", "how"],
+    faults.map(one => [one.fault, count(one.devices), count(one.own_resets), count(one.cuts), causes(one.by_cause) || none])),
   costs("Gateway", gateway),
   costs("Swarm", swarm),
 );

@@ -87,6 +87,8 @@ pub(crate) struct Beats {
 pub(crate) struct Cuts {
     pub(crate) healthy: u64,
     pub(crate) faulty: u64,
+    /// Connections that faulty devices reset themselves, not among the cuts.
+    pub(crate) own_resets: u64,
     pub(crate) healthy_by_cause: BTreeMap<&'static str, u64>,
     pub(crate) faulty_by_cause: BTreeMap<&'static str, u64>,
 }
@@ -96,6 +98,7 @@ pub(crate) struct FaultReport {
     pub(crate) fault: &'static str,
     pub(crate) devices: usize,
     pub(crate) cuts: u64,
+    pub(crate) own_resets: u64,
     pub(crate) by_cause: BTreeMap<&'static str, u64>,
 }
 
@@ -106,29 +109,30 @@ pub(crate) struct EchoReport {
     pub(crate) round_trip_us: Quantiles,
 }
 
-/// A histogram in a few numbers.
+/// A histogram in a few numbers. Where nothing was measured, all but the count are null.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Quantiles {
     pub(crate) count: u64,
-    pub(crate) mean: f64,
-    pub(crate) p50: u64,
-    pub(crate) p90: u64,
-    pub(crate) p99: u64,
-    pub(crate) p999: u64,
-    pub(crate) max: u64,
+    pub(crate) mean: Option<f64>,
+    pub(crate) p50: Option<u64>,
+    pub(crate) p90: Option<u64>,
+    pub(crate) p99: Option<u64>,
+    pub(crate) p999: Option<u64>,
+    pub(crate) max: Option<u64>,
 }
 
 impl Quantiles {
     fn new(histogram: &Micros) -> Self {
-        let at = |q| histogram.value_at_quantile(q).min(histogram.max());
+        let is_measured = !histogram.is_empty();
+        let at = |q| is_measured.then(|| histogram.value_at_quantile(q).min(histogram.max()));
         Self {
             count: histogram.len(),
-            mean: histogram.mean(),
+            mean: is_measured.then(|| histogram.mean()),
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
-            max: histogram.max(),
+            max: is_measured.then(|| histogram.max()),
         }
     }
 }
@@ -168,6 +172,7 @@ impl Report {
                 fault: fault.as_str(),
                 devices: devices_of(fault),
                 cuts: causes.total(),
+                own_resets: tally.own_resets[&fault],
                 by_cause: by_cause(causes),
             }
         });
@@ -201,6 +206,7 @@ impl Report {
             cuts: Cuts {
                 healthy,
                 faulty,
+                own_resets: tally.own_resets.total(),
                 healthy_by_cause: by_cause(&tally.healthy_cuts),
                 faulty_by_cause: by_cause(&faulty_causes),
             },

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use pulsegate::ByteSize;
+
 use crate::human;
 use crate::tally::Tally;
 use crate::timeline::Sample;
@@ -77,12 +79,12 @@ fn line(passed: Duration, duration: Duration, sample: &Sample, tally: &Tally, ba
         _ => String::new(),
     };
     format!(
-        "{progress}  up {}  connecting {}  cut {}  {} msg/s  {:.2} MB/s  {} beats/s{round_trip}",
+        "{progress}  up {}  connecting {}  cut {}  {} msg/s  {}/s  {} beats/s{round_trip}",
         human::count(tally.up.into()),
         human::count(tally.connecting.into()),
         human::count(cuts),
         human::rate(sample.messages_per_s),
-        sample.bytes_per_s / 1e6,
+        ByteSize(sample.bytes_per_s as u64),
         human::rate(sample.beats_per_s),
     )
 }
@@ -106,7 +108,7 @@ mod tests {
         let (passed, duration) = (Duration::from_secs(30), Duration::from_secs(60));
         assert_eq!(
             line(passed, duration, &sample, &tally, true),
-            "00:30 ▕██████······▏01:00  up 1,500  connecting 3  cut 0  2,400 msg/s  9.10 MB/s  750 beats/s  \
+            "00:30 ▕██████······▏01:00  up 1,500  connecting 3  cut 0  2,400 msg/s  8.6 MiB/s  750 beats/s  \
              rtt p50 210 µs p99 1.30 ms"
         );
         assert!(line(passed, duration, &Sample::default(), &tally, false).starts_with("00:30/01:00  up 1,500"));

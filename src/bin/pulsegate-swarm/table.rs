@@ -61,8 +61,11 @@ impl Display for Table<'_> {
         row(f, "beats received", &format!("{}, answered {}", count(beats.received), count(beats.answered)))?;
         row(f, "healthy devices cut", &summed(cuts.healthy, &cuts.healthy_by_cause))?;
         for fault in &self.0.faults {
-            let devices =
+            let mut devices =
                 format!("{} devices, cut {}", count(fault.devices as u64), summed(fault.cuts, &fault.by_cause));
+            if fault.own_resets > 0 {
+                devices.push_str(&format!(", own resets {}", count(fault.own_resets)));
+            }
             row(f, &format!("faulty: {}", fault.fault), &devices)?;
         }
         if let Some(echo) = &self.0.echo {
@@ -106,7 +109,7 @@ fn causes(causes: &BTreeMap<&'static str, u64>) -> String {
 fn quantiles(f: &mut Formatter<'_>, name: &str, q: &Quantiles) -> fmt::Result {
     write!(f, "  {name:22}")?;
     for value in [q.p50, q.p90, q.p99, q.p999, q.max] {
-        let text = if q.count == 0 { "–".into() } else { micros(value) };
+        let text = value.map_or_else(|| "–".into(), micros);
         write!(f, "{text:>10}")?;
     }
     writeln!(f)

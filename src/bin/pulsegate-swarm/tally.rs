@@ -31,8 +31,6 @@ pulsegate::closed_list! {
         NoDescriptor => "no_descriptor",
         /// Any other error.
         Other => "other",
-        /// The device itself broke it, by its fault.
-        Own => "own_reset",
     }
 }
 
@@ -69,6 +67,8 @@ pub(crate) struct Tally {
     pub(crate) healthy_cuts: Causes,
     /// And of faulty ones, by fault.
     pub(crate) faulty_cuts: Counters<Fault, Causes>,
+    /// Connections that devices reset by their fault. They are no cuts: the gateway did nothing.
+    pub(crate) own_resets: Counters<Fault>,
     pub(crate) up: u32,
     pub(crate) up_max: u32,
     pub(crate) connecting: u32,
@@ -118,6 +118,7 @@ impl Tally {
             errors: Vec::new(),
             healthy_cuts: Causes::default(),
             faulty_cuts: Counters::default(),
+            own_resets: Counters::default(),
             up: 0,
             up_max: 0,
             connecting: 0,

@@ -112,21 +112,24 @@ impl Fleet {
     }
 
     /// The dial came to nothing.
-    pub(super) fn dial_failed(&mut self, index: u32, cause: Cause, now: Instant) {
+    pub(super) fn dial_failed(&mut self, index: u32, cause: Option<Cause>, now: Instant) {
         self.tally.connecting -= 1;
-        if !self.devices[index as usize].own_end {
+        if let Some(cause) = cause.filter(|_| !self.devices[index as usize].own_end) {
             self.tally.failed_dials[&cause] += 1;
         }
         self.again(index, now);
     }
 
-    /// A connection that was up is over.
-    pub(super) fn cut(&mut self, index: u32, cause: Cause, now: Instant) {
+    /// A connection that was up has ended. Without a `cause`, the device has closed it.
+    pub(super) fn ended(&mut self, index: u32, cause: Option<Cause>, now: Instant) {
         let device = &mut self.devices[index as usize];
         self.tally.up -= 1;
-        // Those that the end of the run closes are not cut.
-        if !(self.ending && device.own_end) {
-            self.tally.cut(device.fault, cause);
+        match (cause, device.fault) {
+            // The end of the run closes it.
+            _ if self.ending && device.own_end => {}
+            (Some(cause), fault) => self.tally.cut(fault, cause),
+            (None, Some(fault)) => self.tally.own_resets[&fault] += 1,
+            (None, None) => {}
         }
         if self.clock.micros(now).wrapping_sub(device.since) / 1000 >= LIVED {
             device.failures = 0;

@@ -175,17 +175,18 @@ impl Fleet {
         }
     }
 
-    /// The connection `id` is over; `cause` says why, unless the device knows better.
-    fn over(&mut self, id: ConnectionId, cause: Cause, now: Instant) {
+    /// The connection `id` has ended. Without a `cause`, the device has closed it.
+    fn over(&mut self, id: ConnectionId, cause: Option<Cause>, now: Instant) {
         let index = id.index() as u32;
         let device = &self.devices[id.index()];
         if device.generation != id.generation() {
             return;
         }
-        let cause = if device.ended { Cause::Closed } else { cause };
+        // The device closes its end when the gateway has closed the other.
+        let cause = if device.ended { Some(Cause::Closed) } else { cause };
         match device.phase {
             Phase::Connecting => self.dial_failed(index, cause, now),
-            Phase::Up => self.cut(index, cause, now),
+            Phase::Up => self.ended(index, cause, now),
             Phase::Down | Phase::Queued => debug_assert!(false, "{id} has no connection"),
         }
     }
@@ -257,10 +258,10 @@ impl Endpoint for Fleet {
 
     fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant) {
         match end {
-            StreamEnd::Closed => self.over(id, Cause::Own, now),
+            StreamEnd::Closed => self.over(id, None, now),
             StreamEnd::Failed(error) => {
                 self.tally.error(error);
-                self.over(id, Cause::of_error(error), now);
+                self.over(id, Some(Cause::of_error(error)), now);
             }
         }
     }
