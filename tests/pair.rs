@@ -421,6 +421,108 @@ fn a_device_that_answers_its_beats_is_not_replaced() {
     assert_eq!(network.stats().refused[&Refusal::ConnectionsPerIpMax], 200);
 }
 
+/// When each message to a device reached it: how many bytes, and whether it was a beat.
+fn heard(network: &mut Network, link: usize, time: Duration) -> Vec<(Duration, usize, bool)> {
+    let (mut heard, end) = (Vec::new(), network.now + time);
+    let [mut text, mut beats] = [network.links[link].text.len(), network.links[link].beats.len()];
+    while network.now < end {
+        network.run_for(Duration::from_millis(10));
+        let (at, state) = (network.now - network.start, &network.links[link]);
+        if state.text.len() > text {
+            heard.push((at, state.text.len() - text, false));
+        }
+        heard.extend((beats..state.beats.len()).map(|_| (at, 9, true)));
+        (text, beats) = (state.text.len(), state.beats.len());
+    }
+    heard
+}
+
+#[test]
+fn beats_and_commands_to_one_device_are_as_far_apart_as_the_gap_says() {
+    let gap = Duration::from_millis(500);
+    let mut network = Network::new(settings(|s| s.command_gap = gap));
+    let link = network.connect(device_address(1));
+    network.run_for(SECOND * 5);
+    for length in 1..=12 {
+        network.command(network.id(link), &vec![b'x'; length]).unwrap();
+    }
+    let all = heard(&mut network, link, SECOND * 20);
+    assert!(all.windows(2).all(|pair| pair[1].0 - pair[0].0 >= gap), "{all:?}");
+    let commands: Vec<_> = all.iter().filter(|message| !message.2).map(|message| message.1).collect();
+    assert_eq!(commands, Vec::from_iter(1..=12), "each by itself, in order");
+    let beats: Vec<_> = all.iter().filter(|message| message.2).map(|message| message.0).collect();
+    let late = gap + TICK * 2;
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] <= SECOND * 2 + late), "{beats:?}");
+    assert!((9..=10).contains(&beats.len()), "no beat is left out: {beats:?}");
+    assert_eq!((network.stats().commands_sent, network.stats().beats_withheld), (12, 0));
+    assert_eq!(network.stats().unsent_bytes, 0);
+    network.check_invariants();
+}
+
+#[test]
+fn a_gap_that_a_reload_takes_away_holds_nothing_back() {
+    let mut network = Network::new(settings(|s| s.command_gap = SECOND));
+    let link = network.connect(device_address(1));
+    for _ in 0..5 {
+        network.command(network.id(link), b"reboot").unwrap();
+    }
+    network.configure(Settings::default());
+    network.run_for(TICK);
+    assert_eq!(network.links[link].text, b"reboot".repeat(5));
+    network.check_invariants();
+}
+
+#[test]
+fn a_removed_device_gets_what_waits_for_the_gap_within_the_close_timeout() {
+    let mut network = Network::new(settings(|s| s.command_gap = Duration::from_millis(400)));
+    let link = network.connect(device_address(1));
+    for number in 0..5 {
+        network.command_tagged(network.id(link), b"reboot", number).unwrap();
+    }
+    network.remove(network.id(link));
+    let heard = heard(&mut network, link, SECOND * 2);
+    assert!(heard.iter().all(|message| message.1 == 6), "{heard:?}");
+    let (_, end) = network.end_of(link).expect("a removed device ends");
+    assert_eq!(end.unsent, 30 - network.links[link].text.len());
+    assert!(heard.len() >= 2, "{heard:?}");
+}
+
+#[test]
+fn a_command_that_a_device_would_misread_is_refused() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    let id = network.id(link);
+    assert_eq!(network.command(id, b"set heartbeat 5"), Err(SendError::HasBeat));
+    assert_eq!(network.command(id, b"heartbeat"), Err(SendError::HasBeat));
+    assert!(network.command(id, b"heart beat\n").is_ok());
+
+    network.configure(settings(|s| s.terminator = b"\n".to_vec()));
+    assert_eq!(network.command(id, b"a\nb"), Err(SendError::HasTerminator));
+    assert_eq!(network.command(id, b"heartbeat"), Err(SendError::HasBeat), "the device would answer it");
+    assert!(network.command(id, b"set heartbeat 5").is_ok(), "a line that is more than a beat is none");
+    assert_eq!(network.stats().commands_refused.total(), 4);
+}
+
+/// The beats are those of the settings in force.
+#[test]
+fn beats_have_the_terminator_and_payload_that_a_reload_has_set() {
+    let mut network = Network::new(Settings::default());
+    let link = network.connect(device_address(1));
+    network.links[link].answers = false;
+    network.configure(settings(|s| {
+        s.terminator = b"\r\n".to_vec();
+        s.heartbeat.payload = b"PING".to_vec();
+    }));
+    network.run_for(SECOND * 5);
+    network.command(network.id(link), b"reboot").unwrap();
+    network.run_for(SECOND / 10);
+    let text = String::from_utf8_lossy(&network.links[link].text).into_owned();
+    assert!(text.starts_with("PING\r\nPING\r\n") && text.ends_with("reboot\r\n"), "{text:?}");
+    network.configure(Settings::default());
+    network.run_for(SECOND * 3);
+    assert!(!network.links[link].beats.is_empty(), "and again without");
+}
+
 #[test]
 fn removal_sends_what_was_queued_and_closes_the_connection() {
     let mut network = Network::new(Settings::default());

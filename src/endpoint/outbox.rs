@@ -37,6 +37,11 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Puts `bytes` before what waits.
+    pub fn push_front(&mut self, bytes: &[u8]) {
+        self.bytes.splice(self.taken..self.taken, bytes.iter().copied());
+    }
+
     /// What waits.
     pub fn waiting(&self) -> &[u8] {
         &self.bytes[self.taken..]
@@ -69,10 +74,13 @@ mod tests {
         };
         let (mut outbox, mut model) = (Outbox::default(), Vec::new());
         for step in 0..10_000 {
+            let bytes: Vec<u8> = (0..random(300)).map(|i| (step + i) as u8).collect();
             if random(2) == 0 {
-                let bytes: Vec<u8> = (0..random(300)).map(|i| (step + i) as u8).collect();
                 outbox.push(&bytes);
                 model.extend_from_slice(&bytes);
+            } else if random(8) == 0 {
+                outbox.push_front(&bytes);
+                model.splice(..0, bytes);
             } else {
                 let taken = random(model.len().min(400) + 1);
                 outbox.advance(taken);

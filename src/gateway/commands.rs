@@ -37,7 +37,8 @@ impl<'a> Commands<'a> {
     ///
     /// # Errors
     /// If there is no such device, if too much already waits for it
-    /// ([`super::Limits::outbox_bytes_max`]), or if the text is empty.
+    /// ([`super::Limits::outbox_bytes_max`]), or if the text is empty or contains what stands between messages: the
+    /// terminator, or without one a beat.
     pub fn try_send(&mut self, to: impl Into<Target>, text: impl AsRef<[u8]>) -> Result<Queued, SendError> {
         self.core.send(to.into(), text.as_ref(), None)
     }
@@ -253,6 +254,11 @@ closed_list! {
         NoSuchDevice => "no_such_device",
         /// There is nothing to send.
         Empty => "bad_request",
+        /// It contains the payload of a beat, which the device would take for a beat. Where there is a terminator, only a
+        /// text that is nothing else is refused.
+        HasBeat => "contains_beat",
+        /// It contains the terminator, so the device would take it for several commands.
+        HasTerminator => "contains_terminator",
     }
 }
 
@@ -265,6 +271,13 @@ impl fmt::Display for SendError {
             }
             Self::Memory => f.write_str("the gateway's memory budget is used up"),
             Self::Empty => f.write_str("a command needs at least one byte"),
+            Self::HasBeat => f.write_str(
+                "the command contains heartbeat.payload, which the device would take for a beat: set a terminator, \
+                 or another payload",
+            ),
+            Self::HasTerminator => {
+                f.write_str("the command contains the terminator, so the device would take it for several commands")
+            }
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Settings {
     pub access: Access,
     /// Put behind every command and beat, for devices that want to tell them apart. Default: nothing.
     pub terminator: Vec<u8>,
+    /// The least time between two messages to one device, be they beats or commands, for devices that take each read for
+    /// one message. At most half of [`Heartbeat::interval`]. Default: none.
+    pub command_gap: Duration,
 }
 
 /// Whatever can grow has its bound here.
@@ -113,6 +116,7 @@ impl Default for Settings {
             },
             access: Access::default(),
             terminator: Vec::new(),
+            command_gap: Duration::ZERO,
         }
     }
 }
@@ -143,6 +147,10 @@ impl Settings {
         }
         if overrides.iter().any(|&(_, max)| max == 0 || max > ConnectionId::SLOTS_MAX) {
             add(OVERRIDES, None, format!("be from 1 to {} for every block", ConnectionId::SLOTS_MAX));
+        }
+        // A beat must be able to go before the next is due, with a command between them.
+        if self.command_gap > self.heartbeat.interval / 2 {
+            add("commands.gap", Some("heartbeat.interval"), "be at most half of heartbeat.interval".into());
         }
         // While an event waits for a reader, the next object comes.
         for (than, times, bytes) in [
@@ -224,6 +232,7 @@ impl fmt::Display for Bound {
             Unit::Length if *min == 0 => write!(f, "have at most {max} bytes"),
             Unit::Length => write!(f, "have from {min} to {max} bytes"),
             Unit::Entries => write!(f, "have at most {max} entries"),
+            Unit::Ticks if *min == 0 => f.write_str("be a multiple of 100ms, from 0s to 1day"),
             Unit::Ticks => f.write_str("be a multiple of 100ms, from 100ms to 1day"),
         }
     }
@@ -239,6 +248,7 @@ const BOUNDS: &[Bound] = {
     }
     &[
         bound("terminator", Length, 0, 16, |s| Some(s.terminator.len() as u64)),
+        bound("commands.gap", Ticks, 0, DAY, |s| whole_ticks(s.command_gap)),
         bound("discovery.reply", Length, 1, 512, |s| Some(s.discovery.reply.len() as u64)),
         bound("discovery.rate", PerSecond, 1, 1_000_000, |s| Some(s.discovery.rate.into())),
         bound("discovery.burst", Number, 1, 1_000_000, |s| Some(s.discovery.burst.into())),
@@ -321,6 +331,11 @@ mod tests {
         check(|s| s.limits.object_bytes_max = 1, "limits.object_bytes_max must be from 2B to 1GiB");
         check(|s| s.heartbeat.credit = 0, "heartbeat.credit must be from 1 to 255");
         check(|s| s.heartbeat.payload.clear(), "heartbeat.payload must have from 1 to 1024 bytes");
+        check(|s| s.command_gap = Duration::from_secs(1), "");
+        check(
+            |s| s.command_gap = Duration::from_millis(1_100),
+            "commands.gap must be at most half of heartbeat.interval",
+        );
         check(|s| s.terminator = vec![0; 17], "terminator must have at most 16 bytes");
         check(|s| s.discovery.source_rate = 0, "discovery.source_rate must be from 1/s to 1000000/s");
         check(|s| s.access.deny = vec!["::1".parse().unwrap(); 1025], "access.deny must have at most 1024 entries");

@@ -1,5 +1,6 @@
 //! The slab: one slot for every stream, device or local, and the ids that name them. Floor 2.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use slab::Slab;
@@ -83,6 +84,14 @@ impl LocalSlot {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) outbox: Outbox,
+    /// Bytes at the front of the outbox that may go now: all of them, unless `commands.gap` keeps messages apart.
+    pub(super) open: usize,
+    /// The lengths of the messages behind them, which wait for the gap.
+    pub(super) messages: VecDeque<u32>,
+    /// The first of these is a beat.
+    pub(super) beat_waits: bool,
+    /// Once the stream's end has begun: when it is closed, whatever still waits.
+    pub(super) close_at: Option<Tick>,
     /// When the kernel last took something.
     pub(super) progress: Tick,
     /// The kernel took too little; it will tell when it takes more.

@@ -56,6 +56,8 @@ pub(crate) struct Nature {
 pub(crate) struct Reload {
     pub(crate) interval_ms: u64,
     pub(crate) credit: u8,
+    /// `commands.gap`
+    pub(crate) gap_ms: u64,
     /// Other than what the gateway began with.
     pub(crate) connections_max: Option<usize>,
     /// Only where memory is tight anyhow.
@@ -176,6 +178,7 @@ fn reload(rng: &mut Rng) -> Reload {
     Reload {
         interval_ms: *rng.pick(&[2_000, 2_000, 500, 5_000]),
         credit: *rng.pick(&[5, 5, 3, 10]),
+        gap_ms: *rng.pick(&[0, 0, 200]),
         connections_max: rng.chance(30).then(|| 1 + rng.below(300)),
         memory_budget: rng.chance(50).then(|| *rng.pick(&[64 << 10, 150 << 10, 2 << 20])),
         denied: rng.chance(40).then(|| rng.below(9) as u8),

@@ -30,6 +30,7 @@ impl Stage {
         settings.limits.outbox_bytes_max = *rng.pick(&[3_000, 256 << 10]);
         settings.limits.connections_max = *rng.pick(&[100, 16_384, 16_384, 16_384, 16_384]);
         settings.access.connections_per_ip_max = *rng.pick(&[3, 16_384, 16_384, 16_384]);
+        settings.command_gap = Duration::from_millis(*rng.pick(&[0, 0, 0, 200, 1_000]));
         let (tight, crowd) = (rng.chance(25), rng.chance(12));
         if tight {
             settings.limits.memory_budget = *rng.pick(&[64 << 10, 200 << 10, 800 << 10]);
@@ -65,6 +66,7 @@ pub(crate) fn reloaded(stage: &Stage, reload: &Reload) -> Settings {
     let mut settings = stage.settings.clone();
     settings.heartbeat.interval = Duration::from_millis(reload.interval_ms);
     settings.heartbeat.credit = reload.credit;
+    settings.command_gap = Duration::from_millis(reload.gap_ms);
     if let Some(max) = reload.connections_max {
         settings.limits.connections_max = max;
     }

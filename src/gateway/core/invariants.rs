@@ -76,7 +76,12 @@ fn check_pending(id: ConnectionId, pending: &Pending, flushes: usize) {
     assert!(!pending.outbox.is_empty(), "{id} holds an outbox for nothing");
     assert_eq!(pending.counted, super::output::held(pending), "{id}: what its outbox holds is counted");
     assert_eq!(flushes, usize::from(pending.queued), "{id}: a flush that was asked for is in the list, once");
-    assert!(pending.blocked || pending.queued, "{id}: bytes wait, and nothing will ever send them");
+    let waiting: usize = pending.messages.iter().map(|bytes| *bytes as usize).sum();
+    assert_eq!(pending.open + waiting, pending.outbox.len(), "{id}: bytes of its messages");
+    assert!(
+        pending.blocked || pending.queued || pending.open == 0,
+        "{id}: bytes wait, and nothing will ever send them"
+    );
     let left = pending.tickets.last().map_or(0, |ticket| ticket.left);
     assert!(left <= pending.outbox.len(), "{id}: a command ends behind all that waits");
     assert!(pending.tickets.is_sorted_by_key(|ticket| ticket.left), "{id}: commands are out of order");

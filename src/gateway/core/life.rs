@@ -50,12 +50,14 @@ impl Core {
         if reason != CloseReason::Shutdown {
             end.reason = reason;
         }
-        if let (Ending::Flush, Some(pending)) = (ending, &slot.pending) {
+        if let (Ending::Flush, Some(pending)) = (ending, &mut slot.pending) {
             let deadline = match reason {
                 CloseReason::Closed => pending.progress.after(self.timing.write_timeout),
                 _ => self.stop_deadline.unwrap_or(self.now.after(self.timing.close_timeout)),
             };
-            self.wheel.reschedule(slot.timer, deadline);
+            pending.close_at = Some(deadline);
+            let timer = slot.timer;
+            self.wheel.reschedule(timer, self.gap_over(id).map_or(deadline, |over| over.min(deadline)));
         } else {
             end.unsent = lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
             self.ops.push_back(Op::Close(id, ending == Ending::Abort));
@@ -85,6 +87,7 @@ impl Core {
         broke: CloseReason,
     ) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);
+        self.pacing.forget(id.index() as u32);
         self.leave_memory(id, slot.phase == Phase::Paused);
         let unfinished = slot.connection.unfinished();
         slot.connection.release(&mut self.memory.tails);
@@ -109,6 +112,8 @@ impl Core {
         let id = self.slots.id_at(index);
         let (now, interval, check) = (self.now, self.timing.interval, self.timing.check);
         let takes_its_time = self.takes_its_time(id);
+        self.begin_message(id);
+        let gap_over = self.gap_over(id);
         let Some(slot) = self.slots.device_mut(id) else { return };
         let late = now.since(due);
         let held_up = late > check;
@@ -116,12 +121,18 @@ impl Core {
             // It may well take something, and nobody has looked.
             pending.progress = pending.progress.after(late).min(now);
         }
-        let stalls = |slot: &DeviceSlot| Some(slot.pending.as_ref()?.progress.after(self.timing.write_timeout));
+        let stalls = |slot: &DeviceSlot| {
+            let since = gap_over.unwrap_or(slot.pending.as_ref()?.progress);
+            Some(since.after(self.timing.write_timeout))
+        };
         if slot.is_closing() {
             // A device that ended its own sending may take its time, as long as it takes something and the gateway stays.
             let patient = takes_its_time && self.stop_deadline.is_none();
-            let next = stalls(slot).filter(|deadline| patient && *deadline > now);
-            slot.timer = self.wheel.insert(next.map_or(now.after(interval), |next| next.min(now.after(check))), index);
+            let deadline =
+                if patient { stalls(slot) } else { slot.pending.as_ref().and_then(|pending| pending.close_at) };
+            let next = deadline.filter(|deadline| *deadline > now);
+            let soon = gap_over.unwrap_or(now.after(check)).min(now.after(check));
+            slot.timer = self.wheel.insert(next.map_or(now.after(interval), |next| next.min(soon)), index);
             if next.is_none() {
                 self.ops.push_back(Op::Close(id, true));
             }
@@ -160,21 +171,36 @@ impl Core {
             match slot.connection.handle_beat(free, &self.rules) {
                 _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
                 Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
-                Beat::Send if slot.pending.is_some() => {
-                    self.stats.beats_withheld += 1;
-                    slot.connection.forget_beats();
-                }
-                Beat::Send => {
-                    slot.connection.beat_sent();
-                    self.ops.push_back(Op::Beat(id));
-                }
+                Beat::Send => self.send_beat(id, late),
             }
         }
-        let next = [Some(slot.beat_due), object, stalled].into_iter().flatten().min();
+        let gap_over = self.gap_over(id);
+        let Some(slot) = self.slots.device_mut(id) else { return };
+        let next = [Some(slot.beat_due), object, stalled, gap_over].into_iter().flatten().min();
         let next = next.unwrap_or(slot.beat_due).min(now.after(check));
         slot.timer = self.wheel.insert(next.max(now.after(1)), index);
         if let Some((reason, ending)) = end {
             self.begin_close(id, reason, ending);
+        }
+    }
+
+    /// A beat is to go out, which was due `late` ticks ago: now, or when `commands.gap` is over, or never where the kernel is
+    /// full.
+    fn send_beat(&mut self, id: ConnectionId, late: u32) {
+        let index = id.index() as u32;
+        let Some(slot) = self.slots.device_mut(id) else { return };
+        let is_full = slot.pending.as_ref().is_some_and(|pending| pending.open > 0);
+        if !is_full && slot.pending.is_none() && !self.pacing.holds(index, self.now) {
+            slot.connection.beat_sent();
+            if late > 0 {
+                self.pacing.sent(index, self.now);
+            }
+            return self.ops.push_back(Op::Beat(id));
+        }
+        // Its answer could not be told from that of another beat.
+        slot.connection.forget_beats();
+        if is_full || !self.delay_beat(id) {
+            self.stats.beats_withheld += 1;
         }
     }
 

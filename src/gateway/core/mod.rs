@@ -6,12 +6,14 @@ mod data;
 mod invariants;
 mod life;
 mod output;
+mod pacing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use self::output::{InFlight, Op};
+use self::pacing::Pacing;
 use super::Target;
 use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
 use super::interfaces::{InterfaceName, Verdicts};
@@ -59,6 +61,7 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) interface_name: Option<InterfaceName>,
     pub(in crate::gateway) interfaces: Verdicts,
     timing: Timing,
+    pacing: Pacing,
     /// The payload of a beat with its terminator.
     beat: Vec<u8>,
     /// Local streams that may be written to.
@@ -106,6 +109,7 @@ impl Core {
             interface_name: None,
             interfaces: Verdicts::default(),
             timing: Timing::new(&settings),
+            pacing: Pacing::new(settings.command_gap),
             beat: [&settings.heartbeat.payload[..], &settings.terminator].concat(),
             readers: 0,
             trimmed: Tick::default(),
@@ -207,6 +211,7 @@ impl Core {
             self.retime(timing.interval);
         }
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
+        self.set_gap(settings.command_gap);
         self.interfaces.clear();
         let old = std::mem::replace(&mut self.settings, settings);
         let credit = self.settings.heartbeat.credit;

@@ -48,6 +48,14 @@ impl Core {
         let id = id.ok_or(SendError::NoSuchDevice)?;
         let max = self.settings.limits.outbox_bytes_max;
         let terminator = &self.settings.terminator;
+        let is_beat =
+            if terminator.is_empty() { contains(text, &self.beat) } else { self.settings.heartbeat.payload == text };
+        if is_beat {
+            return Err(SendError::HasBeat);
+        }
+        if contains(text, terminator) {
+            return Err(SendError::HasTerminator);
+        }
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
         // A short command to a device that takes what it is sent does not have to be kept.
@@ -63,10 +71,9 @@ impl Core {
         if let Some(tag) = tag {
             pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
         }
-        let (before, after) = count(pending);
-        self.memory.outbox_changed(before, after);
-        flush(&mut self.ops, id, pending);
         pending.commands += 1;
+        let bytes = text.len() + terminator.len();
+        self.pace(id, bytes);
         self.stats.commands_queued += 1;
         Ok(Queued { id, of })
     }
@@ -83,6 +90,7 @@ impl Core {
         if !bytes.is_empty() {
             let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
             pending.outbox.push(bytes);
+            pending.open += bytes.len();
             let (before, after) = count(pending);
             self.memory.local_changed(before, after);
             flush(&mut self.ops, id, pending);
@@ -128,7 +136,10 @@ impl Core {
             self.stats.beats_sent += 1;
             if taken < self.beat.len() {
                 let pending = open(slot, &mut self.spare_pending, now);
-                pending.outbox.push(&self.beat[taken..]);
+                let rest = &self.beat[taken..];
+                pending.outbox.push_front(rest);
+                pending.open += rest.len();
+                pending.tickets.iter_mut().for_each(|ticket| ticket.left += rest.len());
                 (pending.blocked, pending.was_blocked) = (true, true);
                 let (before, after) = count(pending);
                 self.memory.outbox_changed(before, after);
@@ -137,6 +148,7 @@ impl Core {
         }
         let Some(pending) = slot else { return false };
         pending.outbox.advance(taken);
+        pending.open -= taken;
         for ticket in &mut pending.tickets {
             ticket.left = ticket.left.saturating_sub(taken);
         }
@@ -147,15 +159,17 @@ impl Core {
         }
         let peer_took = taken > 0 && pending.was_blocked;
         pending.taken_since_beat |= peer_took;
-        let emptied = pending.outbox.is_empty();
-        if !emptied {
-            (pending.blocked, pending.was_blocked) = (true, true);
-        }
+        let (emptied, whole) = (pending.outbox.is_empty(), pending.open == 0);
+        pending.was_blocked = !whole;
+        pending.blocked |= !whole;
         if let (true, Some(device)) = (peer_took, self.slots.device_mut(id)) {
             device.connection.peer_took_bytes(&self.rules);
         }
         if emptied {
             self.release_queue(id);
+        }
+        if whole && self.slots.device(id).is_some() {
+            self.message_sent(id);
         }
         emptied
     }
@@ -207,7 +221,8 @@ impl Core {
                 Op::Close(id, abort) => return Some(Output::Close { id, abort }),
                 Op::Read(id) => return Some(Output::Read { id }),
                 Op::Beat(id) => {
-                    if let Some(None) = self.slots.pending_mut(id) {
+                    let pending = self.slots.pending_mut(id);
+                    if pending.is_some_and(|pending| pending.as_ref().is_none_or(|pending| pending.open == 0)) {
                         self.in_flight = Some(InFlight::Beat);
                         return Some(Output::Send { id, bytes: &self.beat });
                     }
@@ -219,7 +234,7 @@ impl Core {
                 Op::Flush(id) => {
                     if let Some(Some(pending)) = self.slots.pending_mut(id) {
                         pending.queued = false;
-                        if !pending.blocked {
+                        if !pending.blocked && pending.open > 0 {
                             break id;
                         }
                     }
@@ -228,35 +243,46 @@ impl Core {
         };
         self.in_flight = Some(InFlight::Outbox);
         let pending = self.slots.pending_mut(id)?.as_ref()?;
-        Some(Output::Send { id, bytes: pending.outbox.waiting() })
+        Some(Output::Send { id, bytes: &pending.outbox.waiting()[..pending.open] })
     }
 }
 
 /// Operations whose room is kept between calls.
 const OPS_KEPT: usize = 1024;
 
+/// Whether `part`, which is more than nothing, stands anywhere in `text`.
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+}
+
 /// The stream's [`Pending`], taken from the spare one where there is none yet.
-fn open<'a>(slot: &'a mut Option<Box<Pending>>, spare: &mut Option<Box<Pending>>, now: Tick) -> &'a mut Pending {
+pub(super) fn open<'a>(
+    slot: &'a mut Option<Box<Pending>>,
+    spare: &mut Option<Box<Pending>>,
+    now: Tick,
+) -> &'a mut Pending {
     slot.get_or_insert_with(|| {
         let mut pending = spare.take().unwrap_or_default();
-        (pending.progress, pending.was_blocked, pending.taken_since_beat) = (now, false, false);
+        (pending.progress, pending.close_at) = (now, None);
+        (pending.was_blocked, pending.taken_since_beat) = (false, false);
         pending
     })
 }
 
 /// What an outbox holds, for the memory budget: before, and now.
-fn count(pending: &mut Pending) -> (usize, usize) {
+pub(super) fn count(pending: &mut Pending) -> (usize, usize) {
     let held = held(pending);
     (std::mem::replace(&mut pending.counted, held), held)
 }
 
 /// Bytes of what waits, and of what is known of it.
 pub(super) fn held(pending: &Pending) -> usize {
-    pending.outbox.capacity() + pending.tickets.capacity() * size_of::<Ticket>()
+    let notes = pending.tickets.capacity() * size_of::<Ticket>() + pending.messages.capacity() * size_of::<u32>();
+    pending.outbox.capacity() + notes
 }
 
 /// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.
-fn flush(ops: &mut VecDeque<Op>, id: ConnectionId, pending: &mut Pending) {
+pub(super) fn flush(ops: &mut VecDeque<Op>, id: ConnectionId, pending: &mut Pending) {
     if !pending.blocked && !std::mem::replace(&mut pending.queued, true) {
         ops.push_back(Op::Flush(id));
     }

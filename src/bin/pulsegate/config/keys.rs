@@ -32,6 +32,7 @@ pub(super) struct Key {
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("discovery", "How devices find the gateway: they send any UDP datagram, and it answers."),
     ("heartbeat", "How the gateway notices that a device has died."),
+    ("commands", "How the gateway sends commands."),
     ("limits", "What may grow, and how far; how long things may take."),
     (
         "access",
@@ -75,7 +76,8 @@ pub(super) static KEYS: &[Key] = &[
         Raw<Vec<u8>>,
         settings.terminator,
         None,
-        "Put behind every command and every beat, such as \"\\n\", for devices that want to tell them apart."
+        "Bytes that end every command and every beat. With \"\\n\" a device tells them apart by their lines: recommended for \
+         all new devices. Without a terminator, no command may contain heartbeat.payload."
     ),
     key!(
         "discovery.listen",
@@ -138,6 +140,14 @@ pub(super) static KEYS: &[Key] = &[
         "What refills a device's credit: \"any\" object that is accepted, or only the answer to a \"heartbeat\"."
     ),
     key!("heartbeat.payload", Raw<Vec<u8>>, settings.heartbeat.payload, None, "What a beat sends to the device."),
+    key!(
+        "commands.gap",
+        Time<Duration>,
+        settings.command_gap,
+        None,
+        "The least time between two messages to one device, be they commands or beats, for devices that take each read \
+         for one message. At most half of heartbeat.interval."
+    ),
     key!(
         "limits.connections_max",
         Count<usize>,

@@ -81,6 +81,9 @@ credit = 255
 credit_from = "heartbeat"
 payload = '\"'
 
+[commands]
+gap = "700ms"
+
 [limits]
 connections_max = 5
 object_bytes_max = 4096
@@ -127,6 +130,7 @@ level = "trace"
         "255",
         r#""heartbeat""#,
         r#""\\\"""#,
+        r#""700ms""#,
         "5",
         r#""4KiB""#,
         "1",
