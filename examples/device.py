@@ -33,19 +33,26 @@ def talk(tcp, options):
         if now >= report_at:
             send("Performance", UptimeSeconds=round(now, 1))
             report_at = now + options.interval
-        data, wake_at = None, min(report_at, heard + (QUIET if held else PATIENCE))
+        data, wake_at = None, min(report_at, heard + (QUIET if held and not options.terminator else PATIENCE))
         if select.select([tcp], [], [], max(0, wake_at - now))[0]:
             data, heard = tcp.recv(65536), time.monotonic()
         elif time.monotonic() - heard >= PATIENCE:  # one that lost its power says no goodbye
             raise OSError("the gateway fell silent")
         # Beats and commands are bare text, cut and glued as the network likes: "hea" + "rtbeat", "rebootheartbeat".
-        # So look for the word in all that is held, not in one read. What stands before a beat is whole, for no beat
-        # is ever put inside a command. What follows, a command or half a beat, waits for more bytes or for quiet.
-        *commands, held = (held + (data or b"")).split(BEAT)
-        for _ in commands:  # one beat each; answer every one, for each has cost a credit
+        # A terminator, which gateway and device agree on, ends each of them.
+        *commands, held = (held + (data or b"")).split(options.terminator or BEAT)
+        if options.terminator:
+            beats, commands = commands.count(BEAT), [line for line in commands if line != BEAT]
+        else:
+            # Look for the beat in all that is held, not in one read. The text before a beat is a whole command, for the
+            # gateway never puts a beat inside one. The text behind it waits for more bytes or for quiet.
+            beats = len(commands)
+            if data == b"" or time.monotonic() - heard >= QUIET:
+                commands, held = commands + [held], b""
+        for _ in range(beats):  # answer every beat, for each has cost a credit
             send("Heartbeat")
-        if data == b"" or time.monotonic() - heard >= QUIET or len(held) > 65536:
-            commands, held = commands + [held], b""
+        if len(held) > 65536:
+            raise OSError("the gateway sent a command that does not end")
         for command in filter(None, (text.strip().decode(errors="replace") for text in commands)):
             print(command, flush=True)
             send("Status", State="did " + command, **picture)
@@ -72,6 +79,8 @@ parser.add_argument("host", nargs="?", help="the gateway's address; found by bro
 parser.add_argument("--port", type=int, default=5556, help="its TCP port (%(default)s)")
 parser.add_argument("--udp-port", type=int, default=5555, help="for finding it (%(default)s)")
 parser.add_argument("--interval", type=float, default=5, help="seconds between Performance messages (%(default)s)")
+parser.add_argument("--terminator", type=lambda text: text.encode().decode("unicode_escape").encode("latin-1"),
+                    default=b"", help=r"the gateway's terminator, such as '\n'; recommended (none)")
 parser.add_argument("--picture", type=int, default=0, metavar="BYTES", help="of picture in each Status (none)")
 try:
     main(parser.parse_args())

@@ -200,6 +200,35 @@ fn a_device_is_found_reports_and_obeys() {
     assert!(["closed", "reset"].contains(&gateway.event("disconnect")["reason"].as_str().unwrap()));
 }
 
+/// With a terminator a command may contain a beat, and commands in a row stay several.
+#[test]
+fn a_device_with_a_terminator_gets_each_command_as_it_was_typed() {
+    let gateway = Daemon::start_with("terminator", |call| {
+        call.env("PULSEGATE_TERMINATOR", "\n");
+    });
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/device.py");
+    let (tcp, udp) = (gateway.tcp.port().to_string(), gateway.udp.port().to_string());
+    let mut device = Command::new("python3")
+        .args([script, "--port", &tcp, "--udp-port", &udp, "--terminator", r"\n"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is needed for this test");
+    let commands = lines(device.stdout.take().unwrap(), |line| line);
+    let id = format!("#{}", gateway.event("connect")["conn"]);
+    for command in ["set heartbeat 5", "led on", "reboot"] {
+        assert_eq!(text(&gateway.call(&["send", &id, command])).0, 0);
+    }
+    for command in ["set heartbeat 5", "led on", "reboot"] {
+        assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), command);
+    }
+    for (command, why) in [("heartbeat", "heartbeat.payload"), ("a\nb", "the terminator")] {
+        let (code, _, error) = text(&gateway.call(&["send", &id, command]));
+        assert!(code == 1 && error.contains(why), "{code} {error}");
+    }
+    device.kill().unwrap();
+    device.wait().unwrap();
+}
+
 #[test]
 fn events_carry_the_object_as_it_was_sent() {
     let gateway = Daemon::start("events");
