@@ -45,9 +45,9 @@ pub use closed_list::{ClosedList, Counters};
 pub use connection::{CreditFrom, FramingFault};
 pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 pub use gateway::{
-    Access, Bound, Cidr, CidrError, CloseReason, Commands, Count, Delivery, Device, Disconnect, Discovery, Gateway,
-    Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Local, Queued, Receipt,
-    Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, Target, TargetError,
+    Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Commands, Count, Delivery, Device, DeviceMap, Disconnect,
+    Discovery, Gateway, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Local,
+    Queued, Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, Target, TargetError,
 };
 pub use proto::{Kind, Message, MessageError, Reason, Suppressed};
 pub use reactor::{Budget, Io};

@@ -394,16 +394,18 @@ fn another_thread_sends_removes_and_stops() {
         client.write_all(&object(1)).unwrap();
         let ip: IpAddr = [127, 0, 0, 1].into();
         let id = loop {
-            match remote.send(ip, "hello").unwrap().wait(LONG).unwrap() {
+            match remote.send(ip, "hello").unwrap().wait(LONG) {
                 Ok(queued) => break queued.id,
-                Err(error) => assert_eq!(error, SendError::NoSuchDevice),
+                Err(error) => assert_eq!(error, RemoteError::Refused(SendError::NoSuchDevice)),
             }
         };
+        let devices = remote.devices().unwrap().wait(LONG).unwrap();
+        assert_eq!(devices.iter().map(|device| device.id()).collect::<Vec<_>>(), [id]);
         let mut text = [0; 5];
         client.read_exact(&mut text).unwrap();
         assert_eq!(remote.remove(id).unwrap().wait(LONG), Ok(1));
         let rest = read_all(&mut client);
-        assert_eq!(remote.send(id, "gone").unwrap().wait(LONG), Ok(Err(SendError::NoSuchDevice)));
+        assert_eq!(remote.send(id, "gone").unwrap().wait(LONG), Err(RemoteError::Refused(SendError::NoSuchDevice)));
         remote.stop().unwrap();
         (text, rest, remote)
     });
@@ -412,7 +414,7 @@ fn another_thread_sends_removes_and_stops() {
     assert_eq!((&text, rest.len()), (b"hello", 0));
     let ends: Vec<_> = house.server.handler().ends().iter().map(|(_, end)| end.reason).collect();
     assert_eq!(ends, [CloseReason::Removed]);
-    assert_eq!(remote.stop(), Err(RemoteError::Gone), "though the server is still there");
+    assert_eq!(remote.stop(), Err(RemoteError::Ended), "though the server is still there");
 }
 
 #[test]

@@ -234,7 +234,7 @@ impl World {
                         }
                     }
                     _ if choice > 240 => commands.stop(),
-                    _ => commands.wake_at(Some(self.now + Duration::from_millis(u64::from(choice)))),
+                    _ => commands.set_timer(u64::from(choice % 4), Duration::from_millis(u64::from(choice))),
                 }
                 self.drain();
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::core::{Core, Ending};
 use super::handler::{CloseReason, Device};
@@ -12,7 +12,7 @@ use super::stats::Stats;
 use crate::closed_list;
 use crate::endpoint::ConnectionId;
 use crate::proto::discovery::canonical;
-use crate::tick::Tick;
+use crate::tick::{TICK, Tick};
 
 /// Lent to every callback. Nothing is written and no other callback runs before the present one has
 /// returned.
@@ -81,6 +81,27 @@ impl<'a> Commands<'a> {
         self.core.slots.devices_from(from).filter_map(|(id, _)| self.core.device(id))
     }
 
+    /// Calls `visit` for every connected device. It may send, close and ask, so this is the way to command many devices.
+    pub fn for_each_device(&mut self, mut visit: impl FnMut(&Device, &mut Commands<'_>)) {
+        let mut last = None;
+        loop {
+            let next = self.devices_after(last).next();
+            let Some(device) = next else { return };
+            last = Some(device.id());
+            visit(&device, self);
+        }
+    }
+
+    /// Queues a command for every connected device, each whole or not at all.
+    pub fn broadcast(&mut self, text: impl AsRef<[u8]>) -> Broadcast {
+        let mut result = Broadcast { queued: 0, refused: 0 };
+        self.for_each_device(|device, gateway| match gateway.try_send(device.id(), text.as_ref()) {
+            Ok(_) => result.queued += 1,
+            Err(_) => result.refused += 1,
+        });
+        result
+    }
+
     /// How many devices are connected.
     pub fn connections(&self) -> usize {
         self.core.slots.device_count()
@@ -117,14 +138,9 @@ impl<'a> Commands<'a> {
         self.core.memory.parts()
     }
 
-    /// How long ago a tick was, by the time of this turn.
-    pub fn age(&self, tick: Tick) -> Duration {
-        crate::tick::TICK * self.core.now.since(tick)
-    }
-
-    /// How long the gateway has been there, to a tick.
+    /// How long the gateway has been running, to a [`TICK`].
     pub fn uptime(&self) -> Duration {
-        self.age(Tick::default())
+        TICK * self.core.now.since(Tick::default())
     }
 
     /// Begins a stop: no one is accepted any more, and every device gets what is queued for it and is
@@ -133,10 +149,15 @@ impl<'a> Commands<'a> {
         self.core.stop();
     }
 
-    /// Has [`super::Handler::on_timer`] called once at that time, instead of at any asked for
-    /// before; `None` takes it back.
-    pub fn wake_at(&mut self, at: Option<Instant>) {
-        self.core.wake_at = at;
+    /// Starts the timer of `key`: [`super::Handler::on_timer`] gets the key once, `after` from the present callback,
+    /// which is at least 1 ms. A running timer of this key starts anew.
+    pub fn set_timer(&mut self, key: u64, after: Duration) {
+        self.core.timers.set(key, self.core.instant + after.max(TIMER_MIN));
+    }
+
+    /// Stops the timer of `key`. Returns whether it was running.
+    pub fn cancel_timer(&mut self, key: u64) -> bool {
+        self.core.timers.cancel(key)
     }
 
     /// Queues bytes for a local stream, whole or not at all: whether they fitted.
@@ -154,6 +175,19 @@ impl<'a> Commands<'a> {
     pub fn close(&mut self, stream: ConnectionId) {
         self.core.close_local(stream);
     }
+}
+
+/// The shortest timer: one that a callback starts anew each time still lets the event loop go on.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// The result of [`Commands::broadcast`], in devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broadcast {
+    /// The command is queued for these.
+    pub queued: usize,
+    /// The command was refused for these, for instance because their send queue is full.
+    pub refused: usize,
 }
 
 /// Which device is meant.

@@ -18,7 +18,7 @@ const TIMERS_PER_TURN: usize = 1024;
 
 impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_accept(&mut self, listener: ListenerId, peer: Peer, now: Instant) -> Option<ConnectionId> {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         let address = match peer {
             Peer::Internet(address) => canonical(address),
             Peer::Local(credentials) => {
@@ -50,7 +50,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_connect(&mut self, _: ConnectionId, _: Instant) {}
 
     fn handle_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         match self.core.slots.get_mut(id) {
             Some(Slot::Device(_)) => self.handle_device_data(id, bytes, now),
             Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::Data(bytes), gateway)),
@@ -63,7 +63,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
     }
 
     fn handle_end(&mut self, id: ConnectionId, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         match self.core.slots.get_mut(id) {
             Some(Slot::Device(_)) => {
                 self.core.begin_close(id, CloseReason::Closed, Ending::Flush);
@@ -74,7 +74,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
     }
 
     fn handle_sent(&mut self, id: ConnectionId, taken: usize, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         let drained = self.core.handle_sent(id, taken);
         if drained {
             // Memory may be free again.
@@ -87,12 +87,12 @@ impl<H: Handler> Endpoint for Gateway<H> {
     }
 
     fn handle_writable(&mut self, id: ConnectionId, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         self.core.handle_writable(id);
     }
 
     fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         let broke = match end {
             StreamEnd::Failed(error) => CloseReason::Reset(error),
             StreamEnd::Closed => CloseReason::Closed,
@@ -116,7 +116,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: Via, bytes: &[u8], now: Instant) {
         let core = &mut self.core;
-        core.now = core.clock.tick(now);
+        core.set_time(now);
         core.stats.probes += 1;
         let ports = self.discovery_ports.iter().map(|&(_, port)| port);
         let source = canonical(from);
@@ -143,11 +143,9 @@ impl<H: Handler> Endpoint for Gateway<H> {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
-        self.core.instant = now;
-        if self.core.wake_at.is_some_and(|at| at <= now) {
-            self.core.wake_at = None;
-            self.tell(|handler, gateway| handler.on_timer(now, gateway));
+        self.core.set_time(now);
+        while let Some(key) = self.core.timers.expire(now) {
+            self.tell(|handler, gateway| handler.on_timer(key, gateway));
         }
         if let Some(deadline) = self.core.stop_deadline {
             self.stop_some(deadline);
@@ -161,7 +159,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
     }
 
     fn handle_wake(&mut self, now: Instant) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         // Those that come meanwhile wake it again.
         for request in self.requests.waiting() {
             request.carry_out(&mut Commands::new(&mut self.core));
@@ -188,6 +186,6 @@ impl<H: Handler> Endpoint for Gateway<H> {
             }
         });
         let tick = [at_once, timer, stop].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
-        [tick, core.wake_at].into_iter().flatten().min()
+        [tick, core.timers.next_deadline()].into_iter().flatten().min()
     }
 }

@@ -2,19 +2,24 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::Duration;
 
 use super::Commands;
 use crate::closed_list;
 use crate::connection::FramingFault;
 use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 use crate::proto::{Kind, Message, MessageError};
-use crate::tick::Tick;
+use crate::tick::TICK;
 
 /// An application on the gateway. Every callback runs on the thread of the loop and should return
 /// soon: while it runs, no device is heard. What it asks of [`Commands`] is carried out after it has
 /// returned; no other callback runs inside it.
 pub trait Handler {
+    /// The event loop begins: the first callback of all. Timers that run from the beginning start here.
+    fn on_start(&mut self, gateway: &mut Commands<'_>) {
+        let _ = gateway;
+    }
+
     /// A device has sent an object that passed every check. Heartbeat answers are not shown.
     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>);
 
@@ -49,9 +54,9 @@ pub trait Handler {
         let _ = (stream, event, gateway);
     }
 
-    /// The time given to [`Commands::wake_at`] has come.
-    fn on_timer(&mut self, now: Instant, gateway: &mut Commands<'_>) {
-        let _ = (now, gateway);
+    /// The timer that [`Commands::set_timer`] started under this key has expired. It does not repeat.
+    fn on_timer(&mut self, key: u64, gateway: &mut Commands<'_>) {
+        let _ = (key, gateway);
     }
 }
 
@@ -60,8 +65,8 @@ pub trait Handler {
 pub struct Device {
     pub(super) id: ConnectionId,
     pub(super) address: SocketAddr,
-    pub(super) since: Tick,
-    pub(super) seen: Tick,
+    pub(super) connected_for: u32,
+    pub(super) idle_for: u32,
     pub(super) credit: u8,
     pub(super) objects: u64,
     pub(super) bytes: u64,
@@ -109,14 +114,14 @@ impl Device {
         self.bytes
     }
 
-    /// When it connected.
-    pub fn since(&self) -> Tick {
-        self.since
+    /// How long it has been connected, to a [`TICK`].
+    pub fn connected_for(&self) -> Duration {
+        TICK * self.connected_for
     }
 
-    /// When an object of it was last accepted; when it connected, if none was.
-    pub fn seen(&self) -> Tick {
-        self.seen
+    /// How long ago the gateway accepted an object of it, or the connection if it has sent none, to a [`TICK`].
+    pub fn idle_for(&self) -> Duration {
+        TICK * self.idle_for
     }
 }
 

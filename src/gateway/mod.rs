@@ -8,6 +8,7 @@ mod access;
 mod addresses;
 mod commands;
 mod core;
+mod device_map;
 mod endpoint;
 mod handler;
 mod interfaces;
@@ -17,9 +18,10 @@ mod remote;
 mod settings;
 mod slots;
 mod stats;
+mod timers;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, trace};
 
@@ -29,7 +31,8 @@ use crate::endpoint::{ConnectionId, ListenerId};
 use crate::proto::Whole;
 
 pub use access::{Access, Cidr, CidrError};
-pub use commands::{Commands, Queued, SendError, Target, TargetError};
+pub use commands::{Broadcast, Commands, Queued, SendError, Target, TargetError};
+pub use device_map::DeviceMap;
 pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Local, Refusal};
 pub use interfaces::{Glob, GlobError, InterfaceName, InterfaceRule};
 pub use latency::Histogram;
@@ -77,8 +80,14 @@ impl<H: Handler> Gateway<H> {
 
     /// The application, and what a callback of it could ask for.
     pub fn parts(&mut self, now: Instant) -> (&mut H, Commands<'_>) {
-        self.core.now = self.core.clock.tick(now);
+        self.core.set_time(now);
         (&mut self.handler, Commands::new(&mut self.core))
+    }
+
+    /// Calls [`Handler::on_start`]: the driver does so once, before its first turn.
+    pub fn start(&mut self, now: Instant) {
+        self.core.set_time(now);
+        self.tell(|handler, gateway| handler.on_start(gateway));
     }
 
     /// A handle for other threads. `wake` makes the driver call [`handle_wake`](crate::endpoint::Endpoint::handle_wake).
@@ -241,11 +250,3 @@ impl<H: Handler> Gateway<H> {
 const REPORTS_KEPT: usize = 64;
 /// Devices closed per call while stopping: what is said about them must fit the buffers it goes to.
 const STOPPED_PER_TURN: u32 = 512;
-
-/// The time that ticks are told from, for those who show ticks to people.
-impl<H> Gateway<H> {
-    /// How long ago that tick was at `now`.
-    pub fn age(&self, tick: crate::tick::Tick, now: Instant) -> Duration {
-        now.saturating_duration_since(self.core.clock.instant(tick))
-    }
-}

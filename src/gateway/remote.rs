@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
-use super::{Commands, Queued, SendError, Target};
+use super::{Commands, Device, Queued, SendError, Target};
 
 /// Sends, removes and stops from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -18,12 +18,8 @@ impl Remote {
     /// Sends a command, as [`Commands::try_send`] does.
     ///
     /// # Errors
-    /// If the gateway is gone, or has too many requests waiting.
-    pub fn send(
-        &self,
-        to: impl Into<Target>,
-        text: impl Into<Vec<u8>>,
-    ) -> Result<Receipt<Result<Queued, SendError>>, RemoteError> {
+    /// [`RemoteError::Ended`], or [`RemoteError::Busy`] while too many requests wait.
+    pub fn send(&self, to: impl Into<Target>, text: impl Into<Vec<u8>>) -> Result<Receipt<Queued>, RemoteError> {
         self.ask(|reply| Request::Send { to: to.into(), text: text.into(), reply })
     }
 
@@ -35,6 +31,14 @@ impl Remote {
         self.ask(|reply| Request::Remove { target: target.into(), reply })
     }
 
+    /// Lists the connected devices, as [`Commands::devices`] does.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn devices(&self) -> Result<Receipt<Vec<Device>>, RemoteError> {
+        self.ask(|reply| Request::Devices { reply })
+    }
+
     /// Begins a stop, as [`Commands::stop`] does.
     ///
     /// # Errors
@@ -43,7 +47,7 @@ impl Remote {
         self.hand_over(Request::Stop)
     }
 
-    fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Result<Receipt<T>, RemoteError> {
+    fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<Receipt<T>, RemoteError> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.hand_over(request(reply))?;
         Ok(Receipt(answer))
@@ -52,7 +56,7 @@ impl Remote {
     fn hand_over(&self, request: Request) -> Result<(), RemoteError> {
         self.requests.try_send(request).map_err(|e| match e {
             TrySendError::Full(_) => RemoteError::Busy,
-            TrySendError::Disconnected(_) => RemoteError::Gone,
+            TrySendError::Disconnected(_) => RemoteError::Ended,
         })?;
         (self.wake)();
         Ok(())
@@ -65,57 +69,69 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// What will become of a request. It may be dropped by who does not care.
+/// The place where the answer to a request arrives. A caller that needs no answer drops it.
 #[derive(Debug)]
-pub struct Receipt<T>(Receiver<T>);
+pub struct Receipt<T>(Receiver<Result<T, RemoteError>>);
+
+type Reply<T> = SyncSender<Result<T, RemoteError>>;
 
 impl<T> Receipt<T> {
-    /// Waits for the answer. On the gateway's own thread that would be for ever: a callback uses
-    /// [`Commands`].
+    /// Waits for the answer, at most `timeout`. The gateway's own thread answers, so that a callback uses [`Commands`]
+    /// instead.
     ///
     /// # Errors
-    /// If the gateway is gone, or does not answer in time.
+    /// [`RemoteError::Refused`], [`RemoteError::Timeout`] or [`RemoteError::Ended`].
     pub fn wait(self, timeout: Duration) -> Result<T, RemoteError> {
         self.0.recv_timeout(timeout).map_err(|e| match e {
-            RecvTimeoutError::Timeout => RemoteError::Busy,
-            RecvTimeoutError::Disconnected => RemoteError::Gone,
-        })
+            RecvTimeoutError::Timeout => RemoteError::Timeout,
+            RecvTimeoutError::Disconnected => RemoteError::Ended,
+        })?
     }
 }
 
-/// Why a request did not reach the gateway.
+/// Why a request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// Too many requests wait, or the answer did not come in time.
+    /// Too many requests wait.
     Busy,
+    /// The answer did not come in time. The gateway may still carry the request out.
+    Timeout,
+    /// The gateway refused the command.
+    Refused(SendError),
     /// The gateway has ended.
-    Gone,
+    Ended,
 }
 
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "the gateway is busy",
-            Self::Gone => "the gateway has ended",
-        })
+        match self {
+            Self::Busy => f.write_str("too many requests wait for the gateway"),
+            Self::Timeout => f.write_str("the gateway did not answer in time"),
+            Self::Refused(error) => error.fmt(f),
+            Self::Ended => f.write_str("the gateway has ended"),
+        }
     }
 }
 
 impl std::error::Error for RemoteError {}
 
 pub(super) enum Request {
-    Send { to: Target, text: Vec<u8>, reply: SyncSender<Result<Queued, SendError>> },
-    Remove { target: Target, reply: SyncSender<usize> },
+    Send { to: Target, text: Vec<u8>, reply: Reply<Queued> },
+    Remove { target: Target, reply: Reply<usize> },
+    Devices { reply: Reply<Vec<Device>> },
     Stop,
 }
 
 impl Request {
     pub(super) fn carry_out(self, gateway: &mut Commands<'_>) {
-        // A reply that nobody waits for any more is no fault.
+        // The other thread may have dropped its receipt: then the answer has no reader.
         match self {
-            Self::Send { to, text, reply } => drop(reply.try_send(gateway.try_send(to, text))),
-            Self::Remove { target, reply } => drop(reply.try_send(gateway.remove(target))),
+            Self::Send { to, text, reply } => {
+                _ = reply.try_send(gateway.try_send(to, text).map_err(RemoteError::Refused));
+            }
+            Self::Remove { target, reply } => _ = reply.try_send(Ok(gateway.remove(target))),
+            Self::Devices { reply } => _ = reply.try_send(Ok(gateway.devices().collect())),
             Self::Stop => gateway.stop(),
         }
     }

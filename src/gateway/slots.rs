@@ -151,12 +151,12 @@ impl DeviceSlot {
     }
 
     /// The slot as the application sees it.
-    pub(super) fn device(&self, id: ConnectionId) -> Device {
+    pub(super) fn device(&self, id: ConnectionId, now: Tick) -> Device {
         Device {
             id,
             address: self.address(),
-            since: self.since,
-            seen: self.seen,
+            connected_for: now.since(self.since),
+            idle_for: now.since(self.seen),
             credit: self.connection.credit(),
             objects: self.objects,
             last_kind: self.last_kind,

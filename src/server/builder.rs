@@ -83,6 +83,7 @@ impl Builder {
             discovery: Vec::new(),
             local: Vec::new(),
             next_listener: 0,
+            started: false,
         };
         server.gateway.name_interfaces(interface_name);
         Ok(server)

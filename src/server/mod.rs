@@ -20,6 +20,7 @@ pub struct Server<H> {
     discovery: Vec<(ListenerId, SocketAddr)>,
     local: Vec<ListenerId>,
     next_listener: u32,
+    started: bool,
 }
 
 /// Whether IPv6 is compiled out or switched off.
@@ -51,6 +52,9 @@ impl<H: Handler> Server<H> {
     /// # Errors
     /// As [`Self::run`].
     pub fn turn(&mut self) -> Result<bool, Error> {
+        if !std::mem::replace(&mut self.started, true) {
+            self.gateway.start(clock());
+        }
         self.reactor.turn(&mut self.gateway).map_err(Error::Loop)?;
         if self.gateway.is_stopping() {
             self.close_listeners();

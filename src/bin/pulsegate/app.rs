@@ -2,7 +2,6 @@
 //! follow them.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use log::{info, warn};
 use pulsegate::{
@@ -93,7 +92,14 @@ fn who(device: &Device) -> (Option<ConnectionId>, SocketAddr) {
     (Some(device.id()), device.address())
 }
 
+/// The key of the timer by which the service manager hears that the event loop turns.
+const WATCHDOG_TIMER: u64 = 0;
+
 impl Handler for App {
+    fn on_start(&mut self, gateway: &mut Commands<'_>) {
+        self.on_timer(WATCHDOG_TIMER, gateway);
+    }
+
     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
         self.publish(who(device), Some(message.type_name()), gateway, |line| line.message(device, message));
     }
@@ -120,10 +126,10 @@ impl Handler for App {
     }
 
     /// The service manager hears of the loop by the loop's own turn: from one that hangs it hears nothing.
-    fn on_timer(&mut self, now: Instant, gateway: &mut Commands<'_>) {
-        if let Some(interval) = self.manager.watchdog {
+    fn on_timer(&mut self, key: u64, gateway: &mut Commands<'_>) {
+        if let (WATCHDOG_TIMER, Some(interval)) = (key, self.manager.watchdog) {
             self.manager.alive();
-            gateway.wake_at(Some(now + interval));
+            gateway.set_timer(WATCHDOG_TIMER, interval);
         }
     }
 

@@ -397,7 +397,7 @@ impl Client {
         while let Some(listing) = &mut self.listing {
             let next = gateway.devices_after(listing.last).next();
             let line = match &next {
-                Some(device) => json!({ "id": listing.id, "device": stats::device(device, gateway) }),
+                Some(device) => json!({ "id": listing.id, "device": stats::device(device) }),
                 None => json!({ "id": listing.id, "ok": true, "devices": listing.told }),
             };
             if !gateway.write(self.stream, format!("{line}\n").as_bytes()) {

@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -55,7 +54,6 @@ pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(
     raise_descriptor_limit(config.settings.limits.connections_max);
     let mut daemon = Daemon::open(config, sources, handed)?;
     daemon.announce();
-    daemon.begin_watchdog();
     let mut stopping = false;
     loop {
         let goes_on = daemon.server.turn().map_err(|e| e.to_string())?;
@@ -204,15 +202,6 @@ impl Daemon {
         match list(&mut self.server.discovery_addresses()).as_str() {
             "" => format!("listening on TCP {tcp}, discovery off"),
             udp => format!("listening on TCP {tcp}, UDP {udp}"),
-        }
-    }
-
-    /// Has the service manager told that the loop turns, if it wants to hear that.
-    #[expect(clippy::disallowed_methods, reason = "the first turn has not given its time yet")]
-    fn begin_watchdog(&mut self) {
-        let (app, mut gateway) = self.server.parts();
-        if app.manager.watchdog.is_some() {
-            gateway.wake_at(Some(Instant::now()));
         }
     }
 }

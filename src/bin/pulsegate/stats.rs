@@ -8,14 +8,14 @@ use pulsegate::{ClosedList, Commands, Count, Counters, Device, Histogram, Kind};
 use serde_json::{Map, Value, json};
 
 /// A device as `pulsegate devices --json` shows it; ages are in seconds.
-pub(crate) fn device(device: &Device, gateway: &Commands<'_>) -> Value {
+pub(crate) fn device(device: &Device) -> Value {
     let seconds = |age: Duration| (age.as_millis() / 100) as f64 / 10.0;
     json!({
         "conn": device.id().get(),
         "ip": device.ip().to_string(),
         "port": device.port(),
-        "connected_s": seconds(gateway.age(device.since())),
-        "seen_s": seconds(gateway.age(device.seen())),
+        "connected_s": seconds(device.connected_for()),
+        "seen_s": seconds(device.idle_for()),
         "credit": device.credit(),
         "objects": device.objects(),
         "bytes": device.bytes(),

@@ -104,7 +104,7 @@ impl Core {
         end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
         self.stats.unsent_bytes += end.unsent as u64;
         self.stats.closed[&end.reason] += 1;
-        (slot.device(id), end)
+        (slot.device(id, self.now), end)
     }
 
     /// A device's timer, which was due at `due`, has fired: looks after every deadline it may stand for.

@@ -22,6 +22,7 @@ use super::memory::Memory;
 use super::settings::{Settings, timeout};
 use super::slots::{DeviceSlot, LocalSlot, Pending, Phase, Slot, Slots};
 use super::stats::Stats;
+use super::timers::AppTimers;
 use crate::connection::Rules;
 use crate::endpoint::{ConnectionId, ListenerId, Via};
 use crate::proto::RateLimit;
@@ -34,7 +35,7 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) clock: TickClock,
     /// The time of the present `handle_*` call.
     pub(in crate::gateway) now: Tick,
-    /// The time of the last [`crate::endpoint::Endpoint::handle_timeout`]: when its beats go out.
+    /// The exact time of the present `handle_*` call. Timers of the application count from it.
     pub(in crate::gateway) instant: Instant,
     beat_times: BeatTimes,
     pub(in crate::gateway) settings: Settings,
@@ -43,8 +44,8 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) wheel: TimerWheel<u32>,
     pub(in crate::gateway) stats: Stats,
     pub(in crate::gateway) memory: Memory,
-    /// When the application wants to be called.
-    pub(in crate::gateway) wake_at: Option<Instant>,
+    /// The timers of the application.
+    pub(in crate::gateway) timers: AppTimers,
     /// Once a stop has been asked for: when it must be over.
     pub(in crate::gateway) stop_deadline: Option<Tick>,
     /// How the devices that are being closed ended.
@@ -97,7 +98,7 @@ impl Core {
             wheel: TimerWheel::new(),
             stats: Stats::default(),
             memory: Memory::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
-            wake_at: None,
+            timers: AppTimers::default(),
             stop_deadline: None,
             ending: BTreeMap::new(),
             spare_pending: None,
@@ -116,6 +117,12 @@ impl Core {
             sequence: 0,
             settings,
         }
+    }
+
+    /// Takes the time of the `handle_*` call that begins.
+    pub(in crate::gateway) fn set_time(&mut self, now: Instant) {
+        self.now = self.clock.tick(now);
+        self.instant = now;
     }
 
     /// Why a connection from the canonical address `ip` is turned away, if it is.
@@ -183,7 +190,7 @@ impl Core {
 
     /// The device of that id as the application sees it.
     pub(in crate::gateway) fn device(&self, id: ConnectionId) -> Option<Device> {
-        self.slots.device(id).filter(|slot| !slot.is_closing()).map(|slot| slot.device(id))
+        self.slots.device(id).filter(|slot| !slot.is_closing()).map(|slot| slot.device(id, self.now))
     }
 
     /// The connections that `target` means, the newest first; those that end are among them.
