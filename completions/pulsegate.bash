@@ -39,7 +39,7 @@ _pulsegate() {
         send) options='--wait --control --help' device=1 ;;
         remove) options='--control --help' device=1 ;;
         watch) options='--type --device --reconnect --json --control --help' ;;
-        stats) options='--json --control --help' ;;
+        stats) options='--json --prometheus --control --help' ;;
         config) options='--json --control --help' ;;
         reload) options='--control --help' ;;
         stop) options='--control --help' ;;

@@ -8,6 +8,7 @@ use crate::tick::Tick;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
     counts: [u64; 32],
+    sum: Duration,
     longest: Duration,
 }
 
@@ -15,6 +16,17 @@ impl Histogram {
     /// Durations noted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// The sum of all durations.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// For each bucket the upper bound, and the number of durations between the bound of the bucket before and that
+    /// one. The last bucket also has all longer ones.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.counts.iter().enumerate().map(|(bucket, count)| (Duration::from_micros(1 << bucket), *count))
     }
 
     /// The longest of them.
@@ -37,6 +49,7 @@ impl Histogram {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - micros.leading_zeros()).min(31);
         self.counts[bucket as usize] += 1;
+        self.sum = self.sum.saturating_add(duration);
         self.longest = self.longest.max(duration);
     }
 }
@@ -83,6 +96,8 @@ mod tests {
         assert!((500..=1000).contains(&p50), "{p50}");
         assert_eq!(histogram.percentile(100), Some(Duration::from_millis(1)));
         histogram.note(Duration::from_secs(1_000_000));
+        assert_eq!(histogram.sum(), Duration::from_micros(500_500) + Duration::from_secs(1_000_000));
+        assert_eq!(histogram.buckets().nth(9), Some((Duration::from_micros(512), 256)));
         assert_eq!((histogram.count(), histogram.longest().as_secs()), (1001, 1_000_000));
     }
 }

@@ -54,3 +54,38 @@ fn watch_waits_for_a_gateway_that_restarts() {
     watch.kill().unwrap();
     watch.wait().unwrap();
 }
+
+#[test]
+fn prometheus_reads_the_stats_without_a_complaint() {
+    let gateway = Daemon::start("prometheus");
+    let mut device = gateway.connect();
+    device.write_all(br#"{"Type":"Status"}{"Type":7}"#).unwrap();
+    gateway.event("rejected");
+    let (code, metrics, why) = text(&gateway.call(&["stats", "--prometheus"]));
+    assert_eq!(code, 0, "{why}");
+    for sample in [
+        "pulsegate_connections 1",
+        "pulsegate_messages_total{kind=\"Status\"} 1",
+        "pulsegate_message_bytes_total{kind=\"Status\"} 17",
+        "pulsegate_rejected_objects_total{reason=\"type_not_string\"} 1",
+        "pulsegate_beat_round_trip_seconds_bucket{le=\"+Inf\"} 0",
+    ] {
+        assert!(metrics.lines().any(|line| line == sample), "no {sample} in:\n{metrics}");
+    }
+    // Every name is announced once, and no label grows with the number of devices.
+    let mut names: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+    assert!(!metrics.contains("127.0.0.1"), "{metrics}");
+    let promtool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut promtool) = promtool else {
+        eprintln!("NOT TESTED: promtool (Debian package prometheus) is not installed, nobody has checked the metrics");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}

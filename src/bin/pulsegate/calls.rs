@@ -110,7 +110,7 @@ pub(crate) const CALLS: &[Call] = &[
         command: Command::Stats,
         arguments: "",
         about: "show counters, memory and uptime",
-        options: &[JSON, CONTROL],
+        options: &[JSON, flag("prometheus", "print the text format of Prometheus"), CONTROL],
     },
     Call {
         command: Command::Config,

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use self::connection::{Connection, checked};
 use crate::config::print_report;
-use crate::{Failure, say, show};
+use crate::{Failure, prometheus, say, show};
 
 /// What a running gateway can be asked for.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) enum Ask {
     Send { device: String, text: String, wait: Option<Duration> },
     Remove { device: String },
     Watch(Watch),
-    Stats { json: bool },
+    Stats { json: bool, prometheus: bool },
     Config { json: bool },
     Reload,
     Stop,
@@ -42,10 +42,14 @@ pub(crate) fn run(ask: &Ask, control: Option<&str>) -> Result<(), Failure> {
         }
         // Done above, since it may open its connection several times.
         Ask::Watch(_) => Ok(()),
-        Ask::Stats { json } => {
+        Ask::Stats { json, prometheus } => {
             let answer = gateway.ask(&json!({ "op": "stats" }))?;
             let stats = &answer["stats"];
-            say(&if *json { format!("{stats}\n") } else { show::stats(stats) })
+            say(&match (json, prometheus) {
+                (true, _) => format!("{stats}\n"),
+                (false, true) => prometheus::text(stats),
+                (false, false) => show::stats(stats),
+            })
         }
         Ask::Config { json } => {
             let answer = gateway.ask(&json!({ "op": "config" }))?;

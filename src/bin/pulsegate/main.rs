@@ -11,6 +11,7 @@ mod events;
 mod logging;
 #[cfg(test)]
 mod manual;
+mod prometheus;
 mod refusals;
 mod reload;
 mod serve;
@@ -106,7 +107,13 @@ fn run() -> Result<(), Failure> {
             return discover::run(timeout, port);
         }
         Command::Devices => Ask::Devices { json },
-        Command::Stats => Ask::Stats { json },
+        Command::Stats => {
+            let prometheus = given("prometheus").is_some();
+            if json && prometheus {
+                return Err(Failure::Usage("stats takes --json or --prometheus".into()));
+            }
+            Ask::Stats { json, prometheus }
+        }
         Command::Config => Ask::Config { json },
         Command::Reload => Ask::Reload,
         Command::Stop => Ask::Stop,

@@ -13,7 +13,7 @@ use pulsegate::{CloseReason, Kind, Reason, Refusal, SendError, Suppressed};
 
 use crate::calls::{CALLS, Call};
 use crate::control::{ErrorWord, Operation};
-use crate::stats::{FIGURES, Figure};
+use crate::stats::{FIGURES, Figure, Metric};
 use crate::{Failure, config, control};
 
 /// Text as roff wants it: what has a meaning there is escaped, sentences begin on lines of their own.
@@ -55,7 +55,21 @@ fn calls() -> String {
 
 /// The figures of `stats`, as they stand in pulsegate-control(7).
 fn figures() -> String {
-    let entry = |figure: &Figure| format!(".TP\n.B {}\n{}\n", roff(figure.path), roff(figure.about));
+    let entry = |figure: &Figure| {
+        let metric = match figure.metric {
+            Metric::Counter(name) | Metric::Gauge(name) | Metric::Histogram(name) => {
+                format!("\nMetric: pulsegate_{name}.")
+            }
+            Metric::CounterBy(name, label) | Metric::Info(name, label) => {
+                format!("\nMetric: pulsegate_{name}, label {label}.")
+            }
+            Metric::CountAndBytesBy([count, bytes], label) => {
+                format!("\nMetrics: pulsegate_{count} and pulsegate_{bytes}, label {label}.")
+            }
+            Metric::Part => String::new(),
+        };
+        format!(".TP\n.B {}\n{}{metric}\n", roff(figure.path), roff(figure.about))
+    };
     FIGURES.iter().map(entry).collect()
 }
 

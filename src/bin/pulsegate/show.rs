@@ -165,6 +165,8 @@ fn lines(text: &mut String, group: &str, path: &str, value: &Value) {
         match value {
             Value::Object(_) => lines(text, group, &path, value),
             Value::Number(number) if number.as_u64() == Some(0) && path.contains(' ') => {}
+            // Buckets are for programs.
+            Value::Array(_) => {}
             _ => {
                 let (name, figure) = figure(group, &path, value);
                 let _ = writeln!(text, "  {name:<34} {figure}");

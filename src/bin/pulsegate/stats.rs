@@ -36,10 +36,29 @@ pub(crate) struct Figures {
 pub(crate) struct Figure {
     /// The names of the members on the way to it.
     pub(crate) path: &'static str,
-    /// What it tells, as it stands in the manual.
-    #[cfg(test)]
+    /// What it tells, as it stands in the manual and beside the metric.
     pub(crate) about: &'static str,
+    pub(crate) metric: Metric,
     value: fn(&Source<'_>) -> Value,
+}
+
+/// How Prometheus sees a figure. Names stand without the prefix `pulsegate_`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Metric {
+    /// It only grows.
+    Counter(&'static str),
+    /// It grows and shrinks.
+    Gauge(&'static str),
+    /// A counter for each word, and the label that has the word.
+    CounterBy(&'static str, &'static str),
+    /// The same for a count and for bytes.
+    CountAndBytesBy([&'static str; 2], &'static str),
+    /// A text, and the label that has it.
+    Info(&'static str, &'static str),
+    /// Pairs of bound and count, beside a `sum`.
+    Histogram(&'static str),
+    /// It is part of another figure.
+    Part,
 }
 
 /// What the figures are taken from.
@@ -49,83 +68,111 @@ struct Source<'a> {
 }
 
 macro_rules! figures {
-    ($($path:literal: $about:literal, $value:expr;)*) => {
+    ($($path:literal: $about:literal, $metric:expr, $value:expr;)*) => {
         /// Every figure, in the order of the manual.
         pub(crate) const FIGURES: &[Figure] = &[$(Figure {
             path: $path,
-            #[cfg(test)]
             about: $about,
+            metric: $metric,
             value: $value,
         }),*];
     };
 }
 
 figures! {
-    "version": "The version of the gateway.", |_| json!(env!("CARGO_PKG_VERSION"));
-    "uptime_s": "How long the gateway has been running.", |from| json!(from.gateway.uptime().as_secs());
+    "version": "The version of the gateway.",
+        Metric::Info("build_info", "version"), |_| json!(env!("CARGO_PKG_VERSION"));
+    "uptime_s": "How long the gateway has been running.",
+        Metric::Gauge("uptime_seconds"), |from| json!(from.gateway.uptime().as_secs());
     "longest_turn_us": "How long the event loop served no device, at worst, in the last minute. \
-        More than some hundred milliseconds: the machine is too busy.", |from| micros(from.daemon.longest_turn);
-    "events_missed": "Dropped events: their consumers were too slow.", |from| json!(from.daemon.events_missed);
+        More than some hundred milliseconds: the machine is too busy.",
+        Metric::Gauge("longest_turn_seconds"), |from| micros(from.daemon.longest_turn);
+    "events_missed": "Dropped events: their consumers were too slow.",
+        Metric::Counter("events_missed_total"), |from| json!(from.daemon.events_missed);
 
-    "connections.now": "Devices that are connected.", |from| json!(from.gateway.connections());
-    "connections.accepted": "Connections that counted as devices.", |from| json!(from.gateway.stats().accepted);
-    "connections.refused": "Refused connections, by reason.", |from| by_word(&from.gateway.stats().refused);
-    "connections.closed": "Ended connections, by reason.", |from| by_word(&from.gateway.stats().closed);
+    "connections.now": "Devices that are connected.",
+        Metric::Gauge("connections"), |from| json!(from.gateway.connections());
+    "connections.accepted": "Connections that counted as devices.",
+        Metric::Counter("connections_accepted_total"), |from| json!(from.gateway.stats().accepted);
+    "connections.refused": "Refused connections, by reason.",
+        Metric::CounterBy("connections_refused_total", "reason"), |from| by_word(&from.gateway.stats().refused);
+    "connections.closed": "Ended connections, by reason.",
+        Metric::CounterBy("connections_closed_total", "reason"), |from| by_word(&from.gateway.stats().closed);
 
     "messages": "The count and the bytes of accepted objects, by kind. Other is any other Type.",
-        |from| counts(&from.gateway.stats().messages);
+        Metric::CountAndBytesBy(["messages_total", "message_bytes_total"], "kind"), |from| counts(&from.gateway.stats().messages);
     "rejected": "The count and the bytes of rejected objects, by reason.",
-        |from| counts(&from.gateway.stats().rejected);
+        Metric::CountAndBytesBy(["rejected_objects_total", "rejected_bytes_total"], "reason"), |from| counts(&from.gateway.stats().rejected);
 
     "bytes.received": "Bytes from devices: the sum of messages, rejected objects and the next three.",
-        |from| json!(from.gateway.stats().received_bytes);
-    "bytes.padding": "Bytes between objects.", |from| json!(from.gateway.stats().padding_bytes);
+        Metric::Counter("received_bytes_total"), |from| json!(from.gateway.stats().received_bytes);
+    "bytes.padding": "Bytes between objects.",
+        Metric::Counter("padding_bytes_total"), |from| json!(from.gateway.stats().padding_bytes);
     "bytes.unfinished": "Bytes of objects that never became complete.",
-        |from| json!(from.gateway.stats().unfinished_bytes);
+        Metric::Counter("unfinished_bytes_total"), |from| json!(from.gateway.stats().unfinished_bytes);
     "bytes.discarded": "Bytes behind a framing error, or of a connection that was closing.",
-        |from| json!(from.gateway.stats().discarded_bytes);
-    "bytes.sent": "Bytes of commands and beats that the kernel took.", |from| json!(from.gateway.stats().sent_bytes);
+        Metric::Counter("discarded_bytes_total"), |from| json!(from.gateway.stats().discarded_bytes);
+    "bytes.sent": "Bytes of commands and beats that the kernel took.",
+        Metric::Counter("sent_bytes_total"), |from| json!(from.gateway.stats().sent_bytes);
     "bytes.unsent": "Bytes of commands and beats that a device's end left unsent.",
-        |from| json!(from.gateway.stats().unsent_bytes);
+        Metric::Counter("unsent_bytes_total"), |from| json!(from.gateway.stats().unsent_bytes);
 
-    "beats.sent": "Beats that the gateway sent.", |from| json!(from.gateway.stats().beats_sent);
+    "beats.sent": "Beats that the gateway sent.",
+        Metric::Counter("beats_sent_total"), |from| json!(from.gateway.stats().beats_sent);
     "beats.answered": "Heartbeat answers, also those that no beat asked for.",
-        |from| json!(from.gateway.stats().messages[&Kind::Heartbeat].count);
+        Metric::Counter("beats_answered_total"), |from| json!(from.gateway.stats().messages[&Kind::Heartbeat].count);
     "beats.missed": "Beats that were due while an earlier beat was unanswered.",
-        |from| json!(from.gateway.stats().beats_missed);
+        Metric::Counter("beats_missed_total"), |from| json!(from.gateway.stats().beats_missed);
     "beats.withheld": "Beats that the gateway did not send, because queued bytes still waited.",
-        |from| json!(from.gateway.stats().beats_withheld);
+        Metric::Counter("beats_withheld_total"), |from| json!(from.gateway.stats().beats_withheld);
     "beats.round_trip_us.p50": "The time from a beat to the answer that belongs to it: half of the answers were quicker.",
-        |from| percentile(from, 50);
-    "beats.round_trip_us.p99": "The same for 99 of 100 answers.", |from| percentile(from, 99);
-    "beats.round_trip_us.max": "The longest.", |from| {
+        Metric::Part, |from| percentile(from, 50);
+    "beats.round_trip_us.p99": "The same for 99 of 100 answers.",
+        Metric::Part, |from| percentile(from, 99);
+    "beats.round_trip_us.max": "The longest.",
+        Metric::Part, |from| {
         let round_trip = round_trip(from);
         if round_trip.count() > 0 { micros(round_trip.longest()) } else { Value::Null }
     };
 
-    "commands.queued": "Commands that the gateway queued for a device.",
-        |from| json!(from.gateway.stats().commands_queued);
-    "commands.sent": "Commands that the kernel took.", |from| json!(from.gateway.stats().commands_sent);
-    "commands.refused": "Refused commands, by error word.", |from| by_word(&from.gateway.stats().commands_refused);
+    "beats.round_trip_us.sum": "The sum of all round trips.", Metric::Part, |from| micros(round_trip(from).sum());
+    "beats.round_trip_us.buckets": "Round trips by length: pairs of a bound and the number of round trips below it. \
+        The last pair has all.",
+        Metric::Histogram("beat_round_trip_seconds"), buckets;
 
-    "discovery.asked": "Probes that came.", |from| json!(from.gateway.stats().probes);
-    "discovery.answered": "Probes that the gateway answered.", |from| json!(from.gateway.stats().probes_answered);
+    "commands.queued": "Commands that the gateway queued for a device.",
+        Metric::Counter("commands_queued_total"), |from| json!(from.gateway.stats().commands_queued);
+    "commands.sent": "Commands that the kernel took.",
+        Metric::Counter("commands_sent_total"), |from| json!(from.gateway.stats().commands_sent);
+    "commands.refused": "Refused commands, by error word.",
+        Metric::CounterBy("commands_refused_total", "reason"), |from| by_word(&from.gateway.stats().commands_refused);
+
+    "discovery.asked": "Probes that came.",
+        Metric::Counter("probes_total"), |from| json!(from.gateway.stats().probes);
+    "discovery.answered": "Probes that the gateway answered.",
+        Metric::Counter("probes_answered_total"), |from| json!(from.gateway.stats().probes_answered);
     "discovery.suppressed": "Probes that the gateway did not answer, by reason.",
-        |from| by_word(&from.gateway.stats().probes_suppressed);
+        Metric::CounterBy("probes_suppressed_total", "reason"), |from| by_word(&from.gateway.stats().probes_suppressed);
 
     "memory.budget_bytes": "The value of limits.memory_budget.",
-        |from| json!(from.gateway.settings().limits.memory_budget);
-    "memory.used_bytes": "Bytes of the budget that are in use.", |from| json!(from.gateway.memory().0);
-    "memory.objects_bytes": "Bytes of these that partial objects hold.", |from| json!(from.gateway.buffered().0);
-    "memory.outboxes_bytes": "Bytes of these that send queues hold.", |from| json!(from.gateway.buffered().1);
-    "memory.devices_waiting": "Devices that are paused until memory is free.", |from| json!(from.gateway.memory().1);
-    "memory.pauses": "How often the gateway paused a device.", |from| json!(from.gateway.stats().pauses);
+        Metric::Gauge("memory_budget_bytes"), |from| json!(from.gateway.settings().limits.memory_budget);
+    "memory.used_bytes": "Bytes of the budget that are in use.",
+        Metric::Gauge("memory_used_bytes"), |from| json!(from.gateway.memory().0);
+    "memory.objects_bytes": "Bytes of these that partial objects hold.",
+        Metric::Gauge("memory_objects_bytes"), |from| json!(from.gateway.buffered().0);
+    "memory.outboxes_bytes": "Bytes of these that send queues hold.",
+        Metric::Gauge("memory_outboxes_bytes"), |from| json!(from.gateway.buffered().1);
+    "memory.devices_waiting": "Devices that are paused until memory is free.",
+        Metric::Gauge("memory_devices_waiting"), |from| json!(from.gateway.memory().1);
+    "memory.pauses": "How often the gateway paused a device.",
+        Metric::Counter("memory_pauses_total"), |from| json!(from.gateway.stats().pauses);
 
-    "process.resident_bytes": "Resident memory of the process.", |_| json!(resident_bytes());
+    "process.resident_bytes": "Resident memory of the process.",
+        Metric::Gauge("process_resident_memory_bytes"), |_| json!(resident_bytes());
     "process.descriptors": "Open file descriptors.",
-        |_| json!(fs::read_dir("/proc/self/fd").ok().map(Iterator::count));
+        Metric::Gauge("process_open_fds"), |_| json!(fs::read_dir("/proc/self/fd").ok().map(Iterator::count));
     "process.descriptors_max": "The limit on file descriptors.",
-        |_| json!(getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft));
+        Metric::Gauge("process_max_fds"), |_| json!(getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft));
 }
 
 /// Every figure of the gateway and of its process.
@@ -150,6 +197,23 @@ fn round_trip<'a>(from: &Source<'a>) -> &'a Histogram {
 fn percentile(from: &Source<'_>, percent: u32) -> Value {
     round_trip(from).percentile(percent).map_or(Value::Null, micros)
 }
+
+/// Pairs of a bound and the number of round trips up to it, from 128 us to 134 s, which span whatever a credit allows
+/// in practice. The last pair has the longer ones as well.
+fn buckets(from: &Source<'_>) -> Value {
+    let mut below = 0;
+    let pairs = round_trip(from).buckets().map(|(bound, count)| {
+        below += count;
+        json!([micros(bound), below])
+    });
+    let mut pairs: Vec<Value> = pairs.skip(BUCKETS.start).collect();
+    pairs.truncate(BUCKETS.len());
+    pairs.push(json!([null, below]));
+    pairs.into()
+}
+
+/// The buckets of the histogram that programs see.
+const BUCKETS: std::ops::Range<usize> = 7..28;
 
 fn by_word<L: ClosedList>(counters: &Counters<L>) -> Value {
     object(&mut counters.iter().map(|(word, count)| (word, json!(count))))
