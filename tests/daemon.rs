@@ -129,6 +129,10 @@ impl Daemon {
         call(&self.control, line)
     }
 
+    fn stats(&self) -> Value {
+        serde_json::from_slice(&self.call(&["stats", "--json"]).stdout).expect("stats are JSON")
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id() as i32), signal).expect("the gateway is there");
     }
@@ -227,6 +231,31 @@ fn a_device_with_a_terminator_gets_each_command_as_it_was_typed() {
     }
     device.kill().unwrap();
     device.wait().unwrap();
+}
+
+/// A host that connects and leaves as fast as it can.
+#[test]
+fn no_address_fills_the_log() {
+    let mut gateway = Daemon::start("flood");
+    for _ in 0..100 {
+        drop(gateway.connect());
+    }
+    for _ in 0..100 {
+        let mut stream = gateway.connect();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // The gateway closes it; by FIN or RST.
+        let _ = stream.read(&mut [0]);
+    }
+    while gateway.stats()["connections"]["closed"]["framing"] != 100 {
+        std::thread::yield_now();
+    }
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait();
+    let lines: Vec<_> = gateway.log.iter().filter(|line| line.contains("device ")).collect();
+    assert_eq!(lines.len(), 6, "a port scan is no news, and the rest is three of each: {lines:?}");
+    let warned = lines.iter().filter(|line| line.starts_with("[WARN]") && line.contains("gone: framing")).count();
+    assert_eq!(warned, 3, "{lines:?}");
+    assert!(lines[5].ends_with("(the log counts more of these for 10 minutes)"), "{lines:?}");
 }
 
 #[test]

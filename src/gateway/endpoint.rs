@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, info};
+use log::debug;
 
 use super::core::Ending;
 use super::slots::Slot;
@@ -35,11 +35,11 @@ impl<H: Handler> Endpoint for Gateway<H> {
         let Some(id) = joined else {
             let refusal = refusal.unwrap_or(Refusal::ConnectionsMax);
             self.core.stats.refused[&refusal] += 1;
-            debug!("{address} refused: {}", refusal);
+            self.core.log.refused(address, refusal, self.core.now);
             self.tell(|handler, gateway| handler.on_refused(address, refusal, gateway));
             return None;
         };
-        info!("device {id} connected from {address}");
+        debug!("device {id} connects from {address}");
         if let Some(device) = self.core.device(id) {
             self.tell(|handler, gateway| handler.on_connect(&device, gateway));
         }
@@ -101,7 +101,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             Some(Slot::Device(slot)) => {
                 let (device, end) = self.core.end(id, slot, broke);
                 self.core.resume();
-                info!("device {id} from {} gone: {}", device.address(), end.reason);
+                self.core.log.gone(&device, &end, self.core.now);
                 self.report();
                 self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
             }
@@ -130,7 +130,14 @@ impl<H: Handler> Endpoint for Gateway<H> {
             .and_then(|()| core.rate.take(source.ip(), now_ms));
         match verdict {
             Ok(()) => core.answer(socket, from, via),
-            Err(why) => core.stats.probes_suppressed[&why] += 1,
+            Err(why) => {
+                core.stats.probes_suppressed[&why] += 1;
+                match why {
+                    Suppressed::Rate => core.log.limit("discovery.rate", core.now),
+                    Suppressed::SourceRate => core.log.limit("discovery.source_rate", core.now),
+                    _ => {}
+                }
+            }
         }
     }
 
@@ -156,6 +163,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         }
         self.core.trim();
         self.core.resume();
+        self.core.log.flush(self.core.now);
     }
 
     fn handle_wake(&mut self, now: Instant) {
@@ -185,7 +193,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 false => (core.now < deadline).then_some(deadline),
             }
         });
-        let tick = [at_once, timer, stop].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
+        let tick =
+            [at_once, timer, stop, core.log.due()].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
         [tick, core.timers.next_deadline()].into_iter().flatten().min()
     }
 }

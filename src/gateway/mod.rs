@@ -7,6 +7,7 @@
 mod access;
 mod addresses;
 mod commands;
+mod connection_log;
 mod core;
 mod device_map;
 mod endpoint;
@@ -179,6 +180,11 @@ impl<H: Handler> Gateway<H> {
     /// reassembly buffer alone, so a callback may change any slot.
     fn handle_device_data(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         self.core.stats.received_bytes += bytes.len() as u64;
+        if self.core.slots.device(id).is_some_and(|slot| slot.connection.offset() == 0)
+            && let Some(device) = self.core.device(id)
+        {
+            self.core.log.connected(&device, self.core.now);
+        }
         let (mut rest, mut whole) = (bytes, Whole::default());
         while let Some(event) = self.core.next_event(id, &mut rest, &mut whole) {
             match event {

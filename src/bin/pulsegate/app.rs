@@ -10,7 +10,6 @@ use pulsegate::{
 
 use crate::control::Control;
 use crate::events::{EventLine, Follower};
-use crate::refusals::Refusals;
 use crate::stats::Figures;
 use crate::systemd::Manager;
 
@@ -24,7 +23,6 @@ pub(crate) struct App {
     mute: bool,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
-    refusals: Refusals,
     pub(crate) figures: Figures,
     pub(crate) control: Control,
 }
@@ -117,7 +115,6 @@ impl Handler for App {
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
-        self.refusals.note(from.ip(), refusal, gateway.uptime());
         self.publish((None, from), None, gateway, |line| line.refused(from, refusal));
     }
 

@@ -12,7 +12,6 @@ mod logging;
 #[cfg(test)]
 mod manual;
 mod prometheus;
-mod refusals;
 mod reload;
 mod serve;
 mod show;

@@ -33,6 +33,7 @@ impl Core {
         }
         if std::mem::replace(&mut slot.phase, Phase::Paused) == Phase::Open {
             self.stats.pauses += 1;
+            self.log.limit("limits.memory_budget", self.now);
             self.memory.wait(id, slot.objects > 0);
         }
         0

@@ -15,6 +15,7 @@ use std::time::Instant;
 use self::output::{InFlight, Op};
 use self::pacing::Pacing;
 use super::Target;
+use super::connection_log::ConnectionLog;
 use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
 use super::interfaces::{InterfaceName, Verdicts};
 use super::latency::BeatTimes;
@@ -43,6 +44,7 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) slots: Slots,
     pub(in crate::gateway) wheel: TimerWheel<u32>,
     pub(in crate::gateway) stats: Stats,
+    pub(in crate::gateway) log: ConnectionLog,
     pub(in crate::gateway) memory: Memory,
     /// The timers of the application.
     pub(in crate::gateway) timers: AppTimers,
@@ -97,6 +99,7 @@ impl Core {
             slots: Slots::default(),
             wheel: TimerWheel::new(),
             stats: Stats::default(),
+            log: ConnectionLog::new(),
             memory: Memory::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
             timers: AppTimers::default(),
             stop_deadline: None,

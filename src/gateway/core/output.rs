@@ -35,6 +35,11 @@ impl Core {
         let queued = self.queue(target, text, tag);
         if let Err(refused) = &queued {
             self.stats.commands_refused[refused] += 1;
+            match refused {
+                SendError::Full { .. } => self.log.limit("limits.outbox_bytes_max", self.now),
+                SendError::Memory => self.log.limit("limits.memory_budget", self.now),
+                _ => {}
+            }
         }
         queued
     }
