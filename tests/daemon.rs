@@ -1,7 +1,7 @@
 //! The real executable, from outside: its events, its calls, its signals, and what becomes of it when
 //! whoever reads its output does not.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -231,6 +231,19 @@ fn a_device_with_a_terminator_gets_each_command_as_it_was_typed() {
     }
     device.kill().unwrap();
     device.wait().unwrap();
+}
+
+/// The kernel keeps nothing for a peer that is gone.
+#[test]
+fn a_silent_device_is_reset() {
+    let gateway = Daemon::start_with("reset", |call| {
+        call.env("PULSEGATE_HEARTBEAT_INTERVAL", "100ms").env("PULSEGATE_HEARTBEAT_CREDIT", "1");
+    });
+    let mut device = gateway.connect();
+    let mut heard = Vec::new();
+    let end = device.read_to_end(&mut heard).expect_err("an RST");
+    assert_eq!((end.kind(), &heard[..]), (ErrorKind::ConnectionReset, &b"heartbeat"[..]));
+    assert_eq!(gateway.event("disconnect")["reason"], "silent");
 }
 
 /// A host that connects and leaves as fast as it can.

@@ -2,6 +2,7 @@
 //! follow them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use log::{info, warn};
 use pulsegate::{
@@ -23,9 +24,30 @@ pub(crate) struct App {
     mute: bool,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
+    dropped: Dropped,
     pub(crate) figures: Figures,
     pub(crate) control: Control,
 }
+
+/// Dropped events, which the log names at once and then every 10 minutes.
+#[derive(Default)]
+struct Dropped {
+    events: u64,
+    logged: Option<Duration>,
+}
+
+impl Dropped {
+    /// Counts events that were dropped at the gateway's uptime `now`.
+    fn add(&mut self, events: u64, now: Duration) {
+        self.events += events;
+        if self.logged.is_none_or(|at| now.saturating_sub(at) >= REPEAT_AFTER) {
+            self.logged = Some(now);
+            warn!("dropped events: {}, because their consumers were too slow", std::mem::take(&mut self.events));
+        }
+    }
+}
+
+const REPEAT_AFTER: Duration = Duration::from_secs(600);
 
 /// The streams by which signals come.
 struct Signals {
@@ -79,8 +101,13 @@ impl App {
         let mut followers = stdout.chain(self.control.followers()).filter(wants).peekable();
         if followers.peek().is_some() {
             let line = event(&mut self.line);
+            let mut missed = 0;
             for follower in followers {
-                self.figures.events_missed += u64::from(!follower.put(line, gateway));
+                missed += u64::from(!follower.put(line, gateway));
+            }
+            if missed > 0 {
+                self.figures.events_missed += missed;
+                self.dropped.add(missed, gateway.uptime());
             }
         }
     }
