@@ -42,13 +42,13 @@ pub mod wheel;
 
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use closed_list::{ClosedList, Counters};
-pub use connection::{CreditFrom, FramingFault};
+pub use connection::CreditFrom;
 pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 pub use gateway::{
     Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Commands, Count, Delivery, Device, DeviceMap, Disconnect,
     Discovery, Gateway, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Local,
     Queued, Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, Target, TargetError,
 };
-pub use proto::{Kind, Message, MessageError, Reason, Suppressed};
+pub use proto::{FramingCause, FramingFault, Kind, Message, MessageError, Near, Reason, Suppressed};
 pub use reactor::{Budget, Io};
 pub use server::{Builder, Error, Server};

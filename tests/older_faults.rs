@@ -60,6 +60,8 @@ fn fault_3_what_waits_for_its_end_grows_for_ever() {
     let mut network = Network::new(Settings::default());
     network.cut = Cut::Every(1400);
     let [endless, padding] = [1, 2].map(|number| network.connect(device_address(number)));
+    // A heartbeat answer within the string would break its grammar.
+    network.links[endless].answers = false;
     network.send(endless, br#"{"Type":""#);
     for _ in 0..80 {
         network.send(endless, [b'a'; 16 << 10]);
@@ -69,7 +71,7 @@ fn fault_3_what_waits_for_its_end_grows_for_ever() {
         assert!(objects <= (1 << 20) + 4096, "{objects} bytes are held");
     }
     let (_, end) = network.end_of(endless).expect("an object beyond the limit is a fault");
-    assert!(matches!(end.reason, CloseReason::Framing(FramingFault::Split(_), 0)), "{}", end.reason);
+    assert!(matches!(end.reason, CloseReason::Framing(FramingFault { offset: 0, .. })), "{}", end.reason);
     assert!(network.end_of(padding).is_none());
     assert_eq!(network.buffered(), (0, 0), "nothing is held once it is over, nor for padding");
 }

@@ -6,9 +6,8 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use common::{Cut, Network, Seen, TICK, device_address, object, object_of, rejected_samples, v4};
-use pulsegate::proto::SplitFault;
 use pulsegate::proto::heartbeat::ANSWER;
-use pulsegate::{CloseReason, CreditFrom, FramingFault, Refusal, SendError, Settings, Target};
+use pulsegate::{CloseReason, CreditFrom, FramingCause, Refusal, SendError, Settings, Target};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,6 +22,14 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 fn end(network: &Network, link: usize) -> (CloseReason, Duration) {
     let (at, end) = network.end_of(link).expect("the device should have ended");
     (end.reason, at - network.start)
+}
+
+/// Cause and offset of a framing fault.
+fn framing(reason: CloseReason) -> Option<(FramingCause, u64)> {
+    match reason {
+        CloseReason::Framing(fault) => Some((fault.cause, fault.offset)),
+        _ => None,
+    }
 }
 
 #[test]
@@ -143,7 +150,7 @@ fn an_object_that_takes_too_long_is_a_framing_fault() {
     }
     let offset = object(1).len() as u64 + 2;
     let (reason, after) = end(&network, link);
-    assert_eq!(reason, CloseReason::Framing(FramingFault::Timeout, offset));
+    assert_eq!(framing(reason), Some((FramingCause::Timeout, offset)));
     assert!(after >= SECOND * 30 && after <= SECOND * 30 + TICK * 2, "{after:?}");
     let (_, end) = network.end_of(link).unwrap();
     assert_eq!(end.unfinished.map(|(offset, _)| offset), Some(offset));
@@ -350,7 +357,7 @@ fn an_object_that_began_in_a_stop_has_no_more_time_for_it() {
         network.run_for(SECOND);
     }
     let (reason, _) = end(&network, link);
-    assert!(matches!(reason, CloseReason::Framing(FramingFault::Timeout, _)), "{reason:?}");
+    assert!(matches!(framing(reason), Some((FramingCause::Timeout, _))), "{reason:?}");
 }
 
 #[test]
@@ -665,13 +672,13 @@ fn a_fault_is_booked_alike_however_the_bytes_are_cut() {
 #[test]
 fn framing_faults_tell_what_and_where_and_spare_what_was_whole() {
     let large = [br#"{"Type":""#.to_vec(), vec![b'a'; 1 << 20]].concat();
-    let cases: [(&[u8], SplitFault, u64); 6] = [
-        (b"GET / HTTP/1.1\r\n", SplitFault::Garbage(b'G'), 0),
-        (b" \t\r\n\0}", SplitFault::Garbage(b'}'), 5),
-        (b"[{}]", SplitFault::Garbage(b'['), 0),
-        (b" \xef\xbb\xbf{}", SplitFault::Garbage(0xef), 1),
-        (b"heartbeat", SplitFault::Garbage(b'h'), 0),
-        (&large, SplitFault::TooLarge, 0),
+    let cases: [(&[u8], FramingCause, u64); 6] = [
+        (b"GET / HTTP/1.1\r\n", FramingCause::UnexpectedByte(b'G'), 0),
+        (b" \t\r\n\0}", FramingCause::UnexpectedByte(b'}'), 5),
+        (b"[{}]", FramingCause::UnexpectedByte(b'['), 0),
+        (b" \xef\xbb\xff{}", FramingCause::UnexpectedByte(0xef), 1),
+        (b"heartbeat", FramingCause::UnexpectedByte(b'h'), 0),
+        (&large, FramingCause::TooLarge, 0),
     ];
     for (bytes, fault, at) in cases {
         for cut in [Cut::Whole, Cut::Every(5), Cut::Anywhere] {
@@ -683,27 +690,64 @@ fn framing_faults_tell_what_and_where_and_spare_what_was_whole() {
             network.run_for(SECOND);
             let offset = object(1).len() as u64 + at;
             let name = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]);
-            let reason = CloseReason::Framing(FramingFault::Split(fault), offset);
-            assert_eq!(end(&network, link).0, reason, "{name}, {cut:?}");
+            assert_eq!(framing(end(&network, link).0), Some((fault, offset)), "{name}, {cut:?}");
             network.expect_messages(link, &[object(1)]);
         }
     }
 }
 
+/// Its last brace, or the quote of a string, is lost: it would swallow all that follows, for 30 s.
+#[test]
+fn an_unfinished_object_that_can_never_be_json_ends_within_an_interval() {
+    for (bytes, at) in [
+        (&br#"{"Type":"Performance","Temp":21.5{"Type":"Status"}"#[..], 33),
+        (br#"{"Type":"Status","SSID":"3.5" disk","n":0}{"Type":"Status"}"#, 30),
+    ] {
+        for cut in [Cut::Whole, Cut::Every(1), Cut::Anywhere] {
+            let mut network = Network::new(Settings::default());
+            network.cut = cut;
+            let link = network.connect(device_address(1));
+            network.send(link, [object(1), bytes.to_vec()].concat());
+            network.run_for(SECOND * 2 + TICK);
+            let (reason, after) = end(&network, link);
+            let (cause, offset) = framing(reason).expect("a framing fault");
+            assert!(matches!(cause, FramingCause::InvalidJson(_)), "{cause:?}");
+            assert_eq!(offset, object(1).len() as u64 + at);
+            assert!(after <= SECOND * 2 + TICK, "{after:?}");
+            network.expect_messages(link, &[object(1)]);
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_names_the_fault_of_the_object_that_it_cut() {
+    for (bytes, broken) in [(&br#"{"Type":"Status","a":1"#[..], false), (br#"{"Type":"Status" "a":1"#, true)] {
+        let mut network = Network::new(Settings::default());
+        let link = network.connect(device_address(1));
+        network.send(link, bytes);
+        network.half_close(link);
+        network.run_for(TICK * 2);
+        let (reason, _) = end(&network, link);
+        let expected = broken.then_some((FramingCause::InvalidJson("expected ',' or '}'"), 17));
+        assert_eq!(framing(reason), expected, "{reason:?}");
+    }
+}
+
 /// A byte order mark that breaks off belongs to no object.
 #[test]
-fn a_byte_order_mark_is_skipped_once_and_a_broken_one_is_a_fault() {
+fn a_byte_order_mark_is_skipped_before_every_object_and_a_broken_one_is_a_fault() {
     for cut in [Cut::Whole, Cut::Every(1), Cut::Every(2)] {
         let mut network = Network::new(Settings::default());
         network.cut = cut;
         let good = network.connect(device_address(1));
-        network.send(good, [b"\xef\xbb\xbf".to_vec(), object(1)].concat());
+        let mark = b"\xef\xbb\xbf".to_vec();
+        network.send(good, [mark.clone(), object(1), b"\x1e".to_vec(), mark, object(2), b",".to_vec()].concat());
         let bad = network.connect(device_address(2));
         network.send(bad, [b"\xef\xbb".to_vec(), object(1)].concat());
         network.run_for(SECOND);
-        network.expect_messages(good, &[object(1)]);
-        let reason = CloseReason::Framing(FramingFault::Split(SplitFault::Garbage(0xef)), 0);
-        assert_eq!(end(&network, bad).0, reason, "{cut:?}");
+        network.expect_messages(good, &[object(1), object(2)]);
+        let fault = Some((FramingCause::UnexpectedByte(0xef), 0));
+        assert_eq!(framing(end(&network, bad).0), fault, "{cut:?}");
     }
 }
 
@@ -715,8 +759,7 @@ fn a_byte_order_mark_cut_in_two_and_broken_is_booked_like_any_other_fault() {
     network.send(link, b"\xef");
     network.send(link, [b"\xbb".to_vec(), object(1)].concat());
     network.run_for(SECOND);
-    let reason = CloseReason::Framing(FramingFault::Split(SplitFault::Garbage(0xef)), 0);
-    assert_eq!(end(&network, link).0, reason);
+    assert_eq!(framing(end(&network, link).0), Some((FramingCause::UnexpectedByte(0xef), 0)));
     let stats = network.stats();
     let booked = stats.padding_bytes + stats.discarded_bytes + stats.unfinished_bytes;
     assert_eq!(stats.received_bytes, booked, "every byte is booked once");

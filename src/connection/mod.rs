@@ -5,4 +5,4 @@ mod client;
 mod server;
 
 pub use client::{ClientConnection, Heard};
-pub use server::{CreditFrom, Event, Fault, FramingFault, Rules, ServerConnection};
+pub use server::{CreditFrom, Event, Fault, Rules, ServerConnection};

@@ -1,10 +1,8 @@
 //! The gateway's end of a device's stream: cuts, checks, and keeps the credit. It knows neither ids
 //! nor sockets. Floor 1.
 
-use std::fmt;
-
 use crate::proto::{
-    Beat, HeartbeatCredit, Kind, Message, MessageError, SplitFault, Splitter, Tails, UnansweredBeats, Whole,
+    Beat, FramingFault, HeartbeatCredit, Kind, Message, MessageError, Splitter, Tails, UnansweredBeats, Whole,
 };
 use crate::tick::Tick;
 
@@ -60,29 +58,10 @@ impl Event<'_> {
 /// What ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// There is no telling any more where objects begin; the offset is that of the fault.
-    Framing(FramingFault, u64),
+    /// The stream cannot be cut into further objects.
+    Framing(FramingFault),
     /// Too many objects in a row were refused.
     Faulty,
-}
-
-/// Why a stream can no longer be cut into objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FramingFault {
-    /// The cut failed at the bytes themselves.
-    Split(SplitFault),
-    /// The object that begins at the offset was not finished in time.
-    Timeout,
-}
-
-impl fmt::Display for FramingFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Split(fault) => fault.fmt(f),
-            Self::Timeout => f.write_str("object not finished in time"),
-        }
-    }
 }
 
 /// Stands for as many rejected objects in a row as are too many.
@@ -132,10 +111,7 @@ impl ServerConnection {
         if !begun {
             self.object_since = now;
         }
-        let (_, object) = self
-            .splitter
-            .push(input, rules.object_bytes_max, tails, whole)
-            .map_err(|e| Fault::Framing(FramingFault::Split(e.fault), e.offset))?;
+        let (_, object) = self.splitter.push(input, rules.object_bytes_max, tails, whole).map_err(Fault::Framing)?;
         let Some(object) = object else {
             self.progress |= begun && !input.is_empty();
             return Ok(None);
@@ -223,6 +199,17 @@ impl ServerConnection {
     /// When the unfinished object, if there is one, will have taken too long.
     pub fn object_deadline(&self, rules: &Rules) -> Option<Tick> {
         self.unfinished_since().map(|since| since.after(rules.object_timeout))
+    }
+
+    /// Checks whether the unfinished object, if there is one, can still become JSON. Only bytes that have come since the
+    /// last check cost anything.
+    pub fn check_unfinished(&self, tails: &mut Tails) -> Result<(), FramingFault> {
+        self.splitter.check_unfinished(tails)
+    }
+
+    /// The fault that ends the unfinished object once its time is over, see [`Splitter::timeout`].
+    pub fn object_timeout(&self, tails: &mut Tails) -> FramingFault {
+        self.splitter.timeout(tails)
     }
 
     /// Where the unfinished object, if there is one, begins in the stream, and how many bytes of it

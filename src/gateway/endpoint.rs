@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::core::Ending;
 use super::slots::Slot;
 use super::{CloseReason, Commands, Gateway, Handler, Local, Refusal};
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEnd, Via};
@@ -65,9 +64,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_end(&mut self, id: ConnectionId, now: Instant) {
         self.core.set_time(now);
         match self.core.slots.get_mut(id) {
-            Some(Slot::Device(_)) => {
-                self.core.begin_close(id, CloseReason::Closed, Ending::Flush);
-            }
+            Some(Slot::Device(_)) => self.core.end_of_stream(id),
             Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::End, gateway)),
             _ => {}
         }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::Commands;
 use crate::closed_list;
-use crate::connection::FramingFault;
 use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
-use crate::proto::{Kind, Message, MessageError};
+use crate::proto::{FramingFault, Kind, Message, MessageError};
 use crate::tick::TICK;
 
 /// An application on the gateway. Every callback runs on the thread of the loop and should return
@@ -148,8 +147,8 @@ closed_list! {
         Reset(OsError) => "reset",
         /// The device left too many beats unanswered.
         Silent => "silent",
-        /// The stream could no longer be cut into objects: what was wrong, and at which byte.
-        Framing(FramingFault, u64) => "framing",
+        /// The stream cannot be cut into further objects.
+        Framing(FramingFault) => "framing",
         /// Too many objects in a row were rejected.
         Faulty => "faulty",
         /// The device took no byte for too long while something waited for it.
@@ -174,7 +173,7 @@ impl fmt::Display for CloseReason {
         match self {
             Self::Reset(error) => write!(f, ": {error}"),
             Self::Refused => write!(f, ": {}", Refusal::AddressDenied),
-            Self::Framing(fault, offset) => write!(f, " at byte {offset}: {fault}"),
+            Self::Framing(fault) => write!(f, ": {fault}"),
             _ => Ok(()),
         }
     }

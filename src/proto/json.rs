@@ -7,9 +7,9 @@
 use std::{borrow::Cow, ops::Range};
 
 use super::{
-    block::{self, STEP},
     escapes::unescape,
     member::Members,
+    swar::{self, STEP},
 };
 
 /// Containers that may be open at once, the object itself among them.
@@ -20,7 +20,7 @@ pub const TYPE_BYTES_MAX: usize = 256;
 
 /// What the walk over one object has found. Positions count from the object's first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Walked<'a> {
+pub(super) struct Outcome<'a> {
     /// The object's length.
     pub(super) bytes: usize,
     /// Its deepest nesting, itself included.
@@ -57,28 +57,58 @@ pub(super) struct Fault {
     pub(super) detail: &'static str,
 }
 
-/// Walks over the object at the start of `input`. Of `plain` it is known that no `"`, `\` or
+/// What the grammar expects at the place of a fault.
+pub(super) mod detail {
+    pub(in crate::proto) const OBJECT: &str = "expected '{'";
+    pub(in crate::proto) const KEY: &str = "expected a key";
+    pub(in crate::proto) const COLON: &str = "expected ':'";
+    pub(in crate::proto) const VALUE: &str = "expected a value";
+    pub(in crate::proto) const COMMA_OR_BRACE: &str = "expected ',' or '}'";
+    pub(in crate::proto) const COMMA_OR_BRACKET: &str = "expected ',' or ']'";
+    pub(in crate::proto) const DIGIT: &str = "expected a digit";
+    pub(in crate::proto) const LITERAL: &str = "expected true, false or null";
+    pub(in crate::proto) const CONTROL: &str = "control character in a string";
+    pub(in crate::proto) const ESCAPE: &str = "unknown escape in a string";
+    pub(in crate::proto) const HEX: &str = "expected four hexadecimal digits";
+    pub(in crate::proto) const SURROGATE: &str = "unpaired surrogate";
+    pub(in crate::proto) const DEPTH: &str = "nested too deep";
+    pub(in crate::proto) const END: &str = "expected the end";
+    pub(in crate::proto) const UNEXPECTED_END: &str = "unexpected end";
+}
+
+/// Walks over the object at the start of `input`. In `plain` no `"`, `\` or
 /// control character stands in it.
-pub(super) fn walk<'a>(input: &'a [u8], plain: &Range<u32>) -> Result<Walked<'a>, Fault> {
-    let known = Known {
+pub(super) fn walk<'a>(input: &'a [u8], plain: &Range<u32>) -> Result<Outcome<'a>, Fault> {
+    let hints = Hints {
         bytes: input.len(),
         left_before: input.len().saturating_sub(plain.start as usize),
         left_behind: input.len().saturating_sub(plain.end as usize),
     };
-    Rest(input).object(&known).map_err(|Stop { left, detail }| Fault { at: input.len() - left, detail })
+    Cursor(input).object(&hints).map_err(|Stop { left, detail }| Fault { at: input.len() - left, detail })
 }
 
 /// Walks over `object`, behind which nothing may stand.
 pub(super) fn check<'a>(object: &'a [u8], plain: &Range<u32>) -> Result<Found<'a>, Fault> {
-    let walked = walk(object, plain)?;
-    if walked.bytes < object.len() {
-        return Err(Fault { at: walked.bytes, detail: "expected the end" });
+    let outcome = walk(object, plain)?;
+    if outcome.bytes < object.len() {
+        return Err(Fault { at: outcome.bytes, detail: detail::END });
     }
-    Ok(walked.found)
+    Ok(outcome.found)
 }
 
-/// What is known of the text from the start.
-struct Known {
+/// Whether a byte can follow the first `seen` bytes of a low surrogate's escape, `\uDC00` to `\uDFFF`.
+pub(super) fn fits_low_surrogate(seen: u8, byte: u8) -> bool {
+    match seen {
+        0 => byte == b'\\',
+        1 => byte == b'u',
+        2 => matches!(byte, b'd' | b'D'),
+        3 => matches!(byte, b'c'..=b'f' | b'C'..=b'F'),
+        _ => byte.is_ascii_hexdigit(),
+    }
+}
+
+/// Facts about the text, from its beginning.
+struct Hints {
     /// Its length.
     bytes: usize,
     /// How much is left where the plain range begins, and where it ends.
@@ -95,11 +125,11 @@ struct Stop {
 /// What is left of the text: the walk's only state besides what is open. As no more than a slice it
 /// stays in registers, where an index into one would be checked, and spilt, at every turn.
 #[derive(Clone, Copy)]
-struct Rest<'a>(&'a [u8]);
+struct Cursor<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> Cursor<'a> {
     /// The object that begins here.
-    fn object(mut self, known: &Known) -> Result<Walked<'a>, Stop> {
+    fn object(mut self, hints: &Hints) -> Result<Outcome<'a>, Stop> {
         // What closes the innermost container, and what lies around it: a bit each, 1 for an
         // object, 0 for an array.
         let mut closer = b'}';
@@ -107,36 +137,36 @@ impl<'a> Rest<'a> {
         let mut depth = 1;
         let mut deepest = 1;
         let mut found = Found { type_member: Type::Missing, members: Members::default() };
-        self.expect(b'{', "expected '{'")?;
+        self.expect(b'{', detail::OBJECT)?;
         if self.token() == b'}' {
             self.skip(1);
-            return Ok(Walked { bytes: known.bytes - self.0.len(), depth, found });
+            return Ok(Outcome { bytes: hints.bytes - self.0.len(), depth, found });
         }
         loop {
             // A member or an element begins.
             if closer == b'}' {
                 self.token();
-                self.expect(b'"', "expected a key")?;
+                self.expect(b'"', detail::KEY)?;
                 let key = self;
-                let escapes = self.string(known)?;
+                let escapes = self.string(hints)?;
                 let is_type = depth == 1 && key.says_type(escapes);
                 if depth == 1 {
-                    found.members.note(known.bytes - key.0.len(), escapes);
+                    found.members.note(hints.bytes - key.0.len(), escapes);
                 }
                 self.token();
-                self.expect(b':', "expected ':'")?;
+                self.expect(b':', detail::COLON)?;
                 if is_type {
-                    self.note_type(key, known, &mut found.type_member)?;
+                    self.note_type(key, hints, &mut found.type_member)?;
                 }
             }
             match self.token() {
                 b'"' => {
                     self.skip(1);
-                    self.string(known)?;
+                    self.string(hints)?;
                 }
                 opener @ (b'{' | b'[') => {
                     if depth == DEPTH_MAX {
-                        return Err(self.stop("nested too deep"));
+                        return Err(self.stop(detail::DEPTH));
                     }
                     around = around << 1 | u128::from(closer == b'}');
                     // In ASCII, '}' stands two behind '{', and ']' behind '['.
@@ -161,12 +191,16 @@ impl<'a> Rest<'a> {
                     break;
                 }
                 if byte != closer {
-                    return Err(self.stop(if closer == b'}' { "expected ',' or '}'" } else { "expected ',' or ']'" }));
+                    return Err(self.stop(if closer == b'}' {
+                        detail::COMMA_OR_BRACE
+                    } else {
+                        detail::COMMA_OR_BRACKET
+                    }));
                 }
                 self.skip(1);
                 depth -= 1;
                 if depth == 0 {
-                    return Ok(Walked { bytes: known.bytes - self.0.len(), depth: deepest, found });
+                    return Ok(Outcome { bytes: hints.bytes - self.0.len(), depth: deepest, found });
                 }
                 closer = if around & 1 != 0 { b'}' } else { b']' };
                 around >>= 1;
@@ -177,23 +211,23 @@ impl<'a> Rest<'a> {
     /// Notes a top-level `Type`, the text of whose `key` is given, and whose value comes next. Only
     /// looks ahead.
     #[inline(never)]
-    fn note_type(mut self, key: Self, known: &Known, found: &mut Type<'a>) -> Result<(), Stop> {
+    fn note_type(mut self, key: Self, hints: &Hints, found: &mut Type<'a>) -> Result<(), Stop> {
         *found = match found {
             Type::Missing if self.token() == b'"' => {
                 self.skip(1);
                 let value = self;
-                let escapes = self.string(known)?;
+                let escapes = self.string(hints)?;
                 let raw = &value.0[..value.0.len() - self.0.len() - 1];
                 // An escape has at most six bytes a byte of text, so that more than this is not unescaped.
                 let name = match escapes {
                     true if raw.len() <= 6 * TYPE_BYTES_MAX => unescape(raw).into(),
                     _ => Cow::Borrowed(raw),
                 };
-                let at = known.bytes - value.0.len() - 1;
+                let at = hints.bytes - value.0.len() - 1;
                 if name.len() > TYPE_BYTES_MAX { Type::TooLong(at) } else { Type::String(name) }
             }
-            Type::Missing => Type::Other(known.bytes - self.0.len()),
-            Type::String(_) | Type::TooLong(_) | Type::Other(_) => Type::Twice(known.bytes - key.0.len() - 1),
+            Type::Missing => Type::Other(hints.bytes - self.0.len()),
+            Type::String(_) | Type::TooLong(_) | Type::Other(_) => Type::Twice(hints.bytes - key.0.len() - 1),
             Type::Twice(at) => Type::Twice(*at),
         };
         Ok(())
@@ -216,16 +250,16 @@ impl<'a> Rest<'a> {
 
     /// A string from behind its first quote (section 7). Says whether there are escapes in it.
     #[inline(always)]
-    fn string(&mut self, known: &Known) -> Result<bool, Stop> {
+    fn string(&mut self, hints: &Hints) -> Result<bool, Stop> {
         let mut escapes = false;
         loop {
-            match self.plain(known) {
+            match self.plain(hints) {
                 b'"' => {
                     self.skip(1);
                     return Ok(escapes);
                 }
                 b'\\' => *self = self.escape()?,
-                _ => return Err(self.stop("control character in a string")),
+                _ => return Err(self.stop(detail::CONTROL)),
             }
             escapes = true;
         }
@@ -234,30 +268,30 @@ impl<'a> Rest<'a> {
     /// Goes to the first byte that may not stand in a string as it is, or to the end; gives that
     /// byte, or 0.
     #[inline(always)]
-    fn plain(&mut self, known: &Known) -> u8 {
-        for _ in 0..STEPS_BEFORE_LEAP {
+    fn plain(&mut self, hints: &Hints) -> u8 {
+        for _ in 0..STEPS_BEFORE_RUN {
             let Some(step) = self.0.first_chunk() else {
                 break;
             };
-            let plain = block::leading_plain(step);
+            let plain = swar::leading_plain(step);
             self.skip(plain);
             if let Some(&stop) = step.get(plain) {
                 return stop;
             }
         }
-        *self = self.plain_leap(known);
+        *self = self.skip_run(hints);
         self.peek()
     }
 
     /// The same for long strings, and where the text ends.
     #[inline(never)]
-    fn plain_leap(mut self, known: &Known) -> Self {
-        if (known.left_behind..=known.left_before).contains(&self.0.len()) {
-            self.skip(self.0.len() - known.left_behind);
+    fn skip_run(mut self, hints: &Hints) -> Self {
+        if (hints.left_behind..=hints.left_before).contains(&self.0.len()) {
+            self.skip(self.0.len() - hints.left_behind);
         }
-        let stretch = block::stretch(self.0);
-        let control = if stretch.printable { None } else { self.0.iter().position(|byte| *byte < 0x20) };
-        self.skip(control.unwrap_or(stretch.bytes));
+        let run = swar::run(self.0);
+        let control = if run.printable { None } else { self.0.iter().position(|byte| *byte < 0x20) };
+        self.skip(control.unwrap_or(run.bytes));
         self
     }
 
@@ -267,7 +301,7 @@ impl<'a> Rest<'a> {
         match self.peek() {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
             b'u' => return self.unicode_escape(),
-            _ => return Err(self.stop("unknown escape in a string")),
+            _ => return Err(self.stop(detail::ESCAPE)),
         }
         self.skip(1);
         Ok(self)
@@ -284,22 +318,14 @@ impl<'a> Rest<'a> {
             _ => true,
         };
         // The place is that of the backslash in front.
-        if low { Ok(self) } else { Err(Stop { left: start.0.len() + 1, detail: "unpaired surrogate" }) }
+        if low { Ok(self) } else { Err(Stop { left: start.0.len() + 1, detail: detail::SURROGATE }) }
     }
 
     /// Skips the escape of a low surrogate. Gives false at the first byte that belongs to none.
     fn low_surrogate(&mut self) -> Result<bool, Stop> {
-        let pattern: [fn(u8) -> bool; 6] = [
-            |byte| byte == b'\\',
-            |byte| byte == b'u',
-            |byte| matches!(byte, b'd' | b'D'),
-            |byte| matches!(byte, b'c'..=b'f' | b'C'..=b'F'),
-            |byte| byte.is_ascii_hexdigit(),
-            |byte| byte.is_ascii_hexdigit(),
-        ];
-        for fits in pattern {
+        for seen in 0..6 {
             let byte = *self.0.first().ok_or_else(|| self.stop(""))?;
-            if !fits(byte) {
+            if !fits_low_surrogate(seen, byte) {
                 return Ok(false);
             }
             self.skip(1);
@@ -313,7 +339,7 @@ impl<'a> Rest<'a> {
         for _ in 0..4 {
             self.skip(1);
             let digit = char::from(self.peek()).to_digit(16);
-            unit = unit << 4 | digit.ok_or_else(|| self.stop("expected four hexadecimal digits"))?;
+            unit = unit << 4 | digit.ok_or_else(|| self.stop(detail::HEX))?;
         }
         self.skip(1);
         Ok(unit)
@@ -325,7 +351,7 @@ impl<'a> Rest<'a> {
         match first {
             b'-' => self.skip(1),
             b'0'..=b'9' => {}
-            _ => return Err(self.stop("expected a value")),
+            _ => return Err(self.stop(detail::VALUE)),
         }
         if self.peek() == b'0' {
             self.skip(1);
@@ -358,10 +384,10 @@ impl<'a> Rest<'a> {
     #[inline(always)]
     fn digits(&mut self) -> Result<(), Stop> {
         if !self.peek().is_ascii_digit() {
-            return Err(self.stop("expected a digit"));
+            return Err(self.stop(detail::DIGIT));
         }
         while let Some(step) = self.0.first_chunk() {
-            let digits = block::leading_digits(step);
+            let digits = swar::leading_digits(step);
             self.skip(digits);
             if digits < STEP {
                 return Ok(());
@@ -378,7 +404,7 @@ impl<'a> Rest<'a> {
             return Ok(Self(rest));
         }
         self.skip(self.0.iter().zip(word).take_while(|(byte, letter)| byte == letter).count());
-        Err(self.stop("expected true, false or null"))
+        Err(self.stop(detail::LITERAL))
     }
 
     /// Skips space (section 2); gives the byte behind it, and 0 at the end.
@@ -415,12 +441,12 @@ impl<'a> Rest<'a> {
 
     #[cold]
     fn stop(self, detail: &'static str) -> Stop {
-        Stop { left: self.0.len(), detail: if self.0.is_empty() { "unexpected end" } else { detail } }
+        Stop { left: self.0.len(), detail: if self.0.is_empty() { detail::UNEXPECTED_END } else { detail } }
     }
 }
 
 /// Steps through a string before it counts as a long one.
-const STEPS_BEFORE_LEAP: usize = 8;
+const STEPS_BEFORE_RUN: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -571,8 +597,8 @@ mod tests {
             for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
                 let inner = if open == "[" { "" } else { "0" };
                 let text = format!(r#"{{"a":{}{inner}{}}}"#, open.repeat(levels), close.repeat(levels));
-                let walked = walk(text.as_bytes(), &(0..0));
-                assert_eq!(walked.map(|walked| walked.depth as usize).ok(), ok.then_some(levels + 1));
+                let outcome = walk(text.as_bytes(), &(0..0));
+                assert_eq!(outcome.map(|outcome| outcome.depth as usize).ok(), ok.then_some(levels + 1));
             }
         }
         // What lies around is remembered to the last bit.

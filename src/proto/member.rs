@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::block;
+use super::swar;
 
 /// Where the first few members begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn is_named(key: &[u8], name: &str, escapes: bool) -> bool {
 }
 
 /// Steps through a string before it is taken for a long one.
-const STEPS_BEFORE_LEAP: usize = 4;
+const STEPS_BEFORE_RUN: usize = 4;
 
 /// Each method goes from the first byte of what it is named after to behind its last. All ends are found, as the
 /// object is right; at the end of the text they would stop as well.
@@ -106,7 +106,7 @@ impl Object<'_> {
             let rest = self.bytes.get(at..).unwrap_or_default();
             at += match rest.first_chunk() {
                 // Most strings are short: a call would cost more than they do.
-                Some(step) if steps < STEPS_BEFORE_LEAP => block::leading_plain(step),
+                Some(step) if steps < STEPS_BEFORE_RUN => swar::leading_plain(step),
                 _ => memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len()),
             };
             steps += 1;

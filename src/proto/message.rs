@@ -5,7 +5,7 @@ use std::{borrow::Cow, error, fmt, ops::Range, str};
 
 use serde::Deserialize;
 
-use super::{json, member, object::Object};
+use super::{json, member, near::Near, object::Object};
 
 pub use super::json::TYPE_BYTES_MAX;
 use crate::closed_list;
@@ -58,7 +58,7 @@ impl<'a> Message<'a> {
     /// Allocates only for a `Type` with escapes.
     pub fn check(object: &Object<'a>, object_depth_max: u32) -> Result<Self, MessageError> {
         let Object { bytes, offset, .. } = *object;
-        let error = |reason, at, detail| MessageError { reason, offset: offset + at as u64, detail };
+        let error = |reason, at, detail| MessageError::new(reason, object, at, detail);
         if !object.ascii {
             // The plain range is ASCII, so the parts before and behind it can be judged each alone.
             let (start, end) = (object.plain.start as usize, object.plain.end as usize);
@@ -174,6 +174,17 @@ pub struct MessageError {
     pub offset: u64,
     /// What was wrong, or was expected, at that place.
     pub detail: &'static str,
+    /// The bytes of the object from there on.
+    pub near: Near,
+}
+
+impl MessageError {
+    /// What is wrong `at` bytes into the object.
+    #[cold]
+    fn new(reason: Reason, object: &Object<'_>, at: usize, detail: &'static str) -> Self {
+        let near = Near::of(object.bytes.get(at..).unwrap_or_default(), b"");
+        Self { reason, offset: object.offset + at as u64, detail: near.explain(at, detail), near }
+    }
 }
 
 closed_list! {
@@ -200,7 +211,7 @@ closed_list! {
 
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {}", self.reason, self.offset, self.detail)
+        write!(f, "{} at byte {}: {}, near \"{}\"", self.reason, self.offset, self.detail, self.near)
     }
 }
 
@@ -298,7 +309,8 @@ mod tests {
 
     #[test]
     fn sentences() {
-        let error = MessageError { reason: Reason::InvalidJson, offset: 8123, detail: "expected a digit" };
-        assert_eq!(error.to_string(), "invalid_json at byte 8123: expected a digit");
+        let near = Near::of(b"-nan}", b"");
+        let error = MessageError { reason: Reason::InvalidJson, offset: 8123, detail: "expected a digit", near };
+        assert_eq!(error.to_string(), "invalid_json at byte 8123: expected a digit, near \"-nan}\"");
     }
 }

@@ -8,26 +8,32 @@
 //! * [`discovery`] says which UDP probes may be answered, and how many.
 //!
 //! Beneath them: `scan` finds an object's end, `json` checks the grammar of RFC 8259 in one pass,
-//! `escapes` decodes, `member` finds one member, and `block` looks at many bytes at a time. `tails` keeps
+//! `escapes` decodes, `member` finds one member, and `swar` looks at many bytes at a time. `grammar` checks an
+//! object that is still unfinished, `framing` and `near` describe faults. `tails` keeps
 //! what is unfinished.
 
-mod block;
 pub mod discovery;
 mod escapes;
+mod framing;
+mod grammar;
 pub mod heartbeat;
 mod json;
 mod member;
 pub mod message;
+mod near;
 mod object;
 mod scan;
 pub mod splitter;
+mod swar;
 mod tails;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use discovery::*;
+pub use framing::{FramingCause, FramingFault};
 pub use heartbeat::{Beat, HeartbeatCredit, UnansweredBeats};
 pub use message::{Kind, Message, MessageError, Reason, TYPE_BYTES_MAX};
+pub use near::Near;
 pub use object::Object;
-pub use splitter::{SplitError, SplitFault, Splitter};
+pub use splitter::Splitter;
 pub use tails::{Tails, Whole};

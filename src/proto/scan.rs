@@ -2,14 +2,14 @@
 //! strings, no other JSON.
 //!
 //! Blocks of 64 bytes become bit masks, in which shift and xor tell the bytes inside strings from
-//! those outside. Long strings are leapt over. The end of a short input, and blocks of a rare kind,
+//! those outside. Long strings are skipped. The end of a short input, and blocks of a rare kind,
 //! go byte by byte.
 
 use std::{mem, ops::Range};
 
 use super::{
-    block::{self, BLOCK, Masks},
     object::Object,
+    swar::{self, BLOCK, Masks},
 };
 
 /// What is known of an object up to some byte.
@@ -47,7 +47,7 @@ impl Scan {
                 return Some(at + end);
             }
             at += if self.quoted && masks.quotes | masks.backslashes == 0 {
-                self.leap(&input[at..], before + at)
+                self.skip_run(&input[at..], before + at)
             } else {
                 BLOCK
             };
@@ -63,18 +63,18 @@ impl Scan {
 
     /// Skips what follows in a string: a block at least, as one without end or escape has been
     /// seen.
-    fn leap(&mut self, input: &[u8], at: usize) -> usize {
-        let stretch = block::stretch(input);
-        self.high |= !stretch.ascii;
-        if stretch.printable && stretch.ascii {
-            let (start, end) = (at as u32, (at + stretch.bytes) as u32);
+    fn skip_run(&mut self, input: &[u8], at: usize) -> usize {
+        let run = swar::run(input);
+        self.high |= !run.ascii;
+        if run.printable && run.ascii {
+            let (start, end) = (at as u32, (at + run.bytes) as u32);
             if start == self.plain.end {
                 self.plain.end = end;
             } else if end - start > self.plain.end - self.plain.start {
                 self.plain = start..end;
             }
         }
-        stretch.bytes
+        run.bytes
     }
 
     /// Reads 1 to 64 bytes by their masks.

@@ -1,26 +1,27 @@
-//! Cuts a byte stream without framing into JSON objects. Floor 0.
+//! Cuts a byte stream without framing into JSON objects. Layer 0.
 //!
-//! The one sound boundary is the byte after the brace that closes the outermost object; braces and
-//! strings decide it, no other JSON does. *Invariant:* the same bytes give the same objects, the
-//! same fault and the same offsets, however they are cut into reads, in time linear in the bytes.
+//! The one sound boundary is the byte after the brace that closes the outermost object. Braces and strings decide it, no
+//! other JSON does. *Invariant:* the same bytes give the same objects, the same fault and the same offsets, however they
+//! are cut into reads, in time linear in the bytes.
 //!
-//! A short object that lies whole in the input and is valid, as nearly all are, is told by the walk
-//! that checks it: one pass gives both its end and the verdict. All others are scanned.
+//! Most objects are short, valid, and lie whole in the input. The walk that checks such an object also finds its end, in
+//! one pass. All others are scanned.
 
-use std::{error, fmt};
-
+use super::framing::{FramingCause, FramingFault};
+use super::grammar::Grammar;
+use super::near::Near;
 use super::tails::{Key, Tails, Whole};
 use super::{json, object::Object, scan::Scan};
 
-/// The splitter of one connection. What it holds of an unfinished object lies in [`Tails`]; after an
-/// error it must not be used again.
+/// The splitter of one connection. The bytes of an unfinished object lie in [`Tails`]. After a fault it must not be used
+/// again.
 #[derive(Debug, Default)]
 pub struct Splitter {
     /// Bytes consumed since the connection began.
     offset: u64,
-    /// How many of them are the part of an object that has come, or of a byte order mark.
+    /// Bytes of them that belong to an unfinished object or byte order mark.
     begun: u32,
-    /// That part, if it is one of an object.
+    /// The unfinished object, if there is one.
     tail: Option<Key>,
 }
 
@@ -35,48 +36,50 @@ impl Splitter {
     /// Takes what is left of a read: gives the bytes used, and the object if one ended there.
     ///
     /// Call it with the rest until it gives `None`, even when the rest is empty: then all is used.
-    /// An object that lies whole in `input` is lent from there. One that was cut is gathered in
+    /// An object that lies whole in `input` is lent from there. The parts of any other are gathered in
     /// `tails`, never in more than `object_bytes_max` bytes, and lent from `whole`.
     ///
-    /// An object of more than `object_bytes_max` bytes is a fault as soon as its first byte too
-    /// many has come; those before it are used, and unfinished.
+    /// An object of more than `object_bytes_max` bytes is a fault as soon as one byte more has come. The bytes in
+    /// front of that byte count as used, and unfinished.
     pub fn push<'a>(
         &mut self,
         input: &'a [u8],
         object_bytes_max: u32,
         tails: &mut Tails,
         whole: &'a mut Whole,
-    ) -> Result<(usize, Option<Object<'a>>), SplitError> {
+    ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
         let max = object_bytes_max as usize;
         tails.recycle(whole);
         if let Some(tail) = self.tail {
             return self.resume(tail, input, max, tails, whole);
         }
-        let padding = self.skip_padding(input)?;
-        let input = &input[padding..];
-        let Some(&first) = input.first() else {
-            return Ok((padding, None));
-        };
-        if first != b'{' {
-            return Err(SplitError { fault: SplitFault::Garbage(first), offset: self.offset });
+        let separators = self.skip_separators(input)?;
+        let input = &input[separators..];
+        match input.first() {
+            Some(b'{') => {}
+            Some(&byte) => {
+                return Err(self.fault(FramingCause::UnexpectedByte(byte), Near::of(input, b"")));
+            }
+            None => return Ok((separators, None)),
         }
         let (object, next) = input.split_at(input.len().min(max));
         if let Some(object) = self.valid_object(object) {
             self.offset += object.bytes.len() as u64;
-            return Ok((padding + object.bytes.len(), Some(object)));
+            return Ok((separators + object.bytes.len(), Some(object)));
         }
         let mut scan = Scan::default();
         let end = scan.run(object, 0);
         let offset = self.offset;
         let object = &object[..end.unwrap_or(object.len())];
         self.offset += object.len() as u64;
-        let used = padding + object.len();
+        let used = separators + object.len();
         if end.is_some() {
             return Ok((used, Some(scan.object(object, offset))));
         }
         self.begun = object.len() as u32;
         if !next.is_empty() {
-            return Err(SplitError { fault: SplitFault::TooLarge, offset });
+            let broken = Grammar::default().take(object).err();
+            return Err(self.object_fault(FramingCause::TooLarge, broken, input, b""));
         }
         self.tail = Some(tails.begin(object, scan));
         Ok((used, None))
@@ -93,7 +96,26 @@ impl Splitter {
         (self.begun > 0).then_some((self.offset - u64::from(self.begun), self.begun as usize))
     }
 
-    /// Bytes held for it in `tails`.
+    /// Checks whether the unfinished object can still become JSON. Each byte is looked at in one call alone.
+    pub fn check_unfinished(&self, tails: &mut Tails) -> Result<(), FramingFault> {
+        let Some(tail) = self.tail else { return Ok(()) };
+        let begun = self.begun as usize;
+        match tails.check_grammar(tail, begun, b"") {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.object_fault(FramingCause::Timeout, Some(fault), tails.received(tail, begun), b"")),
+        }
+    }
+
+    /// The fault that ends an object which takes too long. An object that cannot become JSON any more ends for that.
+    pub fn timeout(&self, tails: &mut Tails) -> FramingFault {
+        let late = |received: &[u8]| self.object_fault(FramingCause::Timeout, None, received, b"");
+        self.check_unfinished(tails).err().unwrap_or_else(|| match self.tail {
+            Some(tail) => late(tails.received(tail, self.begun as usize)),
+            None => late(&BYTE_ORDER_MARK[..self.begun as usize]),
+        })
+    }
+
+    /// Bytes held for the unfinished object in `tails`.
     pub fn held(&self, tails: &Tails) -> usize {
         self.tail.map_or(0, |tail| tails.held_by(tail))
     }
@@ -101,13 +123,13 @@ impl Splitter {
     /// The object at the start of `input`, if it lies there whole, is not long, and is JSON. Then
     /// its braces balance where the walk ends and nowhere before, so the scan would give the same.
     fn valid_object<'a>(&self, input: &'a [u8]) -> Option<Object<'a>> {
-        let walked = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0)).ok()?;
-        let bytes = &input[..walked.bytes];
-        let (depth, ascii) = (walked.depth, bytes.is_ascii());
-        Some(Object { bytes, offset: self.offset, depth, ascii, plain: 0..0, valid: Some(walked.found) })
+        let outcome = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0)).ok()?;
+        let bytes = &input[..outcome.bytes];
+        let (depth, ascii) = (outcome.depth, bytes.is_ascii());
+        Some(Object { bytes, offset: self.offset, depth, ascii, plain: 0..0, valid: Some(outcome.found) })
     }
 
-    /// Gives back what is held of an unfinished object; the splitter must not be used again.
+    /// Gives back the memory of an unfinished object. The splitter must not be used again.
     pub fn release(&mut self, tails: &mut Tails) {
         if let Some(tail) = self.tail.take() {
             tails.release(tail);
@@ -123,7 +145,7 @@ impl Splitter {
         max: usize,
         tails: &mut Tails,
         whole: &'a mut Whole,
-    ) -> Result<(usize, Option<Object<'a>>), SplitError> {
+    ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
         let before = self.begun as usize;
         let (object, next) = input.split_at(input.len().min(max.saturating_sub(before)));
         let end = tails.scan(tail).run(object, before);
@@ -132,7 +154,8 @@ impl Splitter {
             self.offset += object.len() as u64;
             self.begun += object.len() as u32;
             if !next.is_empty() {
-                return Err(SplitError { fault: SplitFault::TooLarge, offset });
+                let broken = tails.check_grammar(tail, before, object).err();
+                return Err(self.object_fault(FramingCause::TooLarge, broken, tails.received(tail, before), input));
             }
             tails.append(tail, before, object, max);
             return Ok((object.len(), None));
@@ -143,74 +166,61 @@ impl Splitter {
         Ok((end, Some(scan.object(bytes, offset))))
     }
 
-    /// Skips padding, and at the stream's start a byte order mark.
-    fn skip_padding(&mut self, input: &[u8]) -> Result<usize, SplitError> {
-        let mark = if self.offset == 0 || self.begun > 0 { self.skip_mark(input)? } else { 0 };
-        let input = &input[mark..];
-        let is_padding = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0);
-        let padding = input.iter().position(|byte| !is_padding(byte)).unwrap_or(input.len());
-        self.offset += padding as u64;
-        Ok(mark + padding)
-    }
-
-    /// Skips a byte order mark (RFC 3629, section 6). Within it, `offset` is also the number of its
-    /// bytes that have come. One that breaks off with a wrong byte is garbage from its first byte.
-    fn skip_mark(&mut self, input: &[u8]) -> Result<usize, SplitError> {
-        let rest = &BYTE_ORDER_MARK[self.offset as usize..];
-        let used = input.iter().zip(rest).take_while(|(byte, mark)| byte == mark).count();
-        let broken = used < rest.len() && used < input.len() && self.offset as usize + used > 0;
-        self.offset += used as u64;
-        self.begun = if used == rest.len() || broken { 0 } else { self.offset as u32 };
-        if broken {
-            return Err(SplitError { fault: SplitFault::Garbage(BYTE_ORDER_MARK[0]), offset: 0 });
+    /// Skips all that may stand between objects: separators, and byte order marks (RFC 3629, section 6), each of which
+    /// may be cut. The first byte of a mark with a wrong byte is unexpected.
+    fn skip_separators(&mut self, input: &[u8]) -> Result<usize, FramingFault> {
+        let mut used = 0;
+        while let Some(&byte) = input.get(used) {
+            let mark = self.begun as usize;
+            if byte == BYTE_ORDER_MARK[mark] {
+                self.begun = (self.begun + 1) % BYTE_ORDER_MARK.len() as u32;
+            } else if mark > 0 {
+                self.begun = 0;
+                let fault = self.fault(
+                    FramingCause::UnexpectedByte(BYTE_ORDER_MARK[0]),
+                    Near::of(&BYTE_ORDER_MARK[..mark], &input[used..]),
+                );
+                return Err(FramingFault { offset: fault.offset - mark as u64, ..fault });
+            } else if !is_separator(byte) {
+                break;
+            }
+            used += 1;
+            self.offset += 1;
         }
         Ok(used)
     }
+
+    /// A fault at the next byte of the stream.
+    fn fault(&self, cause: FramingCause, near: Near) -> FramingFault {
+        FramingFault { cause, offset: self.offset, near }
+    }
+
+    /// The fault that ends the unfinished object: `broken`, if its grammar is, else `cause`. Its bytes lie in `received`
+    /// and `input`.
+    #[cold]
+    fn object_fault(
+        &self,
+        cause: FramingCause,
+        broken: Option<json::Fault>,
+        received: &[u8],
+        input: &[u8],
+    ) -> FramingFault {
+        let at = broken.map_or(0, |fault| fault.at);
+        let from_input = at.saturating_sub(received.len()).min(input.len());
+        let near = Near::of(received.get(at..).unwrap_or_default(), &input[from_input..]);
+        let cause = broken.map_or(cause, |fault| FramingCause::InvalidJson(near.explain(at, fault.detail)));
+        FramingFault { cause, offset: self.offset - u64::from(self.begun) + at as u64, near }
+    }
+}
+
+/// Whether a byte may stand between objects: whitespace, the NUL behind a C string, RS (RFC 7464), or a comma.
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0 | 0x1E | b',')
 }
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// The walk is tried on no more than this, so that a cut or faulty object costs little more for it.
 const WALK_BYTES_MAX: usize = 4096;
-
-/// The stream cannot be cut further: all that was whole has been given, and nothing behind this
-/// will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SplitError {
-    /// What was wrong.
-    pub fault: SplitFault,
-    /// Where in the connection's stream: the byte of garbage, or the first one of the object.
-    pub offset: u64,
-}
-
-/// What ends a stream.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SplitFault {
-    /// This byte between objects is neither padding nor `{`.
-    Garbage(u8),
-    /// The object has more than `object_bytes_max` bytes.
-    TooLarge,
-}
-
-impl fmt::Display for SplitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.fault, self.offset)
-    }
-}
-
-impl fmt::Display for SplitFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Garbage(byte @ 0x21..=0x7E) => {
-                write!(f, "expected an object, found '{}'", char::from(byte))
-            }
-            Self::Garbage(byte) => write!(f, "expected an object, found byte 0x{byte:02X}"),
-            Self::TooLarge => f.write_str("object too large"),
-        }
-    }
-}
-
-impl error::Error for SplitError {}
 
 #[cfg(test)]
 mod tests {
@@ -225,14 +235,17 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Outcome {
         objects: Vec<Seen>,
-        end: Result<(), SplitError>,
+        end: End,
         used: u64,
         unfinished: Option<(u64, usize)>,
     }
 
+    /// The fault's cause and offset, if there is one.
+    type End = Result<(), (FramingCause, u64)>;
+
     impl Outcome {
         /// The first `used` bytes were used, and of those the last `begun` are the part of an object.
-        fn new(objects: Vec<Seen>, end: Result<(), SplitError>, used: usize, begun: usize) -> Self {
+        fn new(objects: Vec<Seen>, end: End, used: usize, begun: usize) -> Self {
             let unfinished = (begun > 0).then_some(((used - begun) as u64, begun));
             Self { objects, end, used: used as u64, unfinished }
         }
@@ -241,16 +254,18 @@ mod tests {
     fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: u32) -> Outcome {
         let mut splitter = Splitter::new();
         let (mut tails, mut whole) = (Tails::new(), Whole::default());
-        let mut objects = Vec::new();
-        let mut sent = 0;
+        let (mut objects, mut stream) = (Vec::new(), Vec::new());
         for read in reads {
+            stream.extend_from_slice(read);
             let mut rest = read;
             loop {
                 let (used, object) = match splitter.push(rest, max, &mut tails, &mut whole) {
                     Ok(pushed) => pushed,
-                    Err(error) => {
+                    Err(fault) => {
+                        let from = &stream[fault.offset as usize..];
+                        assert_eq!(fault.near.bytes(), &from[..from.len().min(32)], "{fault:?}");
                         let (used, unfinished) = (splitter.offset(), splitter.unfinished());
-                        return Outcome { objects, end: Err(error), used, unfinished };
+                        return Outcome { objects, end: Err((fault.cause, fault.offset)), used, unfinished };
                     }
                 };
                 rest = &rest[used..];
@@ -258,14 +273,36 @@ mod tests {
                 assert!(object.plain.is_empty() || is_plain(&object), "{object:?}");
                 objects.push((object.offset, object.depth, object.ascii, object.bytes.to_vec()));
             }
-            sent += read.len() as u64;
-            assert_eq!((rest.len(), splitter.offset()), (0, sent));
+            assert_eq!((rest.len(), splitter.offset()), (0, stream.len() as u64));
             let unfinished = splitter.unfinished().map_or(0, |(_, bytes)| bytes);
+            check_unfinished(&splitter, &mut tails, &stream[stream.len() - unfinished..]);
             assert_eq!(tails.held(), splitter.held(&tails));
             assert!(tails.held() <= unfinished * 8 + 200, "{} bytes for {unfinished}", tails.held());
             assert!(unfinished > 0 || tails.is_empty());
         }
         Outcome { objects, end: Ok(()), used: splitter.offset(), unfinished: splitter.unfinished() }
+    }
+
+    /// Between any two reads the check says what the walk over the part says, and whether the object is late or broken
+    /// makes no difference to what follows.
+    fn check_unfinished(splitter: &Splitter, tails: &mut Tails, part: &[u8]) {
+        let found = splitter.check_unfinished(tails).map_err(|fault| (fault.cause, fault.offset, fault.near));
+        let expected = broken(part).map_or(Ok(()), |fault| {
+            let offset = splitter.offset() - part.len() as u64 + fault.at as u64;
+            Err((FramingCause::InvalidJson(fault.detail), offset, Near::of(&part[fault.at..], b"")))
+        });
+        assert_eq!(found, expected, "{:?}", String::from_utf8_lossy(part));
+        let (start, late) = (splitter.offset() - part.len() as u64, splitter.timeout(tails));
+        let expected = expected.err().unwrap_or((FramingCause::Timeout, start, Near::of(part, b"")));
+        assert_eq!((late.cause, late.offset, late.near), expected);
+    }
+
+    /// Where the grammar of an unfinished object broke.
+    fn broken(part: &[u8]) -> Option<json::Fault> {
+        let fault = json::walk(part, &(0..0)).err().filter(|_| part.first() == Some(&b'{'))?;
+        let is_open = [json::detail::UNEXPECTED_END, json::detail::DEPTH].contains(&fault.detail);
+        let detail = Near::of(&part[fault.at..], b"").explain(fault.at, fault.detail);
+        (!is_open).then_some(json::Fault { detail, ..fault })
     }
 
     fn is_plain(object: &Object<'_>) -> bool {
@@ -276,33 +313,33 @@ mod tests {
     /// The rules of the protocol, one byte after the other.
     fn naive(stream: &[u8], max: u32) -> Outcome {
         let mut objects = Vec::new();
-        let garbage = |byte, at| Err(SplitError { fault: SplitFault::Garbage(byte), offset: at as u64 });
+        let unexpected = |byte, at| Err((FramingCause::UnexpectedByte(byte), at as u64));
         let mut at = 0;
-        if stream.first() == Some(&0xEF) {
-            for (index, mark) in BYTE_ORDER_MARK.iter().enumerate() {
-                match stream.get(index) {
-                    None => return Outcome::new(objects, Ok(()), index, index),
-                    Some(byte) if byte != mark => return Outcome::new(objects, garbage(0xEF, 0), index, 0),
-                    Some(_) => at = index + 1,
-                }
-            }
-        }
         loop {
-            while at < stream.len() && b" \t\n\r\0".contains(&stream[at]) {
-                at += 1;
+            loop {
+                let part = BYTE_ORDER_MARK.iter().zip(&stream[at..]).take_while(|(mark, byte)| mark == byte).count();
+                match part {
+                    3 => at += 3,
+                    1 | 2 if at + part == stream.len() => return Outcome::new(objects, Ok(()), stream.len(), part),
+                    1 | 2 => return Outcome::new(objects, unexpected(0xEF, at), at + part, 0),
+                    _ if at < stream.len() && b" \t\n\r\0\x1e,".contains(&stream[at]) => at += 1,
+                    _ => break,
+                }
             }
             let Some(&first) = stream.get(at) else {
                 return Outcome::new(objects, Ok(()), at, 0);
             };
             if first != b'{' {
-                return Outcome::new(objects, garbage(first, at), at, 0);
+                return Outcome::new(objects, unexpected(first, at), at, 0);
             }
             let start = at;
             let (mut braces, mut brackets, mut depth, mut quoted, mut escaped) = (0, 0_u32, 0, false, false);
             while at == start || braces > 0 {
                 if at - start == max as usize && at < stream.len() {
-                    let end = Err(SplitError { fault: SplitFault::TooLarge, offset: start as u64 });
-                    return Outcome::new(objects, end, at, at - start);
+                    let fault = broken(&stream[start..at]).map_or((FramingCause::TooLarge, start), |fault| {
+                        (FramingCause::InvalidJson(fault.detail), start + fault.at)
+                    });
+                    return Outcome::new(objects, Err((fault.0, fault.1 as u64)), at, at - start);
                 }
                 let Some(&byte) = stream.get(at) else {
                     return Outcome::new(objects, Ok(()), at, at - start);
@@ -351,17 +388,17 @@ mod tests {
     }
 
     /// What comes out whole: objects as text, then the fault and its offset.
-    fn check(stream: &[u8], objects: &[&str], fault: Option<(SplitFault, u64)>) {
+    fn check(stream: &[u8], objects: &[&str], fault: Option<(FramingCause, u64)>) {
         check_cuts(stream, 1000);
         let outcome = split([stream], 1000);
         let seen: Vec<_> = outcome.objects.iter().map(|object| String::from_utf8_lossy(&object.3)).collect();
         assert_eq!(seen, objects);
-        assert_eq!(outcome.end.err(), fault.map(|(fault, offset)| SplitError { fault, offset }));
+        assert_eq!(outcome.end.err(), fault);
     }
 
     #[test]
     fn rules() {
-        use SplitFault::Garbage;
+        use FramingCause::UnexpectedByte;
         check(b"", &[], None);
         check(b" \t\r\n\0", &[], None);
         check(
@@ -371,15 +408,17 @@ mod tests {
         );
         check(b"\0{}\n\0 {}\r\n", &["{}", "{}"], None);
         check(b"\xEF\xBB\xBF \n{}", &["{}"], None);
-        check(b"{}\xEF\xBB\xBF{}", &["{}"], Some((Garbage(0xEF), 2)));
-        check(b" \xEF\xBB\xBF{}", &[], Some((Garbage(0xEF), 1)));
-        check(b"\xEF\xBB{}", &[], Some((Garbage(0xEF), 0)));
-        check(b"\xEF\xBB\xBF\xEF\xBB\xBF{}", &[], Some((Garbage(0xEF), 3)));
+        check(b"\xEF\xBB\xBF{}\xEF\xBB\xBF{} \xEF\xBB\xBF\n\xEF\xBB\xBF\xEF\xBB\xBF{}", &["{}", "{}", "{}"], None);
+        check(b"\xEF\xBB{}", &[], Some((UnexpectedByte(0xEF), 0)));
+        check(b"{}\xEF{}", &["{}"], Some((UnexpectedByte(0xEF), 2)));
+        check(b"{}\xEF\xBB\xEF\xBB\xBF{}", &["{}"], Some((UnexpectedByte(0xEF), 2)));
+        check(b"{}\xBB\xBF{}", &["{}"], Some((UnexpectedByte(0xBB), 2)));
         check(b"\xEF\xBB", &[], None);
-        check(b"{}GET / HTTP/1.1\r\n{}", &["{}"], Some((Garbage(b'G'), 2)));
-        check(b"{},{}", &["{}"], Some((Garbage(b','), 2)));
-        check(b"{}}", &["{}"], Some((Garbage(b'}'), 2)));
-        check(b"[{}]", &[], Some((Garbage(b'['), 0)));
+        check(b"{}GET / HTTP/1.1\r\n{}", &["{}"], Some((UnexpectedByte(b'G'), 2)));
+        check(b"{},{}\x1e{}\n\x1e,,{},\0", &["{}", "{}", "{}", "{}"], None);
+        check(b"\0\0\0\x17{}", &[], Some((UnexpectedByte(0x17), 3)));
+        check(b"{}}", &["{}"], Some((UnexpectedByte(b'}'), 2)));
+        check(b"[{}]", &[], Some((UnexpectedByte(b'['), 0)));
         // Strings hide braces; escapes hide quotes; an escape may itself be escaped.
         check(br#"{"a":"}{"}{"\"}":"\\"}{"\\\"}":1}"#, &[r#"{"a":"}{"}"#, r#"{"\"}":"\\"}"#, r#"{"\\\"}":1}"#], None);
         // Outside strings a backslash is an ordinary byte.
@@ -432,8 +471,8 @@ mod tests {
         let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
         assert_eq!(splitter.push(b"{        ", 100, &mut tails, &mut whole), Ok((9, None)));
         assert_eq!(splitter.push(b"", 4, &mut tails, &mut whole), Ok((0, None)));
-        let error = SplitError { fault: SplitFault::TooLarge, offset: 0 };
-        assert_eq!(splitter.push(b"}", 4, &mut tails, &mut whole), Err(error));
+        let fault = FramingFault { cause: FramingCause::TooLarge, offset: 0, near: Near::of(b"{        }", b"") };
+        assert_eq!(splitter.push(b"}", 4, &mut tails, &mut whole), Err(fault));
     }
 
     #[test]
@@ -441,18 +480,16 @@ mod tests {
         for seed in 1..1500 {
             let mut rng = Rng(seed);
             let mut stream = Vec::new();
-            if rng.below(8) == 0 {
-                stream.extend_from_slice(&BYTE_ORDER_MARK[..rng.below(4)]);
-            }
             for _ in 0..rng.below(8) {
-                match rng.below(4) {
+                match rng.below(5) {
                     0 => {
                         stream.push(b'{');
                         let nasty = b"{{}}[]\"\"\"\\\\ \n\0a,:1\xEF\xBB\xBF\x80";
                         let bytes = rng.below(200);
                         stream.extend((0..bytes).map(|_| rng.pick(nasty)));
                     }
-                    1 => stream.extend((0..rng.below(3)).map(|_| rng.pick(b" \n\0"))),
+                    1 => stream.extend((0..rng.below(3)).map(|_| rng.pick(b" \n\0,\x1e"))),
+                    2 => stream.extend_from_slice(&BYTE_ORDER_MARK[..if rng.below(8) == 0 { rng.below(3) } else { 3 }]),
                     _ => stream.extend_from_slice(testing::object(&mut rng, 3, None).as_bytes()),
                 }
             }
@@ -504,10 +541,29 @@ mod tests {
     }
 
     #[test]
-    fn sentences() {
-        let sentence = |fault| SplitError { fault, offset: 7 }.to_string();
-        assert_eq!(sentence(SplitFault::Garbage(b'G')), "expected an object, found 'G' at byte 7");
-        assert_eq!(sentence(SplitFault::Garbage(0xEF)), "expected an object, found byte 0xEF at byte 7");
-        assert_eq!(sentence(SplitFault::TooLarge), "object too large at byte 7");
+    fn an_object_that_can_never_end_as_json_is_broken_where_its_grammar_is() {
+        for (stream, at, detail) in [
+            (r#"{"Type":"Performance","Temp":21.5{"Type":"Status","n":0}"#, 33, json::detail::COMMA_OR_BRACE),
+            (r#"{"Type":"Status","SSID":"3.5" disk","n":0}{"Type""#, 30, json::detail::COMMA_OR_BRACE),
+            ("{\"a\":\"abc\n{", 9, json::detail::CONTROL),
+            ("{\0\"\0T\0y\0", 1, "expected UTF-8, found UTF-16 text"),
+        ] {
+            let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+            assert_eq!(splitter.push(stream.as_bytes(), 1000, &mut tails, &mut whole), Ok((stream.len(), None)));
+            let near = Near::of(&stream.as_bytes()[at..], b"");
+            let fault = FramingFault { cause: FramingCause::InvalidJson(detail), offset: at as u64, near };
+            assert_eq!(splitter.check_unfinished(&mut tails), Err(fault));
+        }
+    }
+
+    /// One that only comes slowly, in pieces that each of many checks sees: a check that began anew would take minutes.
+    #[test]
+    fn each_byte_of_an_unfinished_object_is_checked_once() {
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        let list = "[0],".repeat(200_000);
+        for piece in format!("{{\"a\":[{list}").as_bytes().chunks(8) {
+            assert!(splitter.push(piece, 1 << 20, &mut tails, &mut whole).is_ok());
+            assert_eq!(splitter.check_unfinished(&mut tails), Ok(()));
+        }
     }
 }

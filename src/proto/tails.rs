@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use slab::Slab;
 
-use super::scan::Scan;
+use super::{grammar::Grammar, json::Fault, scan::Scan};
 use crate::blocks::{BLOCK_BYTES_MAX, Block, Blocks, Region};
 
 /// Where all connections gather the objects that came in more than one read. What is gathered goes back to the kernel
@@ -33,6 +33,8 @@ pub(super) struct Key(NonZeroU32);
 struct Tail {
     place: Place,
     scan: Scan,
+    /// Where the last check of the grammar stopped.
+    grammar: Grammar,
 }
 
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl Tails {
         let mut place = self.place(bytes.len());
         self.bytes_mut(&mut place)[..bytes.len()].copy_from_slice(bytes);
         self.held += place.held();
-        let key = self.tails.insert(Tail { place, scan }) as u32;
+        let key = self.tails.insert(Tail { place, scan, grammar: Grammar::default() }) as u32;
         Key(NonZeroU32::MIN.saturating_add(key))
     }
 
@@ -111,7 +113,7 @@ impl Tails {
 
     /// The rest of an object of which `len` bytes had come: it is whole, and lent until the next call with `whole`.
     pub(super) fn finish<'a>(&mut self, key: Key, len: usize, rest: &[u8], whole: &'a mut Whole) -> (Scan, &'a [u8]) {
-        let Tail { place, scan } = self.tails.remove(key.index());
+        let Tail { place, scan, .. } = self.tails.remove(key.index());
         self.held -= place.held();
         let need = len + rest.len();
         let mut region = match place {
@@ -125,6 +127,20 @@ impl Tails {
         };
         region[len..need].copy_from_slice(rest);
         (scan, &whole.0.insert(region)[..need])
+    }
+
+    /// The `len` bytes that have come of an object.
+    pub(super) fn received(&self, key: Key, len: usize) -> &[u8] {
+        &self.bytes(&self.tails[key.index()].place)[..len]
+    }
+
+    /// Checks the grammar of the `len` bytes that have come of an object, from where the last check stopped, and of `rest`
+    /// behind them.
+    pub(super) fn check_grammar(&mut self, key: Key, len: usize, rest: &[u8]) -> Result<(), Fault> {
+        let mut grammar = self.tails[key.index()].grammar;
+        let checked = grammar.take(&self.received(key, len)[grammar.taken()..]).and_then(|()| grammar.take(rest));
+        self.tails[key.index()].grammar = grammar;
+        checked
     }
 
     /// Forgets an object that will not be finished.

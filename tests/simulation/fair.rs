@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::books::Meaning;
 use super::world::{SECOND, World};
-use pulsegate::{CloseReason, ConnectionId, Disconnect, FramingFault, Refusal};
+use pulsegate::{CloseReason, ConnectionId, Disconnect, FramingCause, FramingFault, Refusal};
 
 impl World {
     pub(super) fn let_in(&mut self, id: ConnectionId, address: SocketAddr) {
@@ -66,13 +66,17 @@ impl World {
                 // A device that takes what waits for it is alive.
                 now - device.heard.max(state.unblocked_at) >= least && !good
             }
-            CloseReason::Framing(FramingFault::Timeout, offset) => {
+            CloseReason::Framing(FramingFault { cause: FramingCause::Timeout, offset, .. }) => {
                 let begun = now - device.heard >= SECOND * 30;
                 // One that is gone in the middle of an object never sends the rest of it.
                 let unended = |what: &Meaning| matches!(what, Meaning::Begun) || state.vanished;
                 begun && at_fault.is_some_and(|(start, what)| start == offset && unended(what))
             }
-            CloseReason::Framing(_, offset) => at_fault
+            // What a device says within an object that it left unfinished is no JSON.
+            CloseReason::Framing(FramingFault { cause: FramingCause::InvalidJson(_), offset, .. }) => {
+                at_fault.is_some_and(|(start, what)| start < offset && matches!(what, Meaning::Begun | Meaning::Huge))
+            }
+            CloseReason::Framing(FramingFault { offset, .. }) => at_fault
                 .is_some_and(|(start, what)| start == offset && matches!(what, Meaning::Garbage | Meaning::Huge)),
             CloseReason::Faulty => refused_in_a_row == 16,
             CloseReason::Stalled => now - state.taken_at >= SECOND * 30 && self.network.is_full(link),

@@ -55,6 +55,7 @@ impl EventLine {
         self.text("reason", error.reason.as_str());
         self.number("offset", error.offset);
         self.text("detail", error.detail);
+        self.text("near", &error.near.to_string());
         self.end()
     }
 
@@ -64,9 +65,10 @@ impl EventLine {
         self.device(device);
         self.text("reason", end.reason.as_str());
         match end.reason {
-            CloseReason::Framing(fault, offset) => {
-                self.text("detail", &fault.to_string());
-                self.number("offset", offset);
+            CloseReason::Framing(fault) => {
+                self.text("detail", &fault.detail());
+                self.number("offset", fault.offset);
+                self.text("near", &fault.near.to_string());
             }
             CloseReason::Reset(error) => self.text("detail", &error.to_string()),
             CloseReason::Refused => self.text("detail", Refusal::AddressDenied.as_str()),

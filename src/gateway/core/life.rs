@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::output::Op;
-use crate::connection::{Fault, FramingFault};
+use crate::connection::Fault;
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
 use crate::gateway::memory::Memory;
@@ -65,6 +65,13 @@ impl Core {
         true
     }
 
+    /// The device has half-closed its stream. An object that cannot become JSON any more is the reason, if there is one.
+    pub(in crate::gateway) fn end_of_stream(&mut self, id: ConnectionId) {
+        let slot = self.slots.device(id).filter(|slot| !slot.is_closing());
+        let broken = slot.and_then(|slot| slot.connection.check_unfinished(&mut self.memory.tails).err());
+        self.begin_close(id, broken.map_or(CloseReason::Closed, CloseReason::Framing), Ending::Flush);
+    }
+
     /// Whether that device has ended its own sending, and something still waits for it.
     fn takes_its_time(&self, id: ConnectionId) -> bool {
         let waits = self.slots.device(id).is_some_and(|slot| slot.pending.is_some());
@@ -89,6 +96,7 @@ impl Core {
         self.wheel.cancel(slot.timer);
         self.pacing.forget(id.index() as u32);
         self.leave_memory(id, slot.phase == Phase::Paused);
+        let broken = slot.connection.check_unfinished(&mut self.memory.tails).err();
         let unfinished = slot.connection.unfinished();
         slot.connection.release(&mut self.memory.tails);
         if self.slots.device_count() == 0 {
@@ -99,7 +107,7 @@ impl Core {
         }
         let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
             self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
-            Disconnect { reason: broke, unfinished, unsent: 0 }
+            Disconnect { reason: broken.map_or(broke, CloseReason::Framing), unfinished, unsent: 0 }
         });
         end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
         self.stats.unsent_bytes += end.unsent as u64;
@@ -147,10 +155,15 @@ impl Core {
         let (object, stalled) = (slot.connection.object_deadline(&self.rules), stalls(slot));
         let mut end = None;
         if object.is_some_and(|deadline| deadline <= now) && slot.phase != Phase::Paused {
-            let offset = slot.connection.unfinished().map_or(0, |(offset, _)| offset);
-            end = Some((CloseReason::Framing(FramingFault::Timeout, offset), Ending::Drop));
+            let fault = slot.connection.object_timeout(&mut self.memory.tails);
+            end = Some((CloseReason::Framing(fault), Ending::Drop));
         } else if stalled.is_some_and(|deadline| deadline <= now) {
             end = Some((CloseReason::Stalled, Ending::Abort));
+        } else if slot.beat_due <= now
+            && let Err(fault) = slot.connection.check_unfinished(&mut self.memory.tails)
+        {
+            // The object would swallow all that the device sends, up to the object timeout.
+            end = Some((CloseReason::Framing(fault), Ending::Drop));
         } else if slot.beat_due <= now {
             // From the moment it was due, without drift; beats whose time has passed are not made up for.
             let late = now.since(slot.beat_due);
@@ -221,7 +234,7 @@ impl Core {
     /// A connection's bytes have shown a fault.
     pub(in crate::gateway) fn handle_fault(&mut self, id: ConnectionId, fault: Fault) {
         let reason = match fault {
-            Fault::Framing(fault, offset) => CloseReason::Framing(fault, offset),
+            Fault::Framing(fault) => CloseReason::Framing(fault),
             Fault::Faulty => CloseReason::Faulty,
         };
         self.begin_close(id, reason, Ending::Drop);

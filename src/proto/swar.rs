@@ -99,8 +99,8 @@ const fn repeat(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// A stretch without `"` and `\`.
-pub(super) struct Stretch {
+/// A run without `"` and `\`.
+pub(super) struct Run {
     /// Its length in bytes.
     pub(super) bytes: usize,
     /// No byte is below 0x20.
@@ -110,16 +110,16 @@ pub(super) struct Stretch {
 }
 
 /// Goes to the first `"` or `\`, or to the end. For long strings: several times as fast as blocks.
-pub(super) fn stretch(input: &[u8]) -> Stretch {
+pub(super) fn run(input: &[u8]) -> Run {
     let bytes = memchr::memchr2(b'"', b'\\', input).unwrap_or(input.len());
     let input = &input[..bytes];
     // Only a byte below 0x20 borrows, so what a borrow spoils makes no difference.
     let below = |word: u64| word.wrapping_sub(repeat(0x20));
     // Few strings have either, so both are looked for at once.
     if !any_high_bit(input, |word| below(word) | word) {
-        return Stretch { bytes, printable: true, ascii: true };
+        return Run { bytes, printable: true, ascii: true };
     }
-    Stretch { bytes, printable: !any_high_bit(input, |word| below(word) & !word), ascii: input.is_ascii() }
+    Run { bytes, printable: !any_high_bit(input, |word| below(word) & !word), ascii: input.is_ascii() }
 }
 
 /// Whether `of` a word of the input has the highest bit of any byte set; a space makes no difference.
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn stretches() {
+    fn runs() {
         for (input, bytes, printable, ascii) in [
             (&b""[..], 0, true, true),
             (b"abc", 3, true, true),
@@ -195,20 +195,20 @@ mod tests {
             (b"a\x1Fb\\", 3, false, true),
             (b"\xC3\xA9 \x7F\"", 4, true, false),
         ] {
-            let found = stretch(input);
+            let found = run(input);
             assert_eq!((found.bytes, found.printable, found.ascii), (bytes, printable, ascii), "{input:?}");
         }
     }
 
     #[test]
-    fn one_byte_in_a_stretch_of_every_length() {
+    fn one_byte_in_a_run_of_every_length() {
         for length in 0..80 {
             for at in 0..length {
                 for byte in [0, 0x1F, 0x20, 0x21, b'[', 0x7F, 0x80, 0xA0, 0xFF] {
                     for around in [b' ', b'a', 0x7F, 0xFF] {
                         let mut input = vec![around; length];
                         input[at] = byte;
-                        let found = stretch(&input);
+                        let found = run(&input);
                         let expected = (length, byte >= 0x20, byte < 0x80 && input.is_ascii());
                         assert_eq!((found.bytes, found.printable, found.ascii), expected, "{input:?}");
                     }
