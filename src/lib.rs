@@ -49,6 +49,7 @@ pub use gateway::{
     Discovery, Gateway, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Local,
     Queued, Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, Target, TargetError,
 };
+pub use proto::discovery::PORT as DISCOVERY_PORT;
 pub use proto::{FramingCause, FramingFault, Kind, Message, MessageError, Near, Reason, Suppressed};
 pub use reactor::{Budget, Io};
-pub use server::{Builder, Error, Server};
+pub use server::{Builder, Error, Server, TCP_PORT};

@@ -7,8 +7,8 @@ use super::{Error, Server};
 use crate::gateway::{Gateway, Handler, Settings};
 use crate::reactor::{Budget, Reactor, clock, interface_name};
 
-/// The port that devices connect to.
-const TCP_PORT: u16 = 5556;
+/// The TCP port that devices connect to by default.
+pub const TCP_PORT: u16 = 5556;
 
 /// What a [`Server`] is to be like.
 #[derive(Debug, Clone, Default)]

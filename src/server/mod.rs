@@ -7,7 +7,7 @@ use std::io;
 use std::net::{AddrParseError, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-pub use self::builder::Builder;
+pub use self::builder::{Builder, TCP_PORT};
 use crate::endpoint::{ConnectionId, ListenerId};
 use crate::gateway::{Commands, Gateway, Handler, Remote, Settings, SettingsError};
 use crate::reactor::{Io, Reactor, clock, is_listening, open_tcp};

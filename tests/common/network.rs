@@ -34,7 +34,7 @@ pub(crate) const LISTENER: ListenerId = ListenerId(1);
 pub(crate) const DISCOVERY: ListenerId = ListenerId(2);
 pub(crate) const LOCAL: ListenerId = ListenerId(3);
 /// The port of the datagram socket.
-pub(crate) const DISCOVERY_PORT: u16 = 5555;
+pub(crate) const DISCOVERY_PORT: u16 = pulsegate::DISCOVERY_PORT;
 /// Bytes that may wait for one local process.
 pub(crate) const LOCAL_OUTBOX_BYTES_MAX: usize = 10_000;
 

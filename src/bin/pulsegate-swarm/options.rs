@@ -47,7 +47,7 @@ pub(crate) enum Call {
 /// Devices that one process can play: one descriptor and, on loopback, one of 28,000 ports each.
 const DEVICES_MAX: u32 = 18_000;
 /// The port that devices connect to, unless configured otherwise.
-const PORT: u16 = 5556;
+const PORT: u16 = pulsegate::TCP_PORT;
 
 impl Default for Options {
     fn default() -> Self {

@@ -308,6 +308,13 @@ mod tests {
     }
 
     #[test]
+    fn help_names_the_default_ports() {
+        let help = help(None);
+        assert!(help.contains(&format!("(default [::]:{})", pulsegate::TCP_PORT)), "{help}");
+        assert!(help.contains(&format!("(default 0.0.0.0:{})", pulsegate::DISCOVERY_PORT)), "{help}");
+    }
+
+    #[test]
     fn help_fits_a_terminal() {
         for call in CALLS.iter().map(|call| Some(call.command)).chain([None]) {
             for line in help(call).lines() {

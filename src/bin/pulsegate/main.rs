@@ -97,7 +97,7 @@ fn run() -> Result<(), Failure> {
         }
         Command::Discover => {
             let timeout = given("timeout").map_or(Ok(Duration::from_secs(2)), seconds)?;
-            let port = given("port").map_or(Ok(5555), |port| {
+            let port = given("port").map_or(Ok(pulsegate::DISCOVERY_PORT), |port| {
                 port.parse().ok().filter(|&port| port > 0).ok_or_else(|| {
                     let port = single_quoted(port);
                     Failure::Usage(format!("invalid port {port}: expected a number from 1 to 65535"))

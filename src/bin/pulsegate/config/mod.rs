@@ -22,7 +22,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use log::LevelFilter;
-use pulsegate::Settings;
+use pulsegate::{DISCOVERY_PORT, Settings, TCP_PORT};
 
 use self::error::Origin;
 use self::keys::{KEYS, Key};
@@ -92,8 +92,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             settings: Settings::default(),
-            listen: vec![(Ipv6Addr::UNSPECIFIED, 5556).into()],
-            discovery: vec![(Ipv4Addr::UNSPECIFIED, 5555).into()],
+            listen: vec![(Ipv6Addr::UNSPECIFIED, TCP_PORT).into()],
+            discovery: vec![(Ipv4Addr::UNSPECIFIED, DISCOVERY_PORT).into()],
             events: Events::Stdout,
             events_buffer: 1 << 20,
             control: Control::Default,
