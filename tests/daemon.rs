@@ -21,6 +21,8 @@ mod client;
 mod configuration;
 #[path = "daemon/reload.rs"]
 mod reload;
+#[path = "daemon/stdout.rs"]
+mod stdout;
 #[path = "daemon/streams.rs"]
 mod streams;
 #[path = "daemon/terminal.rs"]
@@ -170,6 +172,16 @@ fn call(control: &Path, line: &[&str]) -> Output {
 fn text(output: &Output) -> (i32, String, String) {
     let read = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), read(&output.stdout), read(&output.stderr))
+}
+
+/// Looks until something holds.
+#[expect(clippy::disallowed_methods, reason = "a test waits for the process under test")]
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < until, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -54,6 +54,25 @@ fn a_device_outlives_the_kernels_lack_of_memory() {
 }
 
 #[test]
+fn a_stream_whose_disk_is_full_is_written_on_when_there_is_room() {
+    const ENOSPC: i32 = 28;
+    const EFBIG: i32 = 27;
+    const EDQUOT: i32 = 122;
+    for error in [ENOSPC, EFBIG, EDQUOT] {
+        let mut network = network(Budget::default());
+        let link = network.connect_local();
+        let stream = network.id(link);
+        network.failures.extend([(Call::Write, error); 3]);
+        for line in [&b"one\n"[..], b"two\n"] {
+            assert!(network.gateway.parts(network.now).1.write(stream, line));
+            network.run_for(SECOND / 20);
+        }
+        network.run_for(SECOND);
+        assert_eq!(network.links[link].text, b"one\ntwo\n", "after error {error}");
+    }
+}
+
+#[test]
 fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
     let mut network = network(Budget::default());
     let first = network.connect(device_address(1));

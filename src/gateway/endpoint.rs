@@ -104,8 +104,9 @@ impl<H: Handler> Endpoint for Gateway<H> {
             }
             Some(Slot::Local(slot)) => {
                 self.core.readers -= usize::from(slot.may_be_written_to());
-                self.core.memory.local_changed(slot.pending.map_or(0, |pending| pending.counted), 0);
-                self.tell(|handler, gateway| handler.on_local(id, Local::Closed(end), gateway));
+                self.core.memory.local_changed(slot.pending.as_ref().map_or(0, |pending| pending.counted), 0);
+                let unsent = slot.pending.as_ref().map_or(&[][..], |pending| pending.outbox.waiting());
+                self.tell(|handler, gateway| handler.on_local(id, Local::Closed { end, unsent }, gateway));
             }
             _ => {}
         }

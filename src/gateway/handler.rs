@@ -218,6 +218,11 @@ pub enum Local<'a> {
     End,
     /// Everything written has been taken, after something had to wait.
     Drained,
-    /// The stream is gone. The last call for its id.
-    Closed(StreamEnd),
+    /// The stream has ended. The last call for its id.
+    Closed {
+        /// Why it has ended.
+        end: StreamEnd,
+        /// Queued bytes that the kernel has not taken.
+        unsent: &'a [u8],
+    },
 }

@@ -141,3 +141,9 @@ pub(super) fn is_exhausted(error: &io::Error) -> bool {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
     matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }
+
+/// Whether a file cannot grow for now: the disk, the quota or the limit on its size is reached. No edge announces room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    matches!(errno, Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use super::Budget;
-use super::kernel::{Kernel, Ready, is_exhausted};
+use super::kernel::{Kernel, Ready, is_exhausted, is_full};
 use super::stream::{Arrivals, End, Stream, live};
 use crate::endpoint::{ConnectionId, Endpoint, OsError, Output, StreamEnd};
 
@@ -24,14 +24,21 @@ pub(super) struct Sockets<K: Kernel> {
     /// Streams to be read in the next turn though no edge will come: they have more than one turn
     /// allows, or writing to them has failed, and what they had sent before is still to be read.
     pub(super) unfinished: VecDeque<(ConnectionId, Option<OsError>)>,
-    /// Streams for which the kernel had no memory, and when they are tried again.
-    starved: Vec<ConnectionId>,
+    /// Calls for which the kernel had no memory or the disk no room, and when the reactor repeats them.
+    starved: Vec<(ConnectionId, Repeat)>,
     starved_until: Option<Instant>,
     /// When last it was logged that descriptors or memory had run out.
     pub(super) exhausted_logged: Option<Instant>,
 }
 
-/// How long streams are left alone for which the kernel had no memory.
+/// The call that failed for want of memory or room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Read,
+    Write,
+}
+
+/// The pause before the reactor repeats a call for which the kernel had no memory or the disk no room.
 const STARVED: Duration = Duration::from_millis(100);
 
 impl<K: Kernel> Sockets<K> {
@@ -131,8 +138,8 @@ impl<K: Kernel> Sockets<K> {
                     }
                     break self.kernel.watch_writable(&mut stream.io, id.index());
                 }
-                Err(error) if is_exhausted(&error) => {
-                    self.starve(id, now);
+                Err(error) if is_exhausted(&error) || is_full(&error) => {
+                    self.starve(id, Repeat::Write, now);
                     break Ok(());
                 }
                 Err(error) => break Err(error),
@@ -234,7 +241,7 @@ impl<K: Kernel> Sockets<K> {
                     break;
                 }
                 Err(error) if is_exhausted(&error) && broke.is_none() => {
-                    self.starve(id, now);
+                    self.starve(id, Repeat::Read, now);
                     break;
                 }
                 Err(error) => {
@@ -253,9 +260,9 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
-    /// Leaves a stream alone for which the kernel has no memory now: no edge tells when it has.
-    fn starve(&mut self, id: ConnectionId, now: Instant) {
-        self.starved.push(id);
+    /// Repeats a call after a pause: no edge announces that the kernel has memory or the disk has room.
+    fn starve(&mut self, id: ConnectionId, call: Repeat, now: Instant) {
+        self.starved.push((id, call));
         self.starved_until.get_or_insert(now + STARVED);
     }
 
@@ -271,11 +278,14 @@ impl<K: Kernel> Sockets<K> {
         }
         if self.starved_until.is_some_and(|until| until <= now) {
             self.starved_until = None;
-            for id in std::mem::take(&mut self.starved) {
-                if live(&mut self.streams, id).is_some() {
-                    endpoint.handle_writable(id, now);
-                    self.drain(endpoint, now);
-                    self.read(id, None, endpoint, now);
+            for (id, call) in std::mem::take(&mut self.starved) {
+                match call {
+                    Repeat::Read => self.read(id, None, endpoint, now),
+                    Repeat::Write if live(&mut self.streams, id).is_some() => {
+                        endpoint.handle_writable(id, now);
+                        self.drain(endpoint, now);
+                    }
+                    Repeat::Write => {}
                 }
             }
         }

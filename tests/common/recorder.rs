@@ -107,7 +107,7 @@ impl Handler for Recorder {
             Local::Opened(..) => self.seen.push(Seen::Opened(stream)),
             Local::Data(bytes) => self.seen.push(Seen::Told(stream, bytes.to_vec())),
             Local::End => self.seen.push(Seen::End(stream)),
-            Local::Closed(_) => self.seen.push(Seen::Gone(stream)),
+            Local::Closed { .. } => self.seen.push(Seen::Gone(stream)),
             _ => {}
         }
     }

@@ -1,27 +1,29 @@
-//! The daemon as an application of the library: turns what happens into events for those who
-//! follow them.
+//! The daemon as an application of the library: it turns callbacks into events and sends them to consumers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use log::{info, warn};
-use pulsegate::{
-    Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Local, Message, MessageError, Refusal, StreamEnd,
-};
+use log::{error, info, warn};
+use pulsegate::{Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Local, Message, MessageError, Refusal};
 
+use crate::config::OnClosed;
 use crate::control::Control;
-use crate::events::{EventLine, Follower};
+use crate::events::{Consumer, EventLine};
 use crate::stats::Figures;
+use crate::stdout::Stdout;
 use crate::systemd::Manager;
 
 /// Everything that the daemon keeps between two events.
 #[derive(Default)]
 pub(crate) struct App {
     line: EventLine,
-    stdout: Option<Follower>,
-    /// Standard output stays open while no events are to be written to it: of what waits for a slow reader, a second
-    /// descriptor would know nothing and write into the middle of a line.
-    mute: bool,
+    pub(crate) stdout: Stdout,
+    /// What the gateway does when standard output ends.
+    pub(crate) on_closed: OnClosed,
+    /// Why the process fails although it stops in order.
+    pub(crate) failure: Option<&'static str>,
+    /// What the daemon has to do between two turns.
+    pub(crate) chores: Chores,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
     dropped: Dropped,
@@ -55,40 +57,41 @@ struct Signals {
     reload: ConnectionId,
 }
 
+/// Work that needs more than a callback may use.
+#[derive(Debug, Default)]
+pub(crate) struct Chores {
+    /// The service manager shows an old status.
+    pub(crate) status: bool,
+    /// A minute has passed since the last look at the control socket.
+    pub(crate) control_socket: bool,
+}
+
+/// How often the daemon looks at the control socket's name and at standard output.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 impl App {
     pub(crate) fn watch_signals(&mut self, stop: ConnectionId, reload: ConnectionId) {
         self.signals = Some(Signals { stop, reload });
     }
 
-    /// From now on writes events to that follower of standard output.
-    pub(crate) fn follow_stdout(&mut self, follower: Follower) {
-        self.stdout = Some(follower);
-    }
-
-    /// Whether standard output is open.
-    pub(crate) fn has_stdout(&self) -> bool {
-        self.stdout.is_some()
-    }
-
-    /// Whether events are to be written to standard output, if it is open.
-    pub(crate) fn mute_stdout(&mut self, mute: bool) {
-        self.mute = mute;
-    }
-
-    /// Changes how much may wait for each reader of events and answers that is there.
+    /// Changes how many bytes may wait for each consumer and client that is connected.
     pub(crate) fn resize(&self, consumer_bytes_max: usize, gateway: &mut Commands<'_>) {
-        let stdout = self.stdout.iter().map(|stdout| stdout.stream);
-        stdout.chain(self.control.streams()).for_each(|stream| gateway.set_outbox_max(stream, consumer_bytes_max));
+        self.stdout
+            .stream()
+            .into_iter()
+            .chain(self.control.streams())
+            .for_each(|stream| gateway.set_outbox_max(stream, consumer_bytes_max));
     }
 
     /// The `listening` event.
     pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Commands<'_>) {
-        if let Some(stdout) = &mut self.stdout {
-            stdout.put(self.line.listening(tcp, udp), gateway);
+        if let Some(stdout) = self.stdout.consumer(&mut self.figures.events_missed) {
+            let queued = stdout.put(self.line.listening(tcp, udp), gateway);
+            self.figures.events_missed += u64::from(!queued);
         }
     }
 
-    /// Shows an event about a device to those who want it. It is not even made where nobody does.
+    /// Sends an event about a device to the consumers that want it. Without one the line is not written.
     fn publish(
         &mut self,
         (id, address): (Option<ConnectionId>, SocketAddr),
@@ -96,14 +99,14 @@ impl App {
         gateway: &mut Commands<'_>,
         event: impl for<'a> FnOnce(&'a mut EventLine) -> &'a [u8],
     ) {
-        let wants = |follower: &&mut Follower| follower.filter.wants(id, address, message_type);
-        let stdout = self.stdout.iter_mut().filter(|_| !self.mute);
-        let mut followers = stdout.chain(self.control.followers()).filter(wants).peekable();
-        if followers.peek().is_some() {
+        let wants = |consumer: &&mut Consumer| consumer.filter.wants(id, address, message_type);
+        let stdout = self.stdout.consumer(&mut self.figures.events_missed);
+        let mut consumers = stdout.into_iter().chain(self.control.consumers()).filter(wants).peekable();
+        if consumers.peek().is_some() {
             let line = event(&mut self.line);
             let mut missed = 0;
-            for follower in followers {
-                missed += u64::from(!follower.put(line, gateway));
+            for consumer in consumers {
+                missed += u64::from(!consumer.put(line, gateway));
             }
             if missed > 0 {
                 self.figures.events_missed += missed;
@@ -119,10 +122,13 @@ fn who(device: &Device) -> (Option<ConnectionId>, SocketAddr) {
 
 /// The key of the timer by which the service manager hears that the event loop turns.
 const WATCHDOG_TIMER: u64 = 0;
+/// The key of the timer by which the daemon looks at standard output and the control socket.
+const MINUTE_TIMER: u64 = 1;
 
 impl Handler for App {
     fn on_start(&mut self, gateway: &mut Commands<'_>) {
         self.on_timer(WATCHDOG_TIMER, gateway);
+        gateway.set_timer(MINUTE_TIMER, LOOK_EVERY);
     }
 
     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
@@ -149,11 +155,19 @@ impl Handler for App {
         self.control.sent(tag, delivery, gateway);
     }
 
-    /// The service manager hears of the loop by the loop's own turn: from one that hangs it hears nothing.
+    /// The event loop itself notifies the watchdog: a loop that hangs does not.
     fn on_timer(&mut self, key: u64, gateway: &mut Commands<'_>) {
-        if let (WATCHDOG_TIMER, Some(interval)) = (key, self.manager.watchdog) {
-            self.manager.alive();
-            gateway.set_timer(WATCHDOG_TIMER, interval);
+        match (key, self.manager.watchdog) {
+            (WATCHDOG_TIMER, Some(interval)) => {
+                self.manager.alive();
+                gateway.set_timer(WATCHDOG_TIMER, interval);
+            }
+            (MINUTE_TIMER, _) => {
+                gateway.set_timer(MINUTE_TIMER, LOOK_EVERY);
+                self.chores.control_socket = true;
+                self.chores.status |= self.stdout.warn_again(gateway.uptime());
+            }
+            _ => {}
         }
     }
 
@@ -170,29 +184,29 @@ impl Handler for App {
                     self.control.ask_reload(None);
                 }
             }
-            _ if self.stdout.as_ref().is_some_and(|stdout| stdout.stream == stream) => {
-                self.on_stdout(event, gateway);
+            _ if self.stdout.stream() == Some(stream) => self.on_stdout(event, gateway),
+            _ => {
+                self.figures.stdout = self.stdout.figures();
+                self.control.on_local(stream, event, &self.figures, gateway);
             }
-            _ => self.control.on_local(stream, event, &self.figures, gateway),
         }
     }
 }
 
 impl App {
     fn on_stdout(&mut self, event: Local<'_>, gateway: &mut Commands<'_>) {
-        match (event, &mut self.stdout) {
-            (Local::Drained, Some(stdout)) => {
-                stdout.catch_up(gateway);
+        match event {
+            Local::Drained => self.stdout.drained(gateway),
+            Local::Closed { end, unsent } => {
+                self.figures.events_missed += self.stdout.closed(end, unsent, gateway.uptime());
+                self.chores.status = true;
+                if self.on_closed == OnClosed::Stop {
+                    error!("stopping: standard output is closed, and events.on_closed is \"stop\"");
+                    self.failure = Some("standard output was closed");
+                    gateway.stop();
+                }
             }
-            (Local::Closed(end), _) => {
-                let why = match end {
-                    StreamEnd::Failed(error) => error.to_string(),
-                    StreamEnd::Closed => "closed".into(),
-                };
-                warn!("no more events are written to standard output: {why}");
-                self.stdout = None;
-            }
-            // A service manager ends its half of the socket, and a terminal's input is not ours.
+            // A service manager half-closes the socket, and a terminal sends what somebody types.
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use pulsegate::{Commands, ConnectionId, Credentials, Delivery, Local, SendError,
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::events::{Filter, Follower};
+use crate::events::{Consumer, Filter};
 use crate::stats::{self, Figures};
 
 pulsegate::closed_list! {
@@ -66,7 +66,7 @@ struct Client {
     credentials: Credentials,
     /// The beginning of a request that has not come whole.
     input: Vec<u8>,
-    follower: Option<Follower>,
+    consumer: Option<Consumer>,
     listing: Option<Listing>,
     /// Answers that are yet to come: of a list, of commands on their way, of a reload.
     owed: usize,
@@ -140,9 +140,9 @@ impl Control {
         self.clients.iter().map(|client| client.stream)
     }
 
-    /// Those who watch.
-    pub(crate) fn followers(&mut self) -> impl Iterator<Item = &mut Follower> {
-        self.clients.iter_mut().filter_map(|client| client.follower.as_mut())
+    /// The clients that watch.
+    pub(crate) fn consumers(&mut self) -> impl Iterator<Item = &mut Consumer> {
+        self.clients.iter_mut().filter_map(|client| client.consumer.as_mut())
     }
 
     /// Has the configuration read again; `None` asks by signal and wants no answer.
@@ -241,7 +241,7 @@ impl Control {
             stream,
             credentials,
             input: Vec::new(),
-            follower: None,
+            consumer: None,
             listing: None,
             owed: 0,
             ended: false,
@@ -325,13 +325,13 @@ impl Control {
             Operation::Watch => {
                 let device = request.device.as_deref().map(target).transpose()?;
                 let filter = Filter { types: request.types.clone(), device };
-                match &mut client.follower {
-                    Some(follower) => {
+                match &mut client.consumer {
+                    Some(consumer) => {
                         // What has been left out belongs before the answer, as the events in its place would have been.
-                        follower.catch_up(gateway);
-                        follower.filter = filter;
+                        consumer.catch_up(gateway);
+                        consumer.filter = filter;
                     }
-                    none => *none = Some(Follower::new(asker.stream, filter)),
+                    none => *none = Some(Consumer::new(asker.stream, filter)),
                 }
                 accept(gateway, asker, json!({}));
             }
@@ -391,8 +391,8 @@ impl Client {
 
     /// Goes on telling what did not fit the client's buffer before.
     fn go_on(&mut self, gateway: &mut Commands<'_>) {
-        if let Some(follower) = &mut self.follower {
-            follower.catch_up(gateway);
+        if let Some(consumer) = &mut self.consumer {
+            consumer.catch_up(gateway);
         }
         while let Some(listing) = &mut self.listing {
             let next = gateway.devices_after(listing.last).next();

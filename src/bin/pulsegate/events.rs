@@ -1,4 +1,4 @@
-//! Events as JSON Lines, and those who follow them.
+//! Events as JSON Lines, and their consumers.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -156,21 +156,31 @@ impl Filter {
     }
 }
 
-/// Someone who follows events by a stream of the loop's. What the stream does not take is counted.
+/// A stream that receives events. Events that do not fit behind its queued bytes are dropped and counted.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub(crate) struct Consumer {
     pub(crate) stream: ConnectionId,
     pub(crate) filter: Filter,
     missed: u64,
 }
 
-impl Follower {
+impl Consumer {
     pub(crate) fn new(stream: ConnectionId, filter: Filter) -> Self {
         Self { stream, filter, missed: 0 }
     }
 
-    /// Writes a line, whole or not at all; how many were left out comes before it. Tells whether it
-    /// was written.
+    /// A consumer of all events that has missed some already.
+    pub(crate) fn behind(stream: ConnectionId, missed: u64) -> Self {
+        Self { stream, filter: Filter::default(), missed }
+    }
+
+    /// Events that it has missed and that no `missed` line has reported.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Queues a line, complete or not at all, behind a line with the number of dropped events. Returns whether it
+    /// queued the line.
     pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Commands<'_>) -> bool {
         let written = match self.missed {
             0 => gateway.write(self.stream, line),
@@ -181,10 +191,51 @@ impl Follower {
         written
     }
 
-    /// Tells how many lines were left out, if there were any and there is room.
+    /// Reports the dropped events, if there are any and the report fits.
     pub(crate) fn catch_up(&mut self, gateway: &mut Commands<'_>) {
         if self.missed > 0 && gateway.write(self.stream, EventLine::default().missed(self.missed)) {
             self.missed = 0;
         }
+    }
+}
+
+/// Queued bytes that a stream has not taken, as events.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    /// Events whose lines were not taken completely.
+    pub(crate) events: u64,
+    /// Dropped events that a `missed` line among the bytes reports.
+    pub(crate) reported: u64,
+}
+
+impl Unsent {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut unsent = Self::default();
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            match missed_events(line) {
+                Some(events) => unsent.reported += events,
+                None => unsent.events += 1,
+            }
+        }
+        unsent
+    }
+}
+
+/// The number in a `missed` line.
+fn missed_events(line: &[u8]) -> Option<u64> {
+    let line = std::str::from_utf8(line.strip_prefix(br#"{"event":"missed","#)?).ok()?;
+    line.rsplit_once(':')?.1.trim_end().strip_suffix('}')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsent_bytes_count_as_the_events_that_they_stand_for() {
+        let missed = EventLine::default().missed(12).to_vec();
+        let bytes = [br#"end of a line"}"#, &b"\n"[..], &missed, b"{\"event\":\"message\"}\n"].concat();
+        assert_eq!(Unsent::of(&bytes), Unsent { events: 2, reported: 12 });
+        assert_eq!(Unsent::of(b""), Unsent::default());
     }
 }

@@ -17,6 +17,7 @@ mod serve;
 mod show;
 mod stats;
 mod stdio;
+mod stdout;
 mod systemd;
 
 use std::io::Write;

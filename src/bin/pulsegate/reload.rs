@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use log::{info, warn};
+use pulsegate::ConnectionId;
 
 use crate::config::{Config, Events};
 use crate::control::{ErrorWord, Refused};
 use crate::control_socket::ControlSocket;
-use crate::events::Follower;
 use crate::serve::{Daemon, Listener, Protocol};
 
 impl Daemon {
@@ -80,10 +80,10 @@ impl Daemon {
         // What can fail comes first, and is undone if something behind it does.
         let old = self.config.clone();
         let opened = self.open_addresses(&new, |protocol, address| !addresses(&old, protocol).contains(&address))?;
-        let has_stdout = self.server.handler().has_stdout();
+        // A reader of standard output may be back.
         let stdout = match new.events {
-            Events::Stdout if changed("events.") && !has_stdout => match self.open_stdout(&new) {
-                Ok(follower) => Some(follower),
+            Events::Stdout if !self.server.handler().stdout.is_open() => match self.open_stdout(&new) {
+                Ok(stream) => Some(stream),
                 Err(error) => return Err(self.undo(opened, None, error)),
             },
             _ => None,
@@ -108,8 +108,9 @@ impl Daemon {
         self.listeners.extend(opened);
         self.close_listeners(|listener| !addresses(&new, listener.protocol).contains(&listener.address));
         let app = self.server.handler_mut();
-        stdout.into_iter().for_each(|follower| app.follow_stdout(follower));
-        app.mute_stdout(new.events == Events::None);
+        stdout.into_iter().for_each(|stream| app.stdout.open(stream));
+        app.stdout.mute(new.events == Events::None);
+        app.on_closed = new.on_closed;
         self.control.iter().for_each(|socket| socket.resize(&mut self.server, &new));
         let (app, mut gateway) = self.server.parts();
         app.resize(new.consumer_bytes_max(), &mut gateway);
@@ -124,10 +125,10 @@ impl Daemon {
     }
 
     /// Closes what was opened for a reload that has failed, and hands back why.
-    fn undo(&mut self, opened: Vec<Listener>, stdout: Option<Follower>, error: String) -> String {
+    fn undo(&mut self, opened: Vec<Listener>, stdout: Option<ConnectionId>, error: String) -> String {
         opened.into_iter().for_each(|listener| self.server.unlisten(listener.id));
         let (_, mut gateway) = self.server.parts();
-        stdout.into_iter().for_each(|follower| gateway.close(follower.stream));
+        stdout.into_iter().for_each(|stream| gateway.close(stream));
         error
     }
 }

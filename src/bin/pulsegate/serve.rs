@@ -16,7 +16,6 @@ use crate::Sources;
 use crate::app::App;
 use crate::config::{Config, Events};
 use crate::control_socket::ControlSocket;
-use crate::events::{Filter, Follower};
 use crate::stdio::Output;
 use crate::systemd::{Manager, Sockets};
 
@@ -60,6 +59,7 @@ pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(
         daemon.server.handler_mut().figures.longest_turn = daemon.server.longest_turn();
         daemon.reload_if_asked();
         daemon.report_config_if_asked();
+        daemon.do_chores();
         // Where no device is connected, a stop begins and ends in one turn.
         if daemon.server.is_stopping() && !std::mem::replace(&mut stopping, true) {
             daemon.server.handler().manager.stopping();
@@ -69,7 +69,7 @@ pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(
         }
     }
     info!("stopped");
-    Ok(())
+    daemon.server.handler().failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 impl Daemon {
@@ -89,8 +89,9 @@ impl Daemon {
         daemon.listeners = daemon.open_addresses(&config, |_, _| true)?;
         if config.events == Events::Stdout {
             let stdout = daemon.open_stdout(&config)?;
-            daemon.server.handler_mut().follow_stdout(stdout);
+            daemon.server.handler_mut().stdout.open(stdout);
         }
+        daemon.server.handler_mut().on_closed = config.on_closed;
         daemon.control = match control {
             Some(listener) => Some(ControlSocket::adopt(&mut daemon.server, listener, &config)?),
             None => ControlSocket::open(&mut daemon.server, &config)?,
@@ -150,14 +151,13 @@ impl Daemon {
     }
 
     /// Opens standard output for events, whatever it is.
-    pub(crate) fn open_stdout(&mut self, config: &Config) -> Result<Follower, String> {
+    pub(crate) fn open_stdout(&mut self, config: &Config) -> Result<ConnectionId, String> {
         let unusable = |error: &dyn std::fmt::Display| format!("standard output cannot be used: {error}");
         let io = match Output::open(io::stdout(), 1).map_err(|e| unusable(&e))? {
             Output::Socket(fd) => Io::from(UnixStream::from(fd)),
             Output::File(file) => Io::File(file),
         };
-        let stream = self.server.attach(io, config.consumer_bytes_max()).map_err(|e| unusable(&e))?;
-        Ok(Follower::new(stream, Filter::default()))
+        self.server.attach(io, config.consumer_bytes_max()).map_err(|e| unusable(&e))
     }
 
     /// The `listening` events: one for each TCP address, with the UDP addresses beside them.
@@ -193,15 +193,28 @@ impl Daemon {
         askers.into_iter().for_each(|asker| app.control.configured(asker, &report, &mut gateway));
     }
 
-    /// One line for people: what is listened on.
+    /// One line for people: the addresses, and what is wrong.
     pub(crate) fn status(&self) -> String {
         let list = |addresses: &mut dyn Iterator<Item = SocketAddr>| {
             addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
         };
         let tcp = list(&mut self.server.listen_addresses());
-        match list(&mut self.server.discovery_addresses()).as_str() {
+        let mut status = match list(&mut self.server.discovery_addresses()).as_str() {
             "" => format!("listening on TCP {tcp}, discovery off"),
             udp => format!("listening on TCP {tcp}, UDP {udp}"),
+        };
+        let stdout = &self.server.handler().stdout;
+        if stdout.is_closed() {
+            status += &format!("; {}", stdout.status());
+        }
+        status
+    }
+
+    /// Does what callbacks have asked for.
+    fn do_chores(&mut self) {
+        let chores = std::mem::take(&mut self.server.handler_mut().chores);
+        if chores.status && !self.server.is_stopping() {
+            self.server.handler().manager.status(&self.status());
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Figures {
     pub(crate) longest_turn: Duration,
     /// Lines that those who follow events were too slow for.
     pub(crate) events_missed: u64,
+    /// How standard output stands, and how many events it has missed since its end.
+    pub(crate) stdout: (&'static str, u64),
 }
 
 /// One figure of `stats`. The JSON and pulsegate-control(7) are made from the table of these.
@@ -87,8 +89,12 @@ figures! {
     "longest_turn_us": "How long the event loop served no device, at worst, in the last minute. \
         More than some hundred milliseconds: the machine is too busy.",
         Metric::Gauge("longest_turn_seconds"), |from| micros(from.daemon.longest_turn);
-    "events_missed": "Dropped events: their consumers were too slow.",
+    "events_missed": "Dropped events: their consumers were too slow, or closed.",
         Metric::Counter("events_missed_total"), |from| json!(from.daemon.events_missed);
+    "stdout.state": "Whether events go to standard output: open, closed (its reader has ended), or none.",
+        Metric::Info("stdout_info", "state"), |from| json!(from.daemon.stdout.0);
+    "stdout.missed": "Events that standard output missed because it was closed.",
+        Metric::Counter("stdout_missed_total"), |from| json!(from.daemon.stdout.1);
 
     "connections.now": "Devices that are connected.",
         Metric::Gauge("connections"), |from| json!(from.gateway.connections());

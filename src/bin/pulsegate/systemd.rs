@@ -63,6 +63,11 @@ impl Manager {
         }
     }
 
+    /// The line that the manager shows has changed.
+    pub(crate) fn status(&self, status: &str) {
+        self.tell(&format!("STATUS={status}"));
+    }
+
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=stopping");
     }

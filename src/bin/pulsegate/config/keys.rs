@@ -10,7 +10,7 @@ use pulsegate::{Cidr, CreditFrom, Glob, Settings};
 use super::format::{Fault, Format, Input};
 use super::list::{Blocks, List, ListOrOff};
 use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Socket, Time, Word};
-use super::{Config, Control, Events};
+use super::{Config, Control, Events, OnClosed};
 
 /// One value that can be configured.
 pub(super) struct Key {
@@ -250,6 +250,14 @@ pub(super) static KEYS: &[Key] = &[
         Some("--events"),
         "Where events are written: \"-\" for standard output, or \"none\". Programs may also watch them at the control \
          socket."
+    ),
+    key!(
+        "events.on_closed",
+        Word<OnClosed>,
+        on_closed,
+        None,
+        "The gateway's answer to the end of standard output's reader. With \"continue\" the gateway runs on, and counts later \
+         events as missed. With \"stop\" it stops in order and exits with 1, for a supervisor that restarts the pipeline."
     ),
     key!(
         "events.buffer_bytes_max",

@@ -45,7 +45,9 @@ pub(crate) struct Config {
     pub(crate) discovery: Vec<SocketAddr>,
     /// Where events are written.
     pub(crate) events: Events,
-    /// Bytes of events that may wait for one reader.
+    /// What the gateway does when standard output ends.
+    pub(crate) on_closed: OnClosed,
+    /// Bytes of events that may wait for one consumer.
     pub(crate) events_buffer: usize,
     /// Where the control socket is.
     pub(crate) control: Control,
@@ -74,6 +76,16 @@ pub(crate) enum Events {
     None,
 }
 
+/// What the gateway does when standard output ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum OnClosed {
+    /// It runs on, and counts the events.
+    #[default]
+    Continue,
+    /// It stops.
+    Stop,
+}
+
 /// Where the control socket is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
@@ -95,6 +107,7 @@ impl Default for Config {
             listen: vec![(Ipv6Addr::UNSPECIFIED, TCP_PORT).into()],
             discovery: vec![(Ipv4Addr::UNSPECIFIED, DISCOVERY_PORT).into()],
             events: Events::Stdout,
+            on_closed: OnClosed::Continue,
             events_buffer: 1 << 20,
             control: Control::Default,
             control_mode: 0o660,

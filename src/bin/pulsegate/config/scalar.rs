@@ -9,7 +9,7 @@ use pulsegate::{ByteSize, ByteSizeError, CreditFrom};
 use toml::de::DeValue;
 
 use super::format::{Fault, Format, Input, What, quote, text, type_of};
-use super::{Control, Events};
+use super::{Control, Events, OnClosed};
 
 /// A bare number of things.
 pub(super) struct Count;
@@ -156,6 +156,11 @@ impl Words for CreditFrom {
 impl Words for Events {
     const WORDS: &'static [(&'static str, Self)] = &[("-", Self::Stdout), ("none", Self::None)];
     const WANT: &'static str = "\"-\" or \"none\"";
+}
+
+impl Words for OnClosed {
+    const WORDS: &'static [(&'static str, Self)] = &[("continue", Self::Continue), ("stop", Self::Stop)];
+    const WANT: &'static str = "\"continue\" or \"stop\"";
 }
 
 impl Words for LevelFilter {

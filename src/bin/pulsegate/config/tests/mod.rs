@@ -103,6 +103,7 @@ connections_per_ip_overrides = { "192.0.2.0/24" = 10, "::1" = 1 }
 
 [events]
 output = "none"
+on_closed = "stop"
 buffer_bytes_max = "5000B"
 
 [control]
@@ -145,6 +146,7 @@ level = "trace"
         "2",
         r#"{ "192.0.2.0/24" = 10, "::1" = 1 }"#,
         r#""none""#,
+        r#""stop""#,
         r#""5000B""#,
         r#""./off""#,
         r#""0600""#,
