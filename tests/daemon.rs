@@ -19,6 +19,8 @@ use serde_json::Value;
 mod client;
 #[path = "daemon/configuration.rs"]
 mod configuration;
+#[path = "daemon/control_socket.rs"]
+mod control_socket;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/stdout.rs"]
@@ -176,7 +178,7 @@ fn text(output: &Output) -> (i32, String, String) {
 
 /// Looks until something holds.
 #[expect(clippy::disallowed_methods, reason = "a test waits for the process under test")]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + PATIENCE;
     while !holds() {
         assert!(std::time::Instant::now() < until, "not in time: {what}");

@@ -7,7 +7,7 @@ use pulsegate::ConnectionId;
 
 use crate::config::{Config, Events};
 use crate::control::{ErrorWord, Refused};
-use crate::control_socket::ControlSocket;
+use crate::control_socket::{Access, ControlSocket};
 use crate::serve::{Daemon, Listener, Protocol};
 
 impl Daemon {
@@ -88,21 +88,8 @@ impl Daemon {
             },
             _ => None,
         };
-        // A control socket that was handed in is not ours to close.
-        if changed("control.") && !self.control.as_ref().is_some_and(ControlSocket::is_handed) {
-            let mut old = self.control.take();
-            // Two sockets cannot have one name: where it stays the same, the old one makes way.
-            if old.as_ref().is_some_and(|socket| socket.is_where_wanted(&new)) {
-                old.take().into_iter().for_each(|socket| socket.close(&mut self.server));
-            }
-            match ControlSocket::open(&mut self.server, &new) {
-                Ok(socket) => self.control = socket,
-                Err(error) => {
-                    self.control = old.or_else(|| ControlSocket::open(&mut self.server, &self.config).ok().flatten());
-                    return Err(self.undo(opened, stdout, error));
-                }
-            }
-            old.into_iter().for_each(|socket| socket.close(&mut self.server));
+        if let Err(error) = self.apply_control(&new, changed("control.")) {
+            return Err(self.undo(opened, stdout, error));
         }
         self.server.configure(new.settings.clone()).map_err(|e| e.to_string())?;
         self.listeners.extend(opened);
@@ -122,6 +109,45 @@ impl Daemon {
         log::set_max_level(new.log_level);
         self.config = new;
         Ok(())
+    }
+
+    /// Opens, changes or restores the control socket. On an error it stays as it is.
+    fn apply_control(&mut self, new: &Config, changed: bool) -> Result<(), String> {
+        if self.control.as_ref().is_some_and(ControlSocket::is_handed) {
+            // An inherited control socket belongs to the service manager.
+            return Ok(());
+        }
+        if !changed {
+            self.restore_control_socket();
+            return Ok(());
+        }
+        let access = Access::of(new)?;
+        let kept = self.control.as_ref().filter(|socket| socket.is_where_wanted(new) && socket.has_its_name());
+        if let Some(socket) = kept {
+            return socket.set_access(access);
+        }
+        let opened = ControlSocket::open(&mut self.server, new, access)?;
+        let old = std::mem::replace(&mut self.control, opened);
+        old.into_iter().for_each(|socket| socket.close(&mut self.server));
+        Ok(())
+    }
+
+    /// Makes the control socket again if another program has removed or replaced its name.
+    pub(crate) fn restore_control_socket(&mut self) {
+        if self.control.as_ref().is_none_or(ControlSocket::has_its_name) {
+            return;
+        }
+        let config = &self.config;
+        match Access::of(config).and_then(|access| ControlSocket::open(&mut self.server, config, access)) {
+            Ok(Some(socket)) => {
+                warn!("the control socket had lost its name: the gateway has made it again");
+                let old = self.control.replace(socket);
+                old.into_iter().for_each(|socket| socket.close(&mut self.server));
+            }
+            // The reason is in the log already.
+            Ok(None) => {}
+            Err(error) => warn!("the control socket has lost its name: {error}"),
+        }
     }
 
     /// Closes what was opened for a reload that has failed, and hands back why.

@@ -15,7 +15,7 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use crate::Sources;
 use crate::app::App;
 use crate::config::{Config, Events};
-use crate::control_socket::ControlSocket;
+use crate::control_socket::{Access, ControlSocket};
 use crate::stdio::Output;
 use crate::systemd::{Manager, Sockets};
 
@@ -94,7 +94,7 @@ impl Daemon {
         daemon.server.handler_mut().on_closed = config.on_closed;
         daemon.control = match control {
             Some(listener) => Some(ControlSocket::adopt(&mut daemon.server, listener, &config)?),
-            None => ControlSocket::open(&mut daemon.server, &config)?,
+            None => ControlSocket::open(&mut daemon.server, &config, Access::of(&config)?)?,
         };
         Ok(daemon)
     }
@@ -215,6 +215,9 @@ impl Daemon {
         let chores = std::mem::take(&mut self.server.handler_mut().chores);
         if chores.status && !self.server.is_stopping() {
             self.server.handler().manager.status(&self.status());
+        }
+        if chores.control_socket && !self.server.is_stopping() {
+            self.restore_control_socket();
         }
     }
 }
