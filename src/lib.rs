@@ -51,5 +51,5 @@ pub use gateway::{
 };
 pub use proto::discovery::PORT as DISCOVERY_PORT;
 pub use proto::{FramingCause, FramingFault, Kind, Message, MessageError, Near, Reason, Suppressed};
-pub use reactor::{Budget, Io};
+pub use reactor::{Io, TurnLimits};
 pub use server::{Builder, Error, Server, TCP_PORT};

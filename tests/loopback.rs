@@ -12,7 +12,7 @@ use common::{Recorder, Seen, brief, object, object_of, rejected_samples};
 use nix::sys::socket::{setsockopt, sockopt};
 use pulsegate::proto::discovery::REPLY;
 use pulsegate::{
-    Budget, Builder, CloseReason, Error, Refusal, Remote, RemoteError, SendError, Server, Settings, Target,
+    Builder, CloseReason, Error, Refusal, Remote, RemoteError, SendError, Server, Settings, Target, TurnLimits,
 };
 
 /// More than anything here takes: it ends a test that would wait for ever.
@@ -134,8 +134,8 @@ fn objects_that_run_to_pictures() {
 /// No edge comes for what is left of a read that a turn's budget has cut short.
 #[test]
 fn more_than_one_turn_may_read_is_read_in_the_next() {
-    let budget = Budget { read_bytes_per_turn_max: 4096, read_buffer_bytes: 1024, ..Budget::default() };
-    let mut house = House::build(Server::builder().listen(localhost()).budget(budget));
+    let budget = TurnLimits { read_bytes_per_turn_max: 4096, read_buffer_bytes: 1024, ..TurnLimits::default() };
+    let mut house = House::build(Server::builder().listen(localhost()).turn_limits(budget));
     let mut clients = [house.connect(), house.connect()];
     let sent: Vec<_> = (0..2000).map(object).collect();
     let bytes = sent.concat();
@@ -256,8 +256,8 @@ fn the_connection_cap_turns_away_whoever_is_one_too_many() {
 
 #[test]
 fn more_connections_than_one_turn_accepts() {
-    let budget = Budget { accepts_per_turn_max: 7, ..Budget::default() };
-    let mut house = House::build(Server::builder().listen(localhost()).budget(budget));
+    let budget = TurnLimits { accepts_per_turn_max: 7, ..TurnLimits::default() };
+    let mut house = House::build(Server::builder().listen(localhost()).turn_limits(budget));
     let clients: Vec<_> = (0..100).map(|_| client(house.address)).collect();
     house.turn_until(|seen| seen.len() == 100);
     let connects = house.server.handler().connects();

@@ -275,7 +275,7 @@ fn a_device_that_skips_beats_is_not_measured_as_late_for_ever() {
 /// The device takes what waits as soon as the kernel has told that it can, which may be in a later turn.
 #[test]
 fn nobody_is_stalled_while_the_process_is_stopped() {
-    let budget = pulsegate::Budget { events_per_turn_max: 1, ..Default::default() };
+    let budget = pulsegate::TurnLimits { events_per_turn_max: 1, ..Default::default() };
     let mut network = Network::seeded(Settings::default(), budget, 1);
     let links: Vec<_> = (0..20).map(|number| network.connect(device_address(number))).collect();
     for &link in &links {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Call, Cut, Network, RESET, Seen, device_address, object, object_of, v4};
 use pulsegate::endpoint::Via;
-use pulsegate::{Budget, CloseReason, Settings};
+use pulsegate::{CloseReason, Settings, TurnLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
 const EMFILE: i32 = 24;
@@ -17,7 +17,7 @@ const ENOBUFS: i32 = 105;
 const ECONNREFUSED: i32 = 111;
 const EPIPE: i32 = 32;
 
-fn network(budget: Budget) -> Network {
+fn network(budget: TurnLimits) -> Network {
     Network::seeded(Settings::default(), budget, 1)
 }
 
@@ -25,7 +25,7 @@ fn network(budget: Budget) -> Network {
 #[test]
 fn datagrams_behind_one_that_came_back_are_read() {
     for error in [ECONNREFUSED, EINTR, ENOBUFS] {
-        let mut network = network(Budget { datagrams_per_turn_max: 2, ..Budget::default() });
+        let mut network = network(TurnLimits { datagrams_per_turn_max: 2, ..TurnLimits::default() });
         for _ in 0..3 {
             network.datagram(v4(1, 40_000), Via::default(), b"?");
         }
@@ -39,7 +39,7 @@ fn datagrams_behind_one_that_came_back_are_read() {
 #[test]
 fn a_device_outlives_the_kernels_lack_of_memory() {
     for error in [ENOBUFS, ENOMEM, EINTR] {
-        let mut network = network(Budget::default());
+        let mut network = network(TurnLimits::default());
         let link = network.connect(device_address(1));
         network.failures.extend([(Call::Read, error), (Call::Write, error)]);
         network.send(link, object(1));
@@ -74,7 +74,7 @@ fn a_stream_whose_disk_is_full_is_written_on_when_there_is_room() {
 
 #[test]
 fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
-    let mut network = network(Budget::default());
+    let mut network = network(TurnLimits::default());
     let first = network.connect(device_address(1));
     network.descriptors_max = 1;
     let second = network.connect(device_address(2));
@@ -95,7 +95,8 @@ fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
 /// A broken stream is not read in the middle of a device's turn alone.
 #[test]
 fn what_was_said_before_a_write_failed_is_heard_and_then_the_device_is_gone() {
-    let mut network = network(Budget { read_buffer_bytes: 100, read_bytes_per_turn_max: 300, ..Budget::default() });
+    let mut network =
+        network(TurnLimits { read_buffer_bytes: 100, read_bytes_per_turn_max: 300, ..TurnLimits::default() });
     let link = network.connect(device_address(1));
     let said: Vec<Vec<u8>> = (0..100).map(object).collect();
     network.send(link, said.concat());
@@ -139,7 +140,7 @@ fn a_device_that_breaks_while_it_waits_for_memory_is_gone_at_once() {
 
 #[test]
 fn an_end_that_is_announced_again_is_told_once() {
-    let mut network = network(Budget::default());
+    let mut network = network(TurnLimits::default());
     network.faults.again = 10_000;
     let link = network.connect_local();
     network.send(link, b"stats\n");

@@ -12,8 +12,10 @@ use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEn
 use crate::proto::Suppressed;
 use crate::proto::discovery::{answerable, canonical};
 
-/// Timers handled per call: after a long sleep all of them are due, and the streams want their turn.
-const TIMERS_PER_TURN: usize = 1024;
+/// Timers expired per call. The driver calls again as long as its turn has time.
+const TIMERS_PER_CALL: usize = 128;
+/// Bytes read at once of a local stream: some twenty short requests, each of which may cost as much as a picture.
+const LOCAL_READ_BYTES_MAX: usize = 512;
 
 impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_accept(&mut self, listener: ListenerId, peer: Peer, now: Instant) -> Option<ConnectionId> {
@@ -58,7 +60,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
     }
 
     fn poll_read(&mut self, id: ConnectionId) -> usize {
-        self.core.poll_read(id)
+        match self.core.slots.local_mut(id) {
+            Some(_) => LOCAL_READ_BYTES_MAX,
+            None => self.core.poll_read(id),
+        }
     }
 
     fn handle_end(&mut self, id: ConnectionId, now: Instant) {
@@ -155,7 +160,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         if let Some(deadline) = self.core.stop_deadline {
             self.stop_some(deadline);
         }
-        for _ in 0..TIMERS_PER_TURN {
+        for _ in 0..TIMERS_PER_CALL {
             let Some((due, index)) = self.core.wheel.expire(self.core.now) else { break };
             self.core.handle_timer(due, index);
         }

@@ -255,4 +255,4 @@ impl<H: Handler> Gateway<H> {
 /// Reports whose room is kept between calls.
 const REPORTS_KEPT: usize = 64;
 /// Devices closed per call while stopping: what is said about them must fit the buffers it goes to.
-const STOPPED_PER_TURN: u32 = 512;
+const STOPPED_PER_TURN: u32 = 128;

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use super::{Error, Server};
 use crate::gateway::{Gateway, Handler, Settings};
-use crate::reactor::{Budget, Reactor, clock, interface_name};
+use crate::reactor::{Reactor, TurnLimits, clock, interface_name};
 
 /// The TCP port that devices connect to by default.
 pub const TCP_PORT: u16 = 5556;
@@ -16,7 +16,7 @@ pub struct Builder {
     listen: Vec<SocketAddr>,
     discovery: Vec<SocketAddr>,
     settings: Settings,
-    budget: Budget,
+    turn_limits: TurnLimits,
 }
 
 impl Builder {
@@ -42,10 +42,10 @@ impl Builder {
         self
     }
 
-    /// What one turn of the loop may do for one socket.
+    /// What one turn of the event loop may do.
     #[must_use]
-    pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+    pub fn turn_limits(mut self, turn_limits: TurnLimits) -> Self {
+        self.turn_limits = turn_limits;
         self
     }
 
@@ -74,7 +74,7 @@ impl Builder {
     /// If a setting is out of its bounds.
     pub fn build_unbound<H: Handler>(self, handler: H) -> Result<Server<H>, Error> {
         self.settings.check().map_err(Error::Settings)?;
-        let reactor = Reactor::new(self.budget).map_err(Error::Loop)?;
+        let reactor = Reactor::new(self.turn_limits).map_err(Error::Loop)?;
         let seed = RandomState::new().hash_one(0);
         let mut server = Server {
             gateway: Gateway::new(handler, self.settings, clock(), seed),

@@ -203,11 +203,13 @@ impl Kernel for Wires {
         state.delivered += n as u64;
         state.delivered_at = self.now;
         self.spoke.push(link);
+        let cost = state.byte_cost * n as u32;
         if n < buffer.len() && n < there {
             // Who reads less than was asked for takes the stream to be empty: the rest comes only now. Not late, or a
             // picture in small pieces would take minutes.
             self.list(Fd::Stream(link));
         }
+        self.work(cost);
         Ok(n)
     }
 

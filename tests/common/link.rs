@@ -32,6 +32,8 @@ pub(crate) struct Link {
     /// One way.
     pub(crate) latency: Duration,
     pub(crate) cut: Cut,
+    /// The time that the gateway works for each byte of this device.
+    pub(crate) byte_cost: Duration,
     /// Whether it answers beats.
     pub(crate) answers: bool,
     /// Whether it reads what is sent to it. See [`super::Network::set_reading`].
@@ -120,6 +122,7 @@ impl Link {
             address,
             latency,
             cut,
+            byte_cost: Duration::ZERO,
             answers: !local,
             reading: true,
             window: 128 << 10,

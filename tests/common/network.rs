@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use pulsegate::endpoint::Via;
 use pulsegate::reactor::Reactor;
-use pulsegate::{Budget, ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, Target};
+use pulsegate::{
+    ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, Target, TurnLimits,
+};
 
 use super::link::{Cut, LinkId};
 use super::wires::{Event, Fd, Wires};
@@ -27,6 +29,8 @@ pub(crate) struct Network {
     /// What new links are like.
     pub(crate) latency: Duration,
     pub(crate) cut: Cut,
+    /// The longest that a turn worked.
+    pub(crate) longest_turn: Duration,
 }
 
 /// The one listener for devices, the datagram socket, and the listener for local processes.
@@ -54,11 +58,11 @@ impl DerefMut for Network {
 
 impl Network {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self::seeded(settings, Budget::default(), 1)
+        Self::seeded(settings, TurnLimits::default(), 1)
     }
 
     #[expect(clippy::disallowed_methods, reason = "an Instant to begin with cannot be had otherwise")]
-    pub(crate) fn seeded(settings: Settings, budget: Budget, seed: u64) -> Self {
+    pub(crate) fn seeded(settings: Settings, budget: TurnLimits, seed: u64) -> Self {
         settings.check().expect("settings that can be kept to");
         // A day ahead, so that a test may also look back.
         let start = Instant::now() + Duration::from_secs(86_400);
@@ -70,7 +74,7 @@ impl Network {
         reactor.add_listener(LOCAL, Fd::Local).expect("a listener");
         reactor.add_datagrams(DISCOVERY, Fd::Datagrams).expect("a socket");
         let (latency, cut) = (Duration::from_millis(5), Cut::Whole);
-        Self { gateway, reactor, now: start, start, log: Vec::new(), latency, cut }
+        Self { gateway, reactor, now: start, start, log: Vec::new(), latency, cut, longest_turn: Duration::ZERO }
     }
 
     /// A device connects; whether it was let in is in [`super::Link::id`].
@@ -79,6 +83,11 @@ impl Network {
         let link = self.dial(address, false, latency, cut);
         self.turn_now();
         link
+    }
+
+    /// A device dials. The gateway lets it in with the next turn.
+    pub(crate) fn dial_device(&mut self, address: SocketAddr, latency: Duration) -> LinkId {
+        self.dial(address, false, latency, Cut::Whole)
     }
 
     /// A local process connects.
@@ -273,7 +282,9 @@ impl Network {
     }
 
     fn turn(&mut self) {
+        let worked = self.worked;
         self.reactor.turn(&mut self.gateway).expect("waiting never fails");
+        self.longest_turn = self.longest_turn.max(self.worked - worked);
         self.reap();
         self.now = self.reactor.kernel().now;
         let now = self.now;

@@ -70,6 +70,10 @@ pub(crate) struct Wires {
     pub(super) dropped: Rc<RefCell<Vec<LinkId>>>,
     /// Waits since anything was done or time has passed.
     pub(super) waits_in_a_row: usize,
+    /// The time that each call of the gateway takes.
+    pub(crate) call_cost: Duration,
+    /// The time that all of its work took so far.
+    pub(crate) worked: Duration,
 }
 
 /// What a descriptor refers to.
@@ -149,6 +153,8 @@ impl Wires {
             open: 0,
             dropped: Rc::default(),
             waits_in_a_row: 0,
+            call_cost: Duration::ZERO,
+            worked: Duration::ZERO,
         }
     }
 
@@ -188,6 +194,12 @@ impl Wires {
 
     pub(super) fn advance(&mut self, to: Instant) {
         (self.now, self.waits_in_a_row) = (to, 0);
+    }
+
+    /// The gateway works for that time.
+    pub(super) fn work(&mut self, cost: Duration) {
+        self.now += cost;
+        self.worked += cost;
     }
 
     /// How many wait to be accepted.
@@ -242,6 +254,7 @@ impl Wires {
 
     /// The failures that any call may have.
     pub(super) fn fail(&mut self, call: Call, fd: Fd) -> io::Result<()> {
+        self.work(self.call_cost);
         if let Some(position) = self.failures.iter().position(|(failing, _)| *failing == call) {
             return Err(io::Error::from_raw_os_error(self.failures.remove(position).1));
         }

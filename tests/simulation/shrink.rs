@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use pulsegate::Budget;
+use pulsegate::TurnLimits;
 
 use super::common::Faults;
 use super::{Action, Outcome, Stage, World};
@@ -34,7 +34,7 @@ pub(crate) fn shrink(
     set_hook(Box::new(|_| ()));
     let simpler: [fn(&mut Stage); 8] = [
         |stage| stage.faults = Faults::default(),
-        |stage| stage.budget = Budget::default(),
+        |stage| stage.budget = TurnLimits::default(),
         |stage| stage.faults.interrupted = 0,
         |stage| stage.faults.would_block = 0,
         |stage| stage.faults.exhausted = 0,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pulsegate::{Budget, Cidr, Settings};
+use pulsegate::{Cidr, Settings, TurnLimits};
 
 use super::action::{OBJECT_BYTES_MAX, Reload};
 use super::common::{Faults, Rng};
@@ -12,7 +12,7 @@ use super::common::{Faults, Rng};
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
     pub(crate) settings: Settings,
-    pub(crate) budget: Budget,
+    pub(crate) budget: TurnLimits,
     pub(crate) faults: Faults,
     /// Memory may run out.
     pub(crate) tight: bool,
@@ -36,9 +36,10 @@ impl Stage {
             settings.limits.memory_budget = *rng.pick(&[64 << 10, 200 << 10, 800 << 10]);
             settings.limits.outbox_bytes_max = 3_000;
         }
-        let mut budget = Budget::default();
+        let mut budget = TurnLimits::default();
         if rng.chance(60) {
-            budget = Budget {
+            budget = TurnLimits {
+                time: Duration::from_millis(12),
                 read_bytes_per_turn_max: *rng.pick(&[1, 500, 5_000, 256 << 10]),
                 accepts_per_turn_max: *rng.pick(&[1, 7, 256]),
                 datagrams_per_turn_max: *rng.pick(&[1, 5, 64]),

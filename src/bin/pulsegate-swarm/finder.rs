@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
 use pulsegate::reactor::Reactor;
-use pulsegate::{Budget, ConnectionId, ListenerId, StreamEnd, proto::discovery};
+use pulsegate::{ConnectionId, ListenerId, StreamEnd, TurnLimits, proto::discovery};
 
 use crate::clock;
 
@@ -21,7 +21,7 @@ pub(crate) fn find(target: Option<SocketAddr>) -> io::Result<Option<SocketAddr>>
     let any = if targets[0].is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
     socket.set_broadcast(true)?;
-    let mut reactor = Reactor::new(Budget::default())?;
+    let mut reactor = Reactor::new(TurnLimits::default())?;
     reactor.receive(SOCKET, socket)?;
     let now = clock::now();
     let mut finder = Finder { targets, probes: Vec::new(), next: now, until: now + PATIENCE, found: None };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pulsegate::Budget;
+use pulsegate::TurnLimits;
 use pulsegate::reactor::Reactor;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, String> {
         }
         None => Process::listening_at(gateway),
     };
-    let budget = Budget { events_per_turn_max: 4096, ..Budget::default() };
+    let budget = TurnLimits { events_per_turn_max: 4096, ..TurnLimits::default() };
     let reactor = Reactor::new(budget).map_err(|error| format!("the event loop cannot be set up: {error}"))?;
     let epoch = clock::now();
     let clock = Clock::new(epoch);

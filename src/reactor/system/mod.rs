@@ -17,7 +17,7 @@ pub use self::datagram::Datagrams;
 pub use self::listener::Listener;
 pub use self::stream::Io;
 use super::kernel::{Kernel, Ready, WOKEN};
-use super::{Budget, Reactor};
+use super::{Reactor, TurnLimits};
 use crate::endpoint::{ListenerId, Peer, Via};
 
 pub(crate) use self::datagram::interface_name;
@@ -52,8 +52,8 @@ impl Reactor {
     ///
     /// # Errors
     /// If the system gives no epoll instance.
-    pub fn new(budget: Budget) -> io::Result<Self> {
-        Ok(Self::on(System::new()?, budget))
+    pub fn new(limits: TurnLimits) -> io::Result<Self> {
+        Ok(Self::on(System::new()?, limits))
     }
 
     /// A function that wakes the loop from another thread.
