@@ -1,4 +1,4 @@
-//! A turn of the event loop is bounded in time, whatever its work costs. The simulated kernel charges virtual time for
+//! A turn of the event loop is bounded in time. The simulated kernel charges virtual time for
 //! calls and bytes.
 
 mod common;
@@ -10,11 +10,11 @@ use pulsegate::{CloseReason, Settings, TurnLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
-/// No turn may work for longer: the limit, and what the last step of each of its parts took beyond it.
+/// No turn may work for longer: the limit, and the last step of each part.
 const TURN_MAX: Duration = Duration::from_millis(20);
-/// What a byte of rejected objects costs where every one becomes an event.
+/// The cost of a byte of rejected objects, each of which becomes an event.
 const DEAR_BYTE: Duration = Duration::from_nanos(300);
-/// What a system call costs.
+/// The cost of a system call.
 const CALL: Duration = Duration::from_micros(5);
 
 /// A network with `flooders` devices whose sockets are never empty, and one healthy device.
@@ -104,7 +104,7 @@ fn no_device_dies_falsely_or_late_beside_a_flood() {
     flood.run_for(SECOND * 5);
     let (at, end) = flood.network.end_of(dead).expect("the dead device is found");
     assert_eq!(end.reason, CloseReason::Silent);
-    // The first beat comes within an interval, the second finds it dead; a timer is late by a tick and a turn.
+    // The first beat comes within an interval, the second finds it dead. A timer is late by a tick and a turn.
     assert!(at - vanished <= MS * 400 + TICK + TURN_MAX, "after {:?}", at - vanished);
     for &link in flood.flooders.iter().chain([&flood.healthy]) {
         assert_eq!(flood.network.end_of(link), None, "device {link} lives");

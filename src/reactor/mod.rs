@@ -28,7 +28,7 @@ pub use kernel::{Kernel, Ready, WOKEN};
 pub use system::{Datagrams, Io, Listener, System};
 pub(crate) use system::{clock, interface_name, is_listening, open_tcp};
 
-/// What one turn may do, so that a loud peer cannot starve the others.
+/// The limits of one turn, so that a loud peer cannot starve the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnLimits {
     /// How long one turn works. Each of its parts, new readiness, timers and streams that have more, gets a third, and the
@@ -147,7 +147,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// One turn: waits until something happens or [`Endpoint::poll_timeout`], delivers what happened, and carries
-    /// out what the endpoint asks for. What the turn's time does not suffice for waits for the next turn.
+    /// out what the endpoint asks for. Work that does not fit the turn's time waits for the next turn.
     ///
     /// # Errors
     /// Only if waiting itself fails, after which no turn can succeed.

@@ -19,14 +19,14 @@ const CHEAP_VISIT: Duration = Duration::from_micros(250);
 /// Bytes read of a stream with a new edge while others wait in the ready list. It costs little, whatever the bytes are.
 const FIRST_VISIT_BYTES: usize = 2 << 10;
 
-/// What is left of one visit of a stream.
+/// The rest of one visit of a stream.
 struct Visit {
     bytes: usize,
     spent: Duration,
     slice: Duration,
 }
 
-/// What a visit does after one read.
+/// The next step of a visit after one read.
 enum Next {
     /// Reads on.
     Read,

@@ -1,4 +1,4 @@
-//! Every socket: what the endpoint asks to be done with it, and what its events mean.
+//! Every socket: the outputs of the endpoint go to it, and its events come from it.
 
 use std::collections::VecDeque;
 use std::io;

@@ -26,7 +26,7 @@ const TAKEN_PER_TURN_MIN: usize = 16;
 pub(super) struct Source<K: Kernel> {
     pub(super) id: ListenerId,
     pub(super) socket: Socket<K>,
-    /// The source rests until then. No new edge comes for what waits already.
+    /// The source rests until then. No new edge comes for connections that wait already.
     pub(super) paused_until: Option<Instant>,
     /// The source has more than one turn allows.
     pub(super) has_more: bool,

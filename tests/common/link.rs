@@ -15,7 +15,7 @@ pub(crate) type LinkId = usize;
 pub(crate) enum Cut {
     /// As they have come.
     Whole,
-    /// So many bytes a read.
+    /// The number of bytes that each read takes.
     Every(usize),
     /// Anywhere.
     Anywhere,
@@ -75,7 +75,7 @@ pub(crate) struct Link {
     pub(crate) waiting_since: Instant,
     /// When beats were heard.
     pub(crate) beats: Vec<Instant>,
-    /// What was heard besides.
+    /// Commands that the device received.
     pub(crate) text: Vec<u8>,
     /// Whether the device has seen the gateway end the stream, and by an RST.
     pub(crate) ended: Option<bool>,
@@ -110,7 +110,7 @@ pub(super) struct Socket {
     pub(super) room_since: Instant,
     /// In the list of what is ready.
     pub(super) listed: bool,
-    /// Is to be closed by an RST.
+    /// The next close sends an RST.
     pub(super) aborted: bool,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Network {
     pub(crate) start: Instant,
     /// What the application was told, and when.
     pub(crate) log: Vec<(Instant, Seen)>,
-    /// What new links are like.
+    /// The latency and the cuts of new links.
     pub(crate) latency: Duration,
     pub(crate) cut: Cut,
     /// The longest that a turn worked.
