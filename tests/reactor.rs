@@ -59,7 +59,7 @@ fn a_stream_whose_disk_is_full_is_written_on_when_there_is_room() {
     const EFBIG: i32 = 27;
     const EDQUOT: i32 = 122;
     for error in [ENOSPC, EFBIG, EDQUOT] {
-        let mut network = network(Budget::default());
+        let mut network = network(TurnLimits::default());
         let link = network.connect_local();
         let stream = network.id(link);
         network.failures.extend([(Call::Write, error); 3]);
