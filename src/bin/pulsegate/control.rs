@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use log::{debug, info};
+use nix::unistd::geteuid;
 use pulsegate::{Commands, ConnectionId, Credentials, Delivery, Local, SendError, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,6 +50,8 @@ pub(crate) struct Control {
     /// Commands on their way, whose senders wait.
     sending: Vec<Sending>,
     last_tag: u64,
+    /// Connections and requests so far. It tells which client has been idle longest.
+    uses: u64,
     reloads: Vec<Option<Asker>>,
     /// Clients that wait for the configuration.
     config_askers: Vec<Asker>,
@@ -58,6 +61,12 @@ pub(crate) struct Control {
 pub(crate) const CLIENTS_MAX: usize = 64;
 /// Commands of one client on their way at one time.
 pub(crate) const SENDING_MAX: usize = 256;
+/// Places beyond [`CLIENTS_MAX`] for root and the gateway's own user. A client that has one may not watch.
+const RESERVED_CLIENTS: usize = 8;
+/// Types of one `watch`.
+const TYPES_MAX: usize = 64;
+/// Bytes of one of these types. No device sends a longer one.
+const TYPE_BYTES_MAX: usize = 256;
 /// Length of a request in bytes.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
@@ -72,6 +81,10 @@ struct Client {
     owed: usize,
     /// It asks nothing more, and is closed with the last answer.
     ended: bool,
+    /// The value of [`Control::uses`] at its last request.
+    last_use: u64,
+    /// Whether it has a place beyond [`CLIENTS_MAX`].
+    reserved: bool,
 }
 
 /// A list of devices that is being told, as far as the client reads it.
@@ -196,10 +209,7 @@ impl Control {
                     client.go_on(gateway);
                 }
             }
-            Local::End => match self.client(stream) {
-                Some(client) if client.owed > 0 => client.ended = true,
-                _ => gateway.close(stream),
-            },
+            Local::End => self.end(stream, figures, gateway),
             _ => self.clients.retain(|client| client.stream != stream),
         }
     }
@@ -230,12 +240,16 @@ impl Control {
     }
 
     fn open(&mut self, stream: ConnectionId, credentials: Credentials, gateway: &mut Commands<'_>) {
+        let privileged = is_privileged(credentials);
         if self.clients.len() >= CLIENTS_MAX {
-            let why = format!("{CLIENTS_MAX} control clients are connected already");
-            refuse(gateway, Asker { stream, id: None }, Refused::new(ErrorWord::TooManyClients, why));
-            gateway.close(stream);
+            self.close_idle(privileged, gateway);
+        }
+        let places = if privileged { CLIENTS_MAX + RESERVED_CLIENTS } else { CLIENTS_MAX };
+        if self.clients.len() >= places {
+            refuse_client(stream, gateway);
             return;
         }
+        self.uses += 1;
         debug!("control client: uid {}, pid {}", credentials.uid, credentials.pid);
         self.clients.push(Client {
             stream,
@@ -245,11 +259,39 @@ impl Control {
             listing: None,
             owed: 0,
             ended: false,
+            last_use: self.uses,
+            reserved: self.clients.len() >= CLIENTS_MAX,
         });
     }
 
+    /// Closes the client that has been idle longest, watches nothing and awaits no answer. Only a privileged client
+    /// takes the place of another.
+    fn close_idle(&mut self, privileged: bool, gateway: &mut Commands<'_>) {
+        let idle = self.clients.iter().filter(|client| {
+            client.consumer.is_none() && client.owed == 0 && (privileged || !is_privileged(client.credentials))
+        });
+        if let Some(stream) = idle.min_by_key(|client| client.last_use).map(|client| client.stream) {
+            self.clients.retain(|client| client.stream != stream);
+            refuse_client(stream, gateway);
+        }
+    }
+
+    /// A client sends no more. Its last request may lack the line end.
+    fn end(&mut self, stream: ConnectionId, figures: &Figures, gateway: &mut Commands<'_>) {
+        let Some(client) = self.client(stream) else { return gateway.close(stream) };
+        let last = std::mem::take(&mut client.input);
+        self.request(stream, &last, figures, gateway);
+        match self.client(stream) {
+            Some(client) if client.owed > 0 => client.ended = true,
+            _ => gateway.close(stream),
+        }
+    }
+
     fn read(&mut self, stream: ConnectionId, bytes: &[u8], figures: &Figures, gateway: &mut Commands<'_>) {
+        self.uses += 1;
+        let uses = self.uses;
         let Some(client) = self.client(stream) else { return };
+        client.last_use = uses;
         let mut input = std::mem::take(&mut client.input);
         input.extend_from_slice(bytes);
         let mut rest = &input[..];
@@ -324,6 +366,11 @@ impl Control {
             }
             Operation::Watch => {
                 let device = request.device.as_deref().map(target).transpose()?;
+                if client.reserved {
+                    let detail = format!("{CLIENTS_MAX} control clients are connected already: no other may watch");
+                    return Err(Refused::new(ErrorWord::TooManyClients, detail));
+                }
+                check_types(&request.types)?;
                 let filter = Filter { types: request.types.clone(), device };
                 match &mut client.consumer {
                     Some(consumer) => {
@@ -412,6 +459,30 @@ impl Client {
             listing.told += 1;
         }
     }
+}
+
+/// Whether the places beyond [`CLIENTS_MAX`] are for a client.
+fn is_privileged(credentials: Credentials) -> bool {
+    credentials.uid == 0 || credentials.uid == geteuid().as_raw()
+}
+
+/// Closes a client that has no place.
+fn refuse_client(stream: ConnectionId, gateway: &mut Commands<'_>) {
+    let why = format!("{CLIENTS_MAX} control clients are connected already");
+    refuse(gateway, Asker { stream, id: None }, Refused::new(ErrorWord::TooManyClients, why));
+    gateway.close(stream);
+}
+
+/// Each message is compared with every type, and the gateway keeps them all.
+fn check_types(types: &[String]) -> Result<(), Refused> {
+    let detail = if types.len() > TYPES_MAX {
+        format!("a watch has at most {TYPES_MAX} types")
+    } else if types.iter().any(|word| word.len() > TYPE_BYTES_MAX) {
+        format!("a type has at most {TYPE_BYTES_MAX} bytes")
+    } else {
+        return Ok(());
+    };
+    Err(Refused::new(ErrorWord::BadRequest, detail))
 }
 
 fn needed<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Refused> {

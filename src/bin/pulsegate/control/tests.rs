@@ -7,7 +7,7 @@ use pulsegate::endpoint::{Endpoint, Output, Peer};
 use pulsegate::{ConnectionId, Credentials, Gateway, ListenerId, Settings, StreamEnd};
 use serde_json::Value;
 
-use super::REQUEST_BYTES_MAX;
+use super::{CLIENTS_MAX, REQUEST_BYTES_MAX, RESERVED_CLIENTS, SENDING_MAX};
 use crate::app::App;
 
 const CONTROL: ListenerId = ListenerId(2);
@@ -46,9 +46,14 @@ impl World {
     }
 
     fn client(&mut self) -> ConnectionId {
-        let credentials = Credentials { pid: 1, uid: 0, gid: 0 };
+        self.client_of(0)
+    }
+
+    fn client_of(&mut self, uid: u32) -> ConnectionId {
+        let credentials = Credentials { pid: 1, uid, gid: 0 };
         let client = self.gateway.handle_accept(CONTROL, Peer::Local(credentials), self.now).unwrap();
         self.streams.insert(client, Stream::new());
+        self.drain();
         client
     }
 
@@ -194,6 +199,75 @@ fn a_client_that_ends_its_half_has_its_answers_first() {
     world.gateway.handle_end(other, world.now);
     world.drain();
     assert!(world.stream(other).closed);
+}
+
+#[test]
+fn a_last_request_without_a_line_end_is_answered() {
+    let mut world = World::new();
+    let client = world.client();
+    world.data(client, br#"{"id":3,"op":"ping"}"#);
+    world.gateway.handle_end(client, world.now);
+    world.drain();
+    assert_eq!(world.lines(client)[0]["id"], 3);
+    assert!(world.stream(client).closed);
+}
+
+/// A user of nobody's.
+const STRANGER: u32 = 4_294_967_290;
+
+#[test]
+fn the_client_that_has_been_idle_longest_gives_its_place_to_a_new_one() {
+    let mut world = World::new();
+    let clients: Vec<_> = (0..CLIENTS_MAX).map(|_| world.client_of(STRANGER)).collect();
+    assert_eq!(world.ask(clients[0], r#"{"op":"ping"}"#)["ok"], true);
+    assert_eq!(world.ask(clients[1], r#"{"op":"watch"}"#)["ok"], true);
+    let newcomer = world.client_of(STRANGER);
+    assert_eq!(world.lines(clients[2])[0]["error"], "too_many_clients");
+    let closed: Vec<_> = clients.iter().filter(|&&client| world.streams[&client].closed).collect();
+    assert_eq!(closed, [&clients[2]]);
+    assert_eq!(world.ask(newcomer, r#"{"op":"ping"}"#)["ok"], true);
+}
+
+#[test]
+fn root_is_answered_while_watchers_have_all_places() {
+    let mut world = World::new();
+    for _ in 0..CLIENTS_MAX {
+        world.stuck_watcher();
+    }
+    let stranger = world.client_of(STRANGER);
+    assert!(world.stream(stranger).closed);
+    // Idle clients of root do not keep root from the places beyond.
+    for _ in 0..2 * RESERVED_CLIENTS {
+        let root = world.client();
+        assert!(!world.stream(root).closed);
+        assert_eq!(world.ask(root, r#"{"op":"watch"}"#)["error"], "too_many_clients");
+        assert_eq!(world.ask(root, r#"{"op":"stats"}"#)["ok"], true);
+    }
+}
+
+#[test]
+fn a_watch_has_a_bounded_number_of_types_of_bounded_length() {
+    let mut world = World::new();
+    let client = world.client();
+    let ask = |world: &mut World, types: usize, bytes: usize| {
+        let types = vec!["t".repeat(bytes); types];
+        world.ask(client, &serde_json::json!({ "op": "watch", "types": types }).to_string())["ok"] == true
+    };
+    assert!(ask(&mut world, 64, 256) && !ask(&mut world, 65, 1) && !ask(&mut world, 1, 257));
+}
+
+#[test]
+fn a_client_may_have_a_bounded_number_of_commands_on_their_way() {
+    let mut world = World::new();
+    let device = world.device;
+    world.stream(device).window = 0;
+    let client = world.client();
+    let send = "{\"op\":\"send\",\"device\":\"192.0.2.7\",\"text\":\"x\"}\n";
+    world.data(client, send.repeat(SENDING_MAX).as_bytes());
+    assert_eq!(world.lines(client), [Value::Null; 0]);
+    assert_eq!(world.ask(client, send.trim_end())["error"], "busy");
+    world.take(device, usize::MAX);
+    assert_eq!(world.lines(client).iter().filter(|answer| answer["ok"] == true).count(), SENDING_MAX);
 }
 
 #[test]
