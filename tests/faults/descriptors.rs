@@ -46,7 +46,7 @@ fn exhausted(stage: &mut Stage) {
     // Many more than there is room for: they wait in the kernel's queue.
     let mut streams: Vec<TcpStream> = (0..200).map(|n| device(n, stage.gateway.tcp)).collect();
     stage.gateway.until("all descriptors are taken", |gateway| gateway.figures().descriptors >= FEW);
-    stage.gateway.until("it is said", |gateway| gateway.has_logged("no connection can be accepted"));
+    stage.gateway.until("it is said", |gateway| gateway.has_logged("cannot accept connections"));
     // It neither spins nor fills the log.
     let before = stage.gateway.figures();
     pause(Duration::from_secs(3));
