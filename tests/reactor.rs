@@ -149,3 +149,38 @@ fn an_end_that_is_announced_again_is_told_once() {
     let ends = network.log.iter().filter(|(_, seen)| matches!(seen, Seen::End(_))).count();
     assert_eq!(ends, 1);
 }
+
+#[test]
+fn one_turn_accepts_no_more_than_its_limit() {
+    let mut network = network(TurnLimits { accepts_per_turn_max: 7, ..TurnLimits::default() });
+    for number in 0..20 {
+        network.dial_device(device_address(number), Duration::ZERO);
+    }
+    let mut accepted = Vec::new();
+    for _ in 0..3 {
+        network.step();
+        accepted.push(network.gateway.connections());
+    }
+    assert_eq!(accepted, [7, 14, 20]);
+}
+
+/// Errors of single connections are passed over. A listener that only fails rests longer and longer.
+#[test]
+fn a_listener_that_only_fails_costs_less_and_less_and_recovers() {
+    const EINVAL: i32 = 22;
+    const SECONDS: u32 = 60;
+    let mut network = network(TurnLimits::default());
+    network.dial_device(device_address(1), Duration::ZERO);
+    network.failures.extend(std::iter::repeat_n((Call::Accept, EINVAL), 10));
+    network.run_for(SECOND / 100);
+    assert_eq!((network.gateway.connections(), network.reactor.accept_errors()), (1, 10));
+
+    network.failures.extend(std::iter::repeat_n((Call::Accept, EINVAL), 100_000));
+    network.dial_device(device_address(2), Duration::ZERO);
+    network.run_for(SECOND * SECONDS);
+    let errors = network.reactor.accept_errors() - 10;
+    assert!((16..40).contains(&errors), "{errors} calls failed in {SECONDS} s");
+    network.failures.clear();
+    network.run_for(SECOND * 7);
+    assert_eq!(network.gateway.connections(), 2);
+}

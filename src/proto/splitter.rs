@@ -225,6 +225,7 @@ const WALK_BYTES_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::scan::SCANNED;
     use crate::proto::testing::{self, Rng};
 
     /// Offset, depth, ascii and bytes.
@@ -238,6 +239,16 @@ mod tests {
         end: End,
         used: u64,
         unfinished: Option<(u64, usize)>,
+    }
+
+    #[test]
+    fn every_byte_is_scanned_once_however_an_object_is_cut() {
+        let object = format!(r#"{{"Type":"Project","Picture":"{}"}}"#, "QUJD".repeat(40_000));
+        for piece in [1, 7, 1_448, 65_536] {
+            SCANNED.set(0);
+            let outcome = split(object.as_bytes().chunks(piece), 1 << 20);
+            assert_eq!((outcome.objects.len(), SCANNED.get()), (1, object.len()), "in pieces of {piece} bytes");
+        }
     }
 
     /// The fault's cause and offset, if there is one.

@@ -30,6 +30,8 @@ pub(super) struct Source<K: Kernel> {
     pub(super) paused_until: Option<Instant>,
     /// The source has more than one turn allows.
     pub(super) has_more: bool,
+    /// The source had its part of this turn.
+    was_served: bool,
     /// Errors since the last success.
     errors: u32,
 }
@@ -63,20 +65,22 @@ impl<K: Kernel> Sockets<K> {
             Socket::Listener(listener) => self.kernel.watch_listener(listener, token)?,
             Socket::Datagrams(datagrams) => self.kernel.watch_datagrams(datagrams, token)?,
         }
-        self.sources.push(Source { id, socket, paused_until: None, has_more: false, errors: 0 });
+        self.sources.push(Source { id, socket, paused_until: None, has_more: false, was_served: false, errors: 0 });
         Ok(())
     }
 
     pub(super) fn ready_source(&mut self, id: ListenerId, endpoint: &mut impl Endpoint) {
         if let Some(position) = self.sources.iter().position(|source| source.id == id) {
             self.take_from(position, endpoint);
+            self.sources[position].was_served = true;
         }
     }
 
-    /// Serves the sources that have more than one turn allows, and those whose rest is over.
+    /// Serves the sources that have more than the turn before allowed, and those whose rest is over.
     pub(super) fn resume_sources(&mut self, endpoint: &mut impl Endpoint) {
         for position in 0..self.sources.len() {
-            if self.sources[position].is_due(self.turn.now) {
+            let source = &mut self.sources[position];
+            if !std::mem::take(&mut source.was_served) && source.is_due(self.turn.now) {
                 self.take_from(position, endpoint);
             }
         }

@@ -87,6 +87,11 @@ impl<H: Handler> Server<H> {
         self.reactor.longest_turn()
     }
 
+    /// How many calls of accept(2) failed.
+    pub fn accept_errors(&self) -> u64 {
+        self.reactor.accept_errors()
+    }
+
     /// A handle for other threads.
     pub fn remote(&self) -> Remote {
         self.gateway.remote(self.reactor.waker())
@@ -169,7 +174,7 @@ impl<H: Handler> Server<H> {
         let local = listener.local_addr().map_err(Error::Loop)?;
         let fail = |error| Error::Bind { address: format!("TCP {local}, which was handed in"), error };
         if !is_listening(&listener).map_err(fail)? {
-            return Err(fail(io::Error::other("the socket is not one that listens")));
+            return Err(fail(io::Error::other("the socket does not listen")));
         }
         self.reactor.listen(id, listener).map_err(fail)?;
         self.listeners.push((id, local));
@@ -208,14 +213,18 @@ impl<H: Handler> Server<H> {
     /// wait; they come to [`Handler::on_local`].
     ///
     /// # Errors
-    /// If it cannot be registered.
+    /// If it does not listen, or cannot be registered.
     pub fn listen_local(
         &mut self,
         listener: std::os::unix::net::UnixListener,
         outbox_bytes_max: usize,
     ) -> Result<ListenerId, Error> {
         let id = self.new_listener();
-        self.reactor.listen_local(id, listener).map_err(Error::Loop)?;
+        let fail = |error| Error::Bind { address: "a Unix socket".into(), error };
+        if !is_listening(&listener).map_err(fail)? {
+            return Err(fail(io::Error::other("the socket does not listen")));
+        }
+        self.reactor.listen_local(id, listener).map_err(fail)?;
         self.gateway.add_local(id, outbox_bytes_max);
         self.local.push(id);
         Ok(id)

@@ -62,7 +62,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             growth_kib: 8 << 10,
-            stay_kib: 4 << 10,
+            stay_kib: 6 << 10,
             log_lines: 1_000,
             // Two cores that are busy with other tests.
             delay: Duration::from_secs(4),

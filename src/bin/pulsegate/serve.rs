@@ -57,6 +57,7 @@ pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(
     loop {
         let goes_on = daemon.server.turn().map_err(|e| e.to_string())?;
         daemon.server.handler_mut().figures.longest_turn = daemon.server.longest_turn();
+        daemon.server.handler_mut().figures.accept_errors = daemon.server.accept_errors();
         daemon.reload_if_asked();
         daemon.report_config_if_asked();
         daemon.do_chores();

@@ -28,6 +28,8 @@ pub(crate) fn device(device: &Device) -> Value {
 pub(crate) struct Figures {
     /// The longest turn of the loop in the last minute.
     pub(crate) longest_turn: Duration,
+    /// Calls of accept(2) that failed.
+    pub(crate) accept_errors: u64,
     /// Lines that those who follow events were too slow for.
     pub(crate) events_missed: u64,
     /// How standard output stands, and how many events it has missed since its end.
@@ -102,6 +104,8 @@ figures! {
         Metric::Counter("connections_accepted_total"), |from| json!(from.gateway.stats().accepted);
     "connections.refused": "Refused connections, by reason.",
         Metric::CounterBy("connections_refused_total", "reason"), |from| by_word(&from.gateway.stats().refused);
+    "connections.accept_errors": "Calls of accept(2) that failed, for instance for want of file descriptors.",
+        Metric::Counter("connections_accept_errors_total"), |from| json!(from.daemon.accept_errors);
     "connections.closed": "Ended connections, by reason.",
         Metric::CounterBy("connections_closed_total", "reason"), |from| by_word(&from.gateway.stats().closed);
 
@@ -176,9 +180,18 @@ figures! {
     "process.resident_bytes": "Resident memory of the process.",
         Metric::Gauge("process_resident_memory_bytes"), |_| json!(resident_bytes());
     "process.descriptors": "Open file descriptors.",
-        Metric::Gauge("process_open_fds"), |_| json!(fs::read_dir("/proc/self/fd").ok().map(Iterator::count));
+        Metric::Gauge("process_open_fds"), |_| json!(descriptors());
     "process.descriptors_max": "The limit on file descriptors.",
         Metric::Gauge("process_max_fds"), |_| json!(getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft));
+}
+
+/// Open file descriptors. Linux 6.2 and later give their number as the directory's size: to list thousands takes milliseconds.
+fn descriptors() -> Option<usize> {
+    const OPEN: &str = "/proc/self/fd";
+    match fs::metadata(OPEN).ok()?.len() {
+        0 => fs::read_dir(OPEN).ok().map(Iterator::count),
+        number => Some(number as usize),
+    }
 }
 
 /// Every figure of the gateway and of its process.

@@ -32,7 +32,9 @@ impl Manager {
             return Self::default();
         };
         match open(&name) {
-            Ok(socket) => Self { socket: Some(socket), watchdog: watchdog() },
+            Ok(socket) => {
+                Self { socket: Some(socket), watchdog: watchdog(|name| env::var(name).ok(), std::process::id()) }
+            }
             Err(error) => {
                 warn!("the service manager cannot be told anything on NOTIFY_SOCKET {name}: {error}");
                 Self::default()
@@ -97,9 +99,9 @@ fn open(name: &str) -> std::io::Result<UnixDatagram> {
 }
 
 /// Half of the time that the manager allows between two signs of life, if it wants any from this process.
-fn watchdog() -> Option<Duration> {
-    let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
-    let for_us = env::var_os("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(std::process::id().into());
+fn watchdog(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Option<Duration> {
+    let number = |name: &str| variable(name)?.parse::<u64>().ok();
+    let for_us = variable("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(pid.into());
     let micros = number("WATCHDOG_USEC").filter(|&micros| for_us && micros > 0)?;
     Some(Duration::from_micros(micros / 2))
 }
@@ -144,3 +146,22 @@ impl Sockets {
 
 /// The descriptor of the first socket, `SD_LISTEN_FDS_START`.
 const FIRST: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(usec: Option<&str>, pid: Option<&str>, expected: Option<Duration>) {
+        let variable = |name: &str| if name == "WATCHDOG_USEC" { usec } else { pid };
+        assert_eq!(watchdog(|name| variable(name).map(str::to_owned), 7), expected, "{usec:?} {pid:?}");
+    }
+
+    #[test]
+    fn the_manager_hears_twice_in_its_timeout() {
+        check(Some("10000000"), None, Some(Duration::from_secs(5)));
+        check(Some("10000000"), Some("7"), Some(Duration::from_secs(5)));
+        for (usec, pid) in [(Some("10000000"), Some("8")), (Some("0"), None), (Some("x"), None), (None, None)] {
+            check(usec, pid, None);
+        }
+    }
+}

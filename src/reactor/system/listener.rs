@@ -73,7 +73,7 @@ pub(crate) fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
 }
 
 /// Whether connections can be accepted on a socket that somebody else has opened.
-pub(crate) fn is_listening(listener: &std::net::TcpListener) -> io::Result<bool> {
+pub(crate) fn is_listening(listener: &impl AsFd) -> io::Result<bool> {
     Ok(getsockopt(listener, sockopt::AcceptConn)?)
 }
 

@@ -1,8 +1,8 @@
-//! One device that sends as fast as the kernel carries takes nothing from the others: 200 of them send a message a
-//! second each, and it is measured how long these are on their way.
+//! How long messages of 200 devices are on their way while one device sends as fast as the kernel carries.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,8 @@ use pulsegate::{Commands, Device, Handler, Kind, Message, Server};
 
 const OTHERS: usize = 200;
 const SECONDS: u32 = 4;
-/// What the issue that asked for fairness demands of an otherwise idle machine. Where nothing is optimized,
-/// each turn of the loop takes ten times as long and more.
-const P99_MAX: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 20 });
-/// The machine may have been busy with something else: then it is tried again.
-const ATTEMPTS: usize = 5;
+/// The longest that one message in a hundred may take on an idle machine.
+const P99_MAX: Duration = Duration::from_millis(20);
 
 struct Timed {
     begun: Instant,
@@ -34,20 +31,21 @@ impl Handler for Timed {
     }
 }
 
-#[test]
-fn a_flood_delays_nobody() {
+fn main() -> ExitCode {
     let small = r#"{"Type":"Project","Name":"Änderung {7}","Values":[1,2.5,-3e2,true,null]}"#.repeat(500);
     let picture = format!(r#"{{"Type":"Project","Picture":"{}"}}"#, "QUJD".repeat(32 << 10));
-    for flood in [small, picture] {
-        let attempts = (0..ATTEMPTS).map(|_| {
-            let (bytes, p50, p99) = measure(flood.as_bytes());
-            println!("{} MB flooded, p50 {p50:?}, p99 {p99:?}", bytes / 1_000_000);
-            assert!(bytes > 10_000_000, "there was no flood: {bytes} bytes in {SECONDS} s");
-            p99
-        });
-        let least = attempts.take_while(|p99| *p99 > P99_MAX).count();
-        assert!(least < ATTEMPTS, "p99 was above {P99_MAX:?} in each of {ATTEMPTS} attempts");
+    let mut code = ExitCode::SUCCESS;
+    for (name, flood) in [("small objects", small), ("pictures", picture)] {
+        let (bytes, p50, p99) = measure(flood.as_bytes());
+        println!(
+            "{name}: {} MB flooded in {SECONDS} s, p50 {p50:?}, p99 {p99:?} of at most {P99_MAX:?}",
+            bytes / 1_000_000
+        );
+        if p99 > P99_MAX {
+            code = ExitCode::FAILURE;
+        }
     }
+    code
 }
 
 /// Bytes of the flood that came, and how long the messages of the others were on their way.
