@@ -93,7 +93,7 @@ impl ServerConnection {
         }
     }
 
-    /// Feeds the rest of a read. [`Self::offset`] tells how much of it was used. Call it again with what is left until
+    /// Feeds the rest of a read. [`Self::offset`] shows how many bytes it used. Call it again with the remaining bytes until
     /// it gives no event, which means that all was used. After a [`Fault`] the connection takes no more. Cut objects are
     /// gathered in `tails`, and lent from `whole`, see [`Splitter::push`].
     pub fn handle_data<'a>(

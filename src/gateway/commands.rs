@@ -47,7 +47,7 @@ impl<'a> Commands<'a> {
     /// [`super::Handler::on_sent`] tells so under `tag`.
     ///
     /// # Errors
-    /// As [`Self::try_send`]; then nothing more is told.
+    /// As [`Self::try_send`]; then no [`super::Handler::on_sent`] follows.
     pub fn send_tagged(
         &mut self,
         to: impl Into<Target>,
@@ -177,7 +177,7 @@ impl<'a> Commands<'a> {
     }
 }
 
-/// The shortest timer: one that a callback starts anew each time still lets the event loop go on.
+/// The shortest timer. A callback that restarts its timer each time does not block the event loop.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// The result of [`Commands::broadcast`], in devices.

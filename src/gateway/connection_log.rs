@@ -43,7 +43,7 @@ struct Entry {
 
 /// Lines about one topic within [`WINDOW`]. The others are folded.
 const LINES_MAX: u32 = 3;
-/// Ticks after which folded lines are told as a count: 10 minutes.
+/// Ticks after which the log shows the folded lines as a count: 10 minutes.
 const WINDOW: u32 = 6_000;
 /// Topics that are kept apart.
 const TOPICS_MAX: usize = 64;
@@ -69,7 +69,7 @@ pub(super) struct ConnectionLog {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Write,
-    /// It is the last one that is written.
+    /// The log writes this line and folds the next ones.
     WriteLast,
     Fold,
 }

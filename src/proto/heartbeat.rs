@@ -75,9 +75,9 @@ pub struct UnansweredBeats {
 }
 
 impl UnansweredBeats {
-    /// The bit that tells that the device has answered at once.
+    /// The bit that is set once the device has answered a beat at once.
     const PROMPT: u8 = 0x80;
-    /// The most beats that are told apart.
+    /// The largest number of unanswered beats that the count holds.
     const MAX: u8 = 0x7f;
 
     /// A beat was sent.

@@ -567,7 +567,7 @@ mod tests {
         }
     }
 
-    /// One that only comes slowly, in pieces that each of many checks sees: a check that began anew would take minutes.
+    /// The object arrives slowly, and a check follows each piece. A check that began anew would take minutes.
     #[test]
     fn each_byte_of_an_unfinished_object_is_checked_once() {
         let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());

@@ -8,7 +8,7 @@ use crate::endpoint::ConnectionId;
 use crate::proto::Whole;
 
 impl Core {
-    /// Returns the next event of `rest`, which is what is left of a read, and accounts for the bytes that it used.
+    /// Returns the next event of `rest`, the unused bytes of a read, and accounts for the bytes that it used.
     /// After `None` the read is used up: a fault has begun to close the device, or its object is unfinished.
     pub(in crate::gateway) fn next_event<'a, 'read: 'a>(
         &mut self,

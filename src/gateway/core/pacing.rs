@@ -89,8 +89,7 @@ impl Core {
         }
     }
 
-    /// A message of so many bytes was put at the end of a device's queue: accounts for it. It goes at once, or the timer is
-    /// set.
+    /// Accounts for a message of `bytes` bytes at the end of a device's send queue. Flushes it at once, or sets the timer.
     pub(super) fn pace(&mut self, id: ConnectionId, bytes: usize) {
         let (index, now) = (id.index() as u32, self.now);
         let Some(slot) = self.slots.device_mut(id) else { return };

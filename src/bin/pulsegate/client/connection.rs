@@ -16,7 +16,7 @@ use crate::config::Control;
 use crate::control_socket::{SYSTEM_PATH, connect, default_path};
 use crate::{Failure, load};
 
-/// How long a gateway may take for an answer. One that has no descriptor left for a client does not hear it.
+/// How long a gateway may take for an answer. A gateway that is out of file descriptors accepts no client.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) fn is_timeout(error: &io::Error) -> bool {
