@@ -280,7 +280,7 @@ fn what_cannot_be_used_is_said() {
     check("datagram", UnixDatagram::unbound().unwrap().into(), "LISTEN_FDS hands in descriptor 3, which is no TCP");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    check("stream", stream.into(), "the socket is not one that listens");
+    check("stream", stream.into(), "the socket does not listen");
 }
 
 /// The value of a key of the unit that packages ship.
