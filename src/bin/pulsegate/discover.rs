@@ -40,7 +40,8 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
     }
     found.sort_unstable_by_key(|(from, ..)| *from);
     for (from, reply, after) in found {
-        say(&format!("{:<15}  {:?}  after {:.1} ms\n", from.ip(), reply, after.as_secs_f64() * 1e3))?;
+        let tenths = after.as_micros() / 100;
+        say(&format!("{:<15}  {reply:?}  after {}.{} ms\n", from.ip(), tenths / 10, tenths % 10))?;
     }
     Ok(())
 }

@@ -182,7 +182,7 @@ fn figure(group: &str, path: &str, value: &Value) -> (String, String) {
     } else if let Some(name) = path.strip_suffix("_s") {
         (name.into(), age(value))
     } else if path.contains("_us") {
-        (path.replace("_us", ""), format!("{:.3} ms", value.as_f64().unwrap_or(0.0) / 1e3))
+        (path.replace("_us", ""), milliseconds(value.as_u64().unwrap_or(0)))
     } else if group == "bytes" || path.contains("bytes") {
         (path.into(), bytes(value))
     } else {
@@ -206,12 +206,17 @@ fn bytes(number: &Value) -> String {
     ByteSize(number.as_u64().unwrap_or(0)).to_string()
 }
 
+/// Integers show what floating-point numbers would: the code that formats those takes 10 KB.
+fn milliseconds(micros: u64) -> String {
+    format!("{}.{:03} ms", micros / 1_000, micros % 1_000)
+}
+
 fn age(seconds: &Value) -> String {
-    let seconds = seconds.as_f64().unwrap_or(0.0);
-    if seconds < 10.0 {
-        return format!("{seconds:.1}s");
+    let tenths = (seconds.as_f64().unwrap_or(0.0) * 10.0 + 0.5) as u64;
+    if tenths < 100 {
+        return format!("{}.{}s", tenths / 10, tenths % 10);
     }
-    let whole = std::time::Duration::from_secs(seconds as u64);
+    let whole = std::time::Duration::from_secs(tenths / 10);
     humantime::format_duration(whole).to_string()
 }
 
