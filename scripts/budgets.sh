@@ -5,8 +5,7 @@
 #     scripts/budgets.sh                  # builds both executables and measures them
 #     scripts/budgets.sh KIND EXECUTABLE  # measures one executable; KIND is static or dynamic
 #
-# The memory of the static executable is its RSS, that of the dynamic executable its PSS. pulsegate-swarm plays the
-# devices. When the tools for the static executable cannot be fetched, the script measures the dynamic one, says that
+# Memory is the RSS without the clean pages of shared libraries. pulsegate-swarm plays the devices. When the tools for the static executable cannot be fetched, the script measures the dynamic one, says that
 # the other is unchecked, and ends with exit code 3.
 set -euo pipefail
 
@@ -35,9 +34,11 @@ within() { # NAME MEASURED
     fi
 }
 
-memory() { # KIND
-    case $1 in static) field=Rss ;; *) field=Pss ;; esac
-    awk -v field="$field:" '$1 == field { print $2 }' "/proc/$pid/smaps_rollup"
+# The clean pages of shared libraries do not count: how many of them are resident depends on the other processes.
+memory() {
+    awk '/^[0-9a-f]+-[0-9a-f]+ / { library = $6 ~ /\.so/ }
+        $1 == (library ? "Private_Dirty:" : "Rss:") { sum += $2 }
+        END { print sum }' "/proc/$pid/smaps"
 }
 
 connected() {
@@ -58,7 +59,7 @@ measure() { # KIND EXECUTABLE
     done
     [ -S "$work/control" ] || die "expected a control socket within 5 s, the log says: $(cat "$work/log")"
     sleep 1
-    within "$1_idle_kb" "$(memory "$1")"
+    within "$1_idle_kb" "$(memory)"
     "$built/pulsegate-swarm" --gateway 127.0.0.1:25756 --profile idle --devices $devices --rate 4000 \
         --sources 127.1.0.0/16 --duration 40s --quiet >"$work/swarm" 2>&1 &
     swarm=$!
@@ -69,7 +70,7 @@ measure() { # KIND EXECUTABLE
     done
     [ "$now" -eq $devices ] || die "expected $devices devices within 30 s, saw $now: $(tail -n 3 "$work/swarm" "$work/log")"
     sleep 3 # longer than one heartbeat interval
-    within "$1_${devices}_kb" "$(memory "$1")"
+    within "$1_${devices}_kb" "$(memory)"
     kill "$swarm" "$pid"
     wait "$swarm" "$pid" 2>/dev/null || true
     swarm='' pid=''
