@@ -217,10 +217,12 @@ impl Kernel for Wires {
         let result = self.offer(stream, bytes);
         let state = &mut self.links[stream.link];
         match &result {
-            Ok(_) => {
-                if std::mem::take(&mut state.blocked) {
+            Ok(taken) => {
+                if state.blocked {
                     state.unblocked_at = state.taken_at;
                 }
+                // After a short write the rest waits, just as after `WouldBlock`.
+                state.blocked = *taken < bytes.len();
             }
             Err(error) => state.blocked |= error.kind() != io::ErrorKind::Interrupted,
         }

@@ -100,8 +100,9 @@ impl World {
         let spoken = state.delivered_at.max(device.heard);
         let heard = spoken.max(state.unblocked_at);
         let silence = self.time_since(heard);
-        // The first beat after bytes were taken costs nothing.
-        let most = if heard > spoken { most + self.interval.0 } else { most };
+        // The first beat after the kernel took bytes costs nothing, also where an object came between the two.
+        let is_free = state.unblocked_at > device.came && state.unblocked_at + self.interval.0 > spoken;
+        let most = if is_free { most + self.interval.0 } else { most };
         // A shorter interval and then a longer one may put off a beat by what lies between them.
         let reloads = self.reloads.iter().filter(|at| **at > heard).count() as u32;
         assert!(
