@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use pulsegate::proto::{Message, Splitter, Tails, Whole};
+use pulsegate::proto::{Message, PartialObjects, Reassembled, Splitter};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn bench(criterion: &mut Criterion) {
     for (kind, bytes) in common::objects() {
         let mut group = criterion.benchmark_group(format!("check/{kind}"));
         group.throughput(Throughput::Elements(1));
-        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
         let (begun, rest) = bytes.split_at(5);
         splitter.push(begun, 1 << 20, &mut tails, &mut whole).expect("the beginning of an object");
         let (_, object) = splitter.push(rest, 1 << 20, &mut tails, &mut whole).expect("the rest of it");

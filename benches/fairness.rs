@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pulsegate::{Commands, Device, Handler, Kind, Message, Server};
+use pulsegate::{Context, Device, Handler, Kind, Message, Server};
 
 const OTHERS: usize = 200;
 const SECONDS: u32 = 4;
@@ -20,7 +20,7 @@ struct Timed {
 }
 
 impl Handler for Timed {
-    fn on_message(&mut self, _: &Device, message: &Message<'_>, _: &mut Commands<'_>) {
+    fn on_message(&mut self, _: &Device, message: &Message<'_>, _: &mut Context<'_>) {
         if message.kind() == Kind::Project {
             self.flood_bytes += message.bytes().len() as u64;
         } else {

@@ -9,18 +9,18 @@ use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pulsegate::endpoint::{Endpoint, Peer};
-use pulsegate::{Commands, Device, Gateway, Handler, ListenerId, Message, Server, Settings};
+use pulsegate::{Context, Device, Gateway, Handler, ListenerId, Message, Server, Settings};
 
 /// Counts who connects.
 #[derive(Default)]
 struct Counter(usize);
 
 impl Handler for Counter {
-    fn on_connect(&mut self, _: &Device, _: &mut Commands<'_>) {
+    fn on_connect(&mut self, _: &Device, _: &mut Context<'_>) {
         self.0 += 1;
     }
 
-    fn on_message(&mut self, _: &Device, _: &Message<'_>, _: &mut Commands<'_>) {}
+    fn on_message(&mut self, _: &Device, _: &Message<'_>, _: &mut Context<'_>) {}
 }
 
 const DEVICES: usize = 10_000;
@@ -42,7 +42,7 @@ fn gateway() {
     for number in 0..DEVICES {
         let [_, _, high, low] = (number as u32).to_be_bytes();
         let from = SocketAddr::from(([10, 0, high, low], 40_000));
-        gateway.handle_accept(ListenerId(1), Peer::Internet(from), now).expect("room for a device");
+        gateway.handle_accept(ListenerId(1), Peer::Tcp(from), now).expect("room for a device");
         assert_eq!(gateway.poll_output(), None);
     }
     tell("gateway", DEVICES, before);

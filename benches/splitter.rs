@@ -6,7 +6,7 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pulsegate::proto::{Message, Splitter, Tails, Whole};
+use pulsegate::proto::{Message, PartialObjects, Reassembled, Splitter};
 use serde_json::value::RawValue;
 
 /// At least so much of each kind.
@@ -42,7 +42,8 @@ fn bench(criterion: &mut Criterion) {
 }
 
 fn cut(stream: &[u8], read: usize, check: bool) -> usize {
-    let (mut splitter, mut tails, mut whole, mut objects) = (Splitter::new(), Tails::new(), Whole::default(), 0);
+    let (mut splitter, mut tails, mut whole, mut objects) =
+        (Splitter::new(), PartialObjects::new(), Reassembled::default(), 0);
     for mut rest in stream.chunks(read) {
         loop {
             let (used, object) =

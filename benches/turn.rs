@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pulsegate::{Commands, Device, Handler, Message, Server};
+use pulsegate::{Context, Device, Handler, Message, Server};
 
 const OBJECT: &[u8] = br#"{"Type":"Status","Door":"open","Locked":false,"Uptime":86400}"#;
 
@@ -20,11 +20,11 @@ struct Counter {
 }
 
 impl Handler for Counter {
-    fn on_connect(&mut self, _: &Device, _: &mut Commands<'_>) {
+    fn on_connect(&mut self, _: &Device, _: &mut Context<'_>) {
         self.devices += 1;
     }
 
-    fn on_message(&mut self, _: &Device, message: &Message<'_>, _: &mut Commands<'_>) {
+    fn on_message(&mut self, _: &Device, message: &Message<'_>, _: &mut Context<'_>) {
         assert_eq!(message.bytes(), OBJECT);
         self.messages += 1;
     }

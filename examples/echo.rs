@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::process::ExitCode;
 
-use pulsegate::{Commands, Device, Handler, Kind, Message, Server};
+use pulsegate::{Context, Device, Handler, Kind, Message, Server};
 
 #[derive(Default)]
 struct Echo {
@@ -16,7 +16,7 @@ struct Echo {
 }
 
 impl Handler for Echo {
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
         match message.kind() {
             Kind::Project | Kind::Performance | Kind::Status => self.messages += 1,
             _ => return,

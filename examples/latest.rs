@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pulsegate::{Commands, Device, DeviceMap, Disconnect, Handler, Kind, Message, Server};
+use pulsegate::{Context, Device, DeviceMap, Disconnect, Handler, Kind, Message, Server};
 
 /// The key of the timer that asks for the status.
 const ASK: u64 = 1;
@@ -24,11 +24,11 @@ struct App {
 }
 
 impl Handler for App {
-    fn on_start(&mut self, gateway: &mut Commands<'_>) {
+    fn on_start(&mut self, gateway: &mut Context<'_>) {
         gateway.set_timer(ASK, ASK_INTERVAL);
     }
 
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, _: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, _: &mut Context<'_>) {
         match message.kind() {
             Kind::Performance => match message.deserialize() {
                 Ok(performance) => _ = self.latest.insert(device.id(), performance),
@@ -39,12 +39,12 @@ impl Handler for App {
         }
     }
 
-    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Context<'_>) {
         self.latest.remove(device.id());
         println!("{} left: {}", device.address(), end.reason);
     }
 
-    fn on_timer(&mut self, _: u64, gateway: &mut Commands<'_>) {
+    fn on_timer(&mut self, _: u64, gateway: &mut Context<'_>) {
         gateway.set_timer(ASK, ASK_INTERVAL);
         let latest = &self.latest;
         gateway.for_each_device(|device, gateway| {

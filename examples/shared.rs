@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pulsegate::{Commands, Device, Handler, Message, Remote, RemoteError, Server};
+use pulsegate::{Context, Device, Handler, Message, Remote, RemoteError, Server};
 
 /// What both threads see.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct App {
 }
 
 impl Handler for App {
-    fn on_message(&mut self, _: &Device, message: &Message<'_>, _: &mut Commands<'_>) {
+    fn on_message(&mut self, _: &Device, message: &Message<'_>, _: &mut Context<'_>) {
         // The lock is short on both sides: while the event loop waits for it, it reads no device.
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.messages += 1;

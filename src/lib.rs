@@ -4,12 +4,12 @@
 //! An application implements [`Handler`] and owns the thread:
 //!
 //! ```no_run
-//! use pulsegate::{Commands, Device, Handler, Kind, Message, Server};
+//! use pulsegate::{Context, Device, Handler, Kind, Message, Server};
 //!
 //! struct App;
 //!
 //! impl Handler for App {
-//!     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+//!     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
 //!         if message.kind() == Kind::Status {
 //!             gateway.send(device.id(), "ack");
 //!         }
@@ -45,9 +45,9 @@ pub use closed_list::{ClosedList, Counters};
 pub use connection::CreditFrom;
 pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 pub use gateway::{
-    Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Commands, Count, Delivery, Device, DeviceMap, Disconnect,
-    Discovery, Gateway, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Local,
-    Queued, Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, Target, TargetError,
+    Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Context, Count, Delivery, Device, DeviceMap, Disconnect,
+    Discovery, Gateway, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Queued,
+    Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, StreamEvent, Target, TargetError,
 };
 pub use proto::discovery::PORT as DISCOVERY_PORT;
 pub use proto::{FramingCause, FramingFault, Kind, Message, MessageError, Near, Reason, Suppressed};

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Instant;
 
-use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
+use pulsegate::endpoint::{Endpoint, Output, PacketInfo, Peer};
 use pulsegate::{
-    Cidr, Commands, ConnectionId, Device, Disconnect, Gateway, Handler, InterfaceRule, ListenerId, Message, Refusal,
+    Cidr, ConnectionId, Context, Device, Disconnect, Gateway, Handler, InterfaceRule, ListenerId, Message, Refusal,
     Server, Settings, StreamEnd, Suppressed,
 };
 
@@ -20,17 +20,17 @@ fn blocks(texts: &[&str]) -> Vec<Cidr> {
 struct Log(Vec<String>);
 
 impl Handler for Log {
-    fn on_message(&mut self, _: &Device, _: &Message<'_>, _: &mut Commands<'_>) {}
+    fn on_message(&mut self, _: &Device, _: &Message<'_>, _: &mut Context<'_>) {}
 
-    fn on_connect(&mut self, device: &Device, _: &mut Commands<'_>) {
+    fn on_connect(&mut self, device: &Device, _: &mut Context<'_>) {
         self.0.push(format!("{} came", device.ip()));
     }
 
-    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Commands<'_>) {
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Context<'_>) {
         self.0.push(format!("{} {}", from.ip(), refusal));
     }
 
-    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Context<'_>) {
         self.0.push(format!("{} went: {}", device.ip(), end.reason));
     }
 }
@@ -52,7 +52,7 @@ impl Play {
     /// A connection comes from each address.
     fn accept(&mut self, ips: &[&str]) {
         for ip in ips {
-            let peer = Peer::Internet(SocketAddr::new(ip.parse().unwrap(), 40_000 + self.ids.len() as u16));
+            let peer = Peer::Tcp(SocketAddr::new(ip.parse().unwrap(), 40_000 + self.ids.len() as u16));
             self.ids.push(self.gateway.handle_accept(ListenerId(1), peer, self.now));
             self.carry_out();
         }
@@ -176,7 +176,7 @@ fn probes_are_answered_by_interface() {
     play.gateway.add_discovery(ListenerId(2), ([0, 0, 0, 0], 5555).into());
     play.gateway.name_interfaces(|index| [None, Some("lo"), Some("eth0")].get(index as usize)?.map(String::from));
     let answered = |play: &mut Play, interface| {
-        let via = Via { local: None, interface };
+        let via = PacketInfo { local: None, interface };
         play.gateway.handle_datagram(ListenerId(2), ([192, 0, 2, 7], 40_000).into(), via, b"hi", play.now);
         play.gateway.poll_output().is_some()
     };

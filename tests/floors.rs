@@ -151,7 +151,7 @@ fn a_broken_rule_is_found_wherever_it_stands() {
         "use crate::{\n    proto::Kind,\n    reactor::Io,\n};",
         &["3: gateway may not use crate::reactor"],
     );
-    check("connection", "use super::super::endpoint::Via;", &["1: connection may not use super::super"]);
+    check("connection", "use super::super::endpoint::PacketInfo;", &["1: connection may not use super::super"]);
     check("reactor", "let c = crate::gateway::Core::new();", &["1: reactor may not use crate::gateway"]);
     check("reactor", "use mio::Token;", &["1: reactor may not use mio"]);
     check("reactor/system", "use mio::Token;", &[]);

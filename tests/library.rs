@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use common::{device_address, object};
 use pulsegate::endpoint::{Endpoint, Output, Peer};
 use pulsegate::proto::heartbeat::BEAT;
-use pulsegate::{
-    Broadcast, Commands, ConnectionId, Device, DeviceMap, Gateway, Handler, ListenerId, Message, Settings,
-};
+use pulsegate::{Broadcast, ConnectionId, Context, Device, DeviceMap, Gateway, Handler, ListenerId, Message, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 const POLL: u64 = 1;
@@ -24,7 +22,7 @@ struct App {
 }
 
 impl Handler for App {
-    fn on_start(&mut self, gateway: &mut Commands<'_>) {
+    fn on_start(&mut self, gateway: &mut Context<'_>) {
         gateway.set_timer(POLL, SECOND * 10);
         gateway.set_timer(ONCE, SECOND * 15);
         gateway.set_timer(ONCE, SECOND * 25);
@@ -32,11 +30,11 @@ impl Handler for App {
         assert!(gateway.cancel_timer(3) && !gateway.cancel_timer(3));
     }
 
-    fn on_message(&mut self, device: &Device, _: &Message<'_>, _: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, _: &Message<'_>, _: &mut Context<'_>) {
         *self.reports.entry(device.id()) += 1;
     }
 
-    fn on_timer(&mut self, key: u64, gateway: &mut Commands<'_>) {
+    fn on_timer(&mut self, key: u64, gateway: &mut Context<'_>) {
         self.expired.push(key);
         if key == POLL {
             gateway.set_timer(POLL, SECOND * 10);
@@ -64,7 +62,7 @@ impl Run {
     }
 
     fn connect(&mut self, number: usize) -> ConnectionId {
-        let peer = Peer::Internet(device_address(number));
+        let peer = Peer::Tcp(device_address(number));
         self.gateway.handle_accept(ListenerId(0), peer, self.now).expect("there is room")
     }
 

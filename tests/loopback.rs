@@ -19,12 +19,12 @@ use pulsegate::{
 const LONG: Duration = Duration::from_secs(10);
 
 /// A server on a port of the system's choosing, in the middle of the test's thread.
-struct House {
+struct TestServer {
     server: Server<Recorder>,
     address: SocketAddr,
 }
 
-impl House {
+impl TestServer {
     fn new(settings: Settings) -> Self {
         Self::build(Server::builder().settings(settings).listen(localhost()))
     }
@@ -109,7 +109,7 @@ fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::t
 
 #[test]
 fn two_objects_in_one_read_and_one_object_a_byte_at_a_time() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let mut client = house.connect();
     client.write_all(&[object(1), object(2)].concat()).unwrap();
     house.turn_until_messages(&[object(1), object(2)]);
@@ -122,7 +122,7 @@ fn two_objects_in_one_read_and_one_object_a_byte_at_a_time() {
 
 #[test]
 fn objects_that_run_to_pictures() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let mut client = house.connect();
     let pictures = [object_of(170_000, 1), object_of(64 << 10, 2), object_of(65_537, 3)];
     let bytes = pictures.concat();
@@ -135,7 +135,7 @@ fn objects_that_run_to_pictures() {
 #[test]
 fn more_than_one_turn_may_read_is_read_in_the_next() {
     let budget = TurnLimits { read_bytes_per_turn_max: 4096, read_buffer_bytes: 1024, ..TurnLimits::default() };
-    let mut house = House::build(Server::builder().listen(localhost()).turn_limits(budget));
+    let mut house = TestServer::build(Server::builder().listen(localhost()).turn_limits(budget));
     let mut clients = [house.connect(), house.connect()];
     let sent: Vec<_> = (0..2000).map(object).collect();
     let bytes = sent.concat();
@@ -155,7 +155,7 @@ fn more_than_one_turn_may_read_is_read_in_the_next() {
 fn a_device_that_reads_late_gets_all_of_a_large_command() {
     let mut settings = Settings::default();
     settings.limits.outbox_bytes_max = 8 << 20;
-    let mut house = House::new(settings);
+    let mut house = TestServer::new(settings);
     let mut client = house.connect();
     let id = house.server.handler().connects()[0].0;
     // More than the kernel holds for both ends, each byte telling where it stands.
@@ -184,7 +184,7 @@ fn a_device_that_reads_late_gets_all_of_a_large_command() {
 fn what_is_asked_for_between_two_turns_is_carried_out_at_once() {
     let mut settings = Settings::default();
     settings.heartbeat.interval = LONG * 6;
-    let mut house = House::new(settings);
+    let mut house = TestServer::new(settings);
     let mut client = house.connect();
     let id = house.server.handler().connects()[0].0;
     client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
@@ -209,7 +209,7 @@ fn what_is_asked_for_between_two_turns_is_carried_out_at_once() {
 #[test]
 fn what_was_sent_right_before_a_reset_or_a_close_is_delivered() {
     for reset in [true, false] {
-        let mut house = House::new(Settings::default());
+        let mut house = TestServer::new(Settings::default());
         let mut client = house.connect();
         client.write_all(&[object_of(100_000, 1), object(2), b"{\"Type\"".to_vec()].concat()).unwrap();
         if reset {
@@ -227,7 +227,7 @@ fn what_was_sent_right_before_a_reset_or_a_close_is_delivered() {
 
 #[test]
 fn a_reset_is_found_when_writing_and_what_came_before_it_is_still_heard() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let mut client = house.connect();
     let id = house.server.handler().connects()[0].0;
     client.write_all(&object(1)).unwrap();
@@ -240,7 +240,7 @@ fn a_reset_is_found_when_writing_and_what_came_before_it_is_still_heard() {
 
 #[test]
 fn a_half_closed_device_gets_its_answer() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     house.server.handler_mut().reaction =
         Some(Box::new(|device, _, gateway| gateway.send(device.id(), vec![b'x'; 100_000])));
     let mut client = house.connect();
@@ -255,7 +255,7 @@ fn a_half_closed_device_gets_its_answer() {
 fn the_connection_cap_turns_away_whoever_is_one_too_many() {
     let mut settings = Settings::default();
     settings.limits.connections_max = 2;
-    let mut house = House::new(settings);
+    let mut house = TestServer::new(settings);
     let first = house.connect();
     let _second = house.connect();
     let mut third = client(house.address);
@@ -269,7 +269,7 @@ fn the_connection_cap_turns_away_whoever_is_one_too_many() {
 /// An answer never goes to a broadcast address: the kernel, which knows them all, refuses to send it.
 #[test]
 fn an_inherited_datagram_socket_cannot_send_to_broadcast_addresses() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let inherited = UdpSocket::bind(localhost()).unwrap();
     inherited.set_broadcast(true).unwrap();
     let same = inherited.try_clone().unwrap();
@@ -280,16 +280,16 @@ fn an_inherited_datagram_socket_cannot_send_to_broadcast_addresses() {
 #[test]
 fn an_inherited_unix_socket_that_does_not_listen_is_refused() {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
-    let error = house.server.listen_local(fd.into(), 1000).expect_err("it does not listen");
+    let error = house.server.listen_unix(fd.into(), 1000).expect_err("it does not listen");
     assert_eq!(error.to_string(), "cannot listen on a Unix socket: the socket does not listen");
 }
 
 #[test]
 fn more_connections_than_one_turn_accepts() {
     let budget = TurnLimits { accepts_per_turn_max: 7, ..TurnLimits::default() };
-    let mut house = House::build(Server::builder().listen(localhost()).turn_limits(budget));
+    let mut house = TestServer::build(Server::builder().listen(localhost()).turn_limits(budget));
     let clients: Vec<_> = (0..100).map(|_| client(house.address)).collect();
     house.turn_until(|seen| seen.len() == 100);
     let connects = house.server.handler().connects();
@@ -317,7 +317,7 @@ fn an_ipv4_device_of_a_dual_stack_socket_has_a_plain_ipv4_address() {
     if !has_ipv6() {
         return;
     }
-    let mut house = House::build(Server::builder().listen(any).discovery(any));
+    let mut house = TestServer::build(Server::builder().listen(any).discovery(any));
     let port = house.address.port();
     for (to, ip) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1")] {
         let to: IpAddr = to.parse().unwrap();
@@ -358,7 +358,7 @@ fn probe(server: &mut Server<Recorder>, from: &str, to: SocketAddr, bytes: &[u8]
 #[test]
 fn a_probe_of_any_size_is_answered_from_the_address_that_was_asked() {
     let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
-    let mut house = House::build(Server::builder().listen(localhost()).discovery(any));
+    let mut house = TestServer::build(Server::builder().listen(localhost()).discovery(any));
     let port = house.server.discovery_addresses().next().unwrap().port();
     for (to, expected) in [([127, 0, 0, 1], "127.0.0.1"), ([127, 0, 0, 2], "127.0.0.2"), ([127, 9, 8, 7], "127.9.8.7")]
     {
@@ -377,7 +377,7 @@ fn a_probe_by_broadcast_is_answered_from_an_address_of_its_own() {
         if any.starts_with('[') && !has_ipv6() {
             continue;
         }
-        let mut house = House::build(Server::builder().listen(localhost()).discovery(any.parse().unwrap()));
+        let mut house = TestServer::build(Server::builder().listen(localhost()).discovery(any.parse().unwrap()));
         let port = house.server.discovery_addresses().next().unwrap().port();
         let (from, reply) = probe(&mut house.server, "127.0.0.1:0", ([127, 255, 255, 255], port).into(), b"?");
         assert_eq!((from.to_string(), &reply[..]), (format!("127.0.0.1:{port}"), REPLY), "{any}");
@@ -395,7 +395,7 @@ fn a_probe_at_a_handed_in_socket_with_time_stamps_is_answered() {
         setsockopt(&socket, sockopt::ReceiveTimestamp, &!stamped).unwrap();
         setsockopt(&socket, sockopt::ReceiveTimestampns, &stamped).unwrap();
         let port = socket.local_addr().unwrap().port();
-        let mut house = House::new(Settings::default());
+        let mut house = TestServer::new(Settings::default());
         house.server.adopt_udp(socket).unwrap();
         let (from, reply) = probe(&mut house.server, "127.0.0.1:0", ([127, 0, 0, 2], port).into(), b"?");
         assert_eq!((from.to_string(), &reply[..]), (format!("127.0.0.2:{port}"), REPLY));
@@ -404,7 +404,7 @@ fn a_probe_at_a_handed_in_socket_with_time_stamps_is_answered() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let house = House::new(Settings::default());
+    let house = TestServer::new(Settings::default());
     let taken = house.address;
     let error = Server::builder().listen(taken).build(Recorder::default()).err().expect("it is taken");
     assert!(matches!(error, Error::Bind { .. }));
@@ -418,7 +418,7 @@ fn a_port_that_is_taken_is_named() {
 
 #[test]
 fn another_thread_sends_removes_and_stops() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let (remote, address) = (house.server.remote(), house.address);
     let other = spawn(move || {
         let mut client = client(address);
@@ -451,7 +451,7 @@ fn another_thread_sends_removes_and_stops() {
 
 #[test]
 fn a_stop_sees_the_devices_off_and_no_one_is_let_in() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let mut clients = [house.connect(), house.connect()];
     let id = house.server.handler().connects()[0].0;
     house.server.parts().1.try_send(id, "last words").unwrap();
@@ -467,7 +467,7 @@ fn a_stop_sees_the_devices_off_and_no_one_is_let_in() {
 /// A gateway with nobody connected costs no wake-ups: the loop's thread counts its turns.
 #[test]
 fn an_idle_server_does_not_wake_up() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     // Someone has been there, and has left nothing behind that would tick on.
     let mut client = house.connect();
     client.write_all(&object(1)).unwrap();
@@ -490,7 +490,7 @@ fn an_idle_server_does_not_wake_up() {
 
 #[test]
 fn two_devices_behind_one_address() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let mut clients = [house.connect(), house.connect()];
     let ids = house.server.handler().connects();
     let ip: IpAddr = [127, 0, 0, 1].into();
@@ -507,7 +507,7 @@ fn two_devices_behind_one_address() {
 /// A device's cable was pulled, it comes again from the same address, and the old connection ends after that.
 #[test]
 fn the_end_of_an_old_connection_is_not_the_end_of_the_new_one() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let old = house.connect();
     let mut new = house.connect();
     let ids: Vec<_> = house.server.handler().connects().iter().map(|(id, _)| *id).collect();
@@ -525,7 +525,7 @@ fn the_end_of_an_old_connection_is_not_the_end_of_the_new_one() {
 
 #[test]
 fn another_protocols_client_is_turned_away_with_what_it_brings_along() {
-    let mut house = House::new(Settings::default());
+    let mut house = TestServer::new(Settings::default());
     let mut browser = house.connect();
     browser.write_all(&[&b"POST / HTTP/1.1\r\n\r\n"[..], &object(1)].concat()).unwrap();
     assert_eq!(house.turn_until_ends(1)[0].as_str(), "framing");

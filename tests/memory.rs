@@ -174,7 +174,7 @@ fn who_holds_no_more_than_its_allowance_is_in_nobodys_way() {
 fn readers_of_events_who_do_not_read_leave_room_for_one_who_does() {
     let mut network = network();
     network.gateway.remove_listener(LOCAL);
-    network.gateway.add_local(LOCAL, 1 << 20);
+    network.gateway.add_unix(LOCAL, 1 << 20);
     let stuck: Vec<_> = (0..4).map(|_| network.connect_local()).collect();
     let line = [b'e'; 500];
     for _ in 0..500 {
@@ -203,7 +203,7 @@ fn readers_of_events_who_do_not_read_leave_room_for_one_who_does() {
 fn reads_are_short_while_someone_may_follow_events() {
     let mut network = network();
     network.gateway.remove_listener(LOCAL);
-    network.gateway.add_local(LOCAL, 1 << 20);
+    network.gateway.add_unix(LOCAL, 1 << 20);
     let link = network.connect(device_address(1));
     let device = network.id(link);
     assert_eq!(network.gateway.poll_read(device), usize::MAX);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use common::{Cut, Network, Seen, TICK, device_address, object, object_of, v4};
-use pulsegate::endpoint::Via;
+use pulsegate::endpoint::PacketInfo;
 use pulsegate::proto::heartbeat::ANSWER;
 use pulsegate::{CloseReason, FramingFault, Refusal, SendError, Settings, Suppressed, Target};
 
@@ -192,7 +192,7 @@ fn fault_9_a_reader_that_never_reads_makes_the_send_buffer_grow() {
 #[test]
 fn fault_10_every_datagram_from_anyone_is_answered() {
     let mut network = Network::new(Settings::default());
-    let local = Via { local: Some([192, 0, 2, 1].into()), interface: 1 };
+    let local = PacketInfo { local: Some([192, 0, 2, 1].into()), interface: 1 };
     // What cannot come from a device, or would have gateways talk to each other for ever.
     let own = "192.0.2.1:5555";
     for (from, probe, why) in [

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Call, Cut, Network, RESET, Seen, device_address, object, object_of, v4};
-use pulsegate::endpoint::Via;
+use pulsegate::endpoint::PacketInfo;
 use pulsegate::{CloseReason, Settings, TurnLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ fn datagrams_behind_one_that_came_back_are_read() {
     for error in [ECONNREFUSED, EINTR, ENOBUFS] {
         let mut network = network(TurnLimits { datagrams_per_turn_max: 2, ..TurnLimits::default() });
         for _ in 0..3 {
-            network.datagram(v4(1, 40_000), Via::default(), b"?");
+            network.datagram(v4(1, 40_000), PacketInfo::default(), b"?");
         }
         // The first is read, then the budget is used up by the error.
         network.failures.extend([(Call::Receive, EINTR), (Call::Receive, error)]);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use pulsegate::{Commands, Device, Disconnect, Handler, Kind, Message, MessageError, Server, Settings};
+use pulsegate::{Context, Device, Disconnect, Handler, Kind, Message, MessageError, Server, Settings};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,12 +28,12 @@ struct Status {
 }
 
 impl Handler for Counter {
-    fn on_connect(&mut self, device: &Device, _: &mut Commands<'_>) {
+    fn on_connect(&mut self, device: &Device, _: &mut Context<'_>) {
         self.connects += 1;
         self.sources.insert(device.ip());
     }
 
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
         self.messages += 1;
         *self.by_type.entry(message.type_name().to_owned()).or_default() += 1;
         if message.kind() == Kind::Status
@@ -43,11 +43,11 @@ impl Handler for Counter {
         }
     }
 
-    fn on_rejected(&mut self, _: &Device, _: &MessageError, _: &mut Commands<'_>) {
+    fn on_rejected(&mut self, _: &Device, _: &MessageError, _: &mut Context<'_>) {
         self.rejected += 1;
     }
 
-    fn on_disconnect(&mut self, _: &Device, end: &Disconnect, _: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, _: &Device, end: &Disconnect, _: &mut Context<'_>) {
         *self.ends.entry(end.reason.as_str()).or_default() += 1;
     }
 }

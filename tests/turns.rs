@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LinkId, Network, TICK, device_address, object, object_of, v4};
+use common::{Network, SimDeviceId, TICK, device_address, object, object_of, v4};
 use pulsegate::{CloseReason, Settings, TurnLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,8 +20,8 @@ const CALL: Duration = Duration::from_micros(5);
 /// A network with `flooders` devices whose sockets are never empty, and one healthy device.
 struct Flood {
     network: Network,
-    flooders: Vec<LinkId>,
-    healthy: LinkId,
+    flooders: Vec<SimDeviceId>,
+    healthy: SimDeviceId,
 }
 
 impl Flood {
@@ -128,7 +128,7 @@ fn a_stop_ends_in_its_time_beside_a_flood() {
 /// As many devices as ids of a large site. A call that nests once a device overflows the stack.
 const MANY: usize = 20_000;
 
-fn many(network: &mut Network, one_address: bool) -> Vec<LinkId> {
+fn many(network: &mut Network, one_address: bool) -> Vec<SimDeviceId> {
     let address = |number: usize| match one_address {
         true => v4(7, 1 + number as u16),
         false => device_address(number),
@@ -148,7 +148,7 @@ fn settings() -> Settings {
 }
 
 #[track_caller]
-fn expect_all_closed(network: &Network, links: &[LinkId], reason: CloseReason) {
+fn expect_all_closed(network: &Network, links: &[SimDeviceId], reason: CloseReason) {
     assert_eq!(network.gateway.connections(), 0);
     let gone = network
         .log

@@ -77,9 +77,9 @@ impl World {
     fn new(window: usize) -> Self {
         let now = beginning();
         let mut gateway = Gateway::new(App::default(), Settings::default(), now, 1);
-        gateway.add_local(CONTROL, 64 << 10);
+        gateway.add_unix(CONTROL, 64 << 10);
         let credentials = Credentials { pid: 1, uid: 0, gid: 0 };
-        let client = gateway.handle_accept(CONTROL, Peer::Local(credentials), now).expect("a place for a client");
+        let client = gateway.handle_accept(CONTROL, Peer::Unix(credentials), now).expect("a place for a client");
         let open = HashMap::from([(client, false)]);
         let mut world = Self { gateway, client, devices: Vec::new(), open, heard: Vec::new(), window, now };
         for number in 0..3 {
@@ -91,7 +91,7 @@ impl World {
 
     fn connect(&mut self, number: u8) -> ConnectionId {
         let from = ([192, 0, 2, 7 + number / 2], 40_000 + u16::from(number)).into();
-        let id = self.gateway.handle_accept(ListenerId(1), Peer::Internet(from), self.now);
+        let id = self.gateway.handle_accept(ListenerId(1), Peer::Tcp(from), self.now);
         let id = id.unwrap_or(ConnectionId::new(1000, 1000));
         self.open.insert(id, false);
         self.drain();

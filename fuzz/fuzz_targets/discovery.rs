@@ -10,16 +10,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::endpoint::{Endpoint, Output, Via};
+use pulsegate::endpoint::{Endpoint, Output, PacketInfo};
 use pulsegate::proto::Suppressed;
 use pulsegate::proto::discovery::REPLY;
-use pulsegate::{Commands, Counters, Device, Gateway, Handler, ListenerId, Message, Settings};
+use pulsegate::{Context, Counters, Device, Gateway, Handler, ListenerId, Message, Settings};
 use pulsegate_fuzz::{Bytes, beginning};
 
 struct Nobody;
 
 impl Handler for Nobody {
-    fn on_message(&mut self, _: &Device, _: &Message<'_>, _: &mut Commands<'_>) {}
+    fn on_message(&mut self, _: &Device, _: &Message<'_>, _: &mut Context<'_>) {}
 }
 
 const SOCKET: ListenerId = ListenerId(1);
@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
             bytes => input.take(bytes),
         };
         let before = gateway_suppressed(&mut gateway);
-        gateway.handle_datagram(SOCKET, from, Via { local, interface: 1 }, probe, now);
+        gateway.handle_datagram(SOCKET, from, PacketInfo { local, interface: 1 }, probe, now);
         probes += 1;
         let answer = match gateway.poll_output() {
             None => None,

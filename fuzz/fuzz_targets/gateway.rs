@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
+use pulsegate::endpoint::{Endpoint, Output, Peer, PacketInfo};
 use pulsegate::{
-    CloseReason, Commands, ConnectionId, CreditFrom, Delivery, Device, Disconnect, Gateway, Handler, ListenerId,
+    CloseReason, Context, ConnectionId, CreditFrom, Delivery, Device, Disconnect, Gateway, Handler, ListenerId,
     Message, MessageError, OsError, Refusal, SendError, Settings, StreamEnd, Target,
 };
 use pulsegate_fuzz::{Bytes, beginning};
@@ -30,7 +30,7 @@ struct App {
 }
 
 impl App {
-    fn send(&mut self, target: Target, text: &[u8], gateway: &mut Commands<'_>) {
+    fn send(&mut self, target: Target, text: &[u8], gateway: &mut Context<'_>) {
         self.last_tag += 1;
         match gateway.send_tagged(target, text, self.last_tag) {
             Ok(queued) => {
@@ -45,7 +45,7 @@ impl App {
 }
 
 impl Handler for App {
-    fn on_connect(&mut self, device: &Device, gateway: &mut Commands<'_>) {
+    fn on_connect(&mut self, device: &Device, gateway: &mut Context<'_>) {
         assert_eq!(self.devices.insert(device.id(), Vec::new()), None, "an id is never used again");
         assert!(gateway.device(device.id()).is_some());
         if device.port() == 5555 {
@@ -53,7 +53,7 @@ impl Handler for App {
         }
     }
 
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
         let said = &self.devices[&device.id()];
         let at = message.offset() as usize;
         assert_eq!(said.get(at..at + message.bytes().len()), Some(message.bytes()));
@@ -66,14 +66,14 @@ impl Handler for App {
         }
     }
 
-    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Commands<'_>) {
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Context<'_>) {
         assert!(error.offset < self.devices[&device.id()].len() as u64);
         if error.offset % 8 == 7 {
             gateway.remove(device.address());
         }
     }
 
-    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Context<'_>) {
         let said = self.devices.remove(&device.id()).expect("it was announced, and taken leave of once");
         if let Some((offset, bytes)) = end.unfinished {
             assert!(offset as usize + bytes <= said.len());
@@ -87,11 +87,11 @@ impl Handler for App {
         self.closed += 1;
     }
 
-    fn on_sent(&mut self, tag: u64, _: Delivery, _: &mut Commands<'_>) {
+    fn on_sent(&mut self, tag: u64, _: Delivery, _: &mut Context<'_>) {
         assert!(self.tags.remove(&tag).is_some(), "it is told once");
     }
 
-    fn on_refused(&mut self, _: SocketAddr, _: Refusal, _: &mut Commands<'_>) {
+    fn on_refused(&mut self, _: SocketAddr, _: Refusal, _: &mut Context<'_>) {
         self.refused += 1;
     }
 }
@@ -199,7 +199,7 @@ impl World {
             7 => {
                 let from = input.address();
                 let bytes = input.below(8);
-                let (via, bytes) = (Via { local: Some(from.ip()), interface: 0 }, input.take(bytes));
+                let (via, bytes) = (PacketInfo { local: Some(from.ip()), interface: 0 }, input.take(bytes));
                 self.gateway.handle_datagram(SOCKET, from, via, bytes, self.now);
                 self.probes += 1;
                 self.drain();
@@ -256,7 +256,7 @@ impl World {
 
     fn connect(&mut self, from: SocketAddr) {
         let before = self.gateway.connections();
-        let id = self.gateway.handle_accept(ListenerId(1), Peer::Internet(from), self.now);
+        let id = self.gateway.handle_accept(ListenerId(1), Peer::Tcp(from), self.now);
         assert_eq!(self.gateway.connections(), before + usize::from(id.is_some()));
         if let Some(id) = id {
             assert!(!self.gone.contains(&id) && self.streams.iter().all(|s| s.id != id && s.id.index() != id.index()));
@@ -376,7 +376,7 @@ impl World {
 }
 
 /// The bytes that stand in the books.
-fn booked(commands: &Commands<'_>) -> u64 {
+fn booked(commands: &Context<'_>) -> u64 {
     let stats = commands.stats();
     let objects = stats.messages.values().iter().chain(stats.rejected.values()).map(|count| count.bytes).sum::<u64>();
     objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes

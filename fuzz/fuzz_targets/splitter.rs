@@ -8,7 +8,7 @@
 use std::fmt;
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::proto::{FramingCause, Message, Reason, Splitter, Tails, Whole};
+use pulsegate::proto::{FramingCause, Message, Reason, Splitter, PartialObjects, Reassembled};
 use pulsegate_fuzz::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -70,7 +70,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn run<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limit: u32) -> (Vec<Seen<Verdict>>, End) {
     let (mut splitter, mut tails, mut whole, mut seen, mut sent) =
-        (Splitter::new(), Tails::new(), Whole::default(), Vec::new(), 0);
+        (Splitter::new(), PartialObjects::new(), Reassembled::default(), Vec::new(), 0);
     for read in reads {
         let mut rest = read;
         loop {

@@ -2,7 +2,8 @@
 //! nor sockets. Floor 1.
 
 use crate::proto::{
-    Beat, FramingFault, HeartbeatCredit, Kind, Message, MessageError, Splitter, Tails, UnansweredBeats, Whole,
+    Beat, FramingFault, HeartbeatCredit, Kind, Message, MessageError, PartialObjects, Reassembled, Splitter,
+    UnansweredBeats,
 };
 use crate::tick::Tick;
 
@@ -100,8 +101,8 @@ impl ServerConnection {
         &mut self,
         input: &'a [u8],
         rules: &Rules,
-        tails: &mut Tails,
-        whole: &'a mut Whole,
+        tails: &mut PartialObjects,
+        whole: &'a mut Reassembled,
         now: Tick,
     ) -> Result<Option<Event<'a>>, Fault> {
         if self.rejected_in_a_row == FAULTY {
@@ -187,7 +188,7 @@ impl ServerConnection {
 
     /// For so many ticks until `now` the stream was not read: an unfinished object has so much more
     /// time, as its rest could not be heard.
-    pub fn excuse(&mut self, ticks: u32, now: Tick) {
+    pub fn extend_deadline(&mut self, ticks: u32, now: Tick) {
         self.object_since = self.object_since.after(ticks).min(now);
     }
 
@@ -203,12 +204,12 @@ impl ServerConnection {
 
     /// Checks whether the unfinished object, if there is one, can still become JSON. Only bytes that have come since the
     /// last check cost anything.
-    pub fn check_unfinished(&self, tails: &mut Tails) -> Result<(), FramingFault> {
+    pub fn check_unfinished(&self, tails: &mut PartialObjects) -> Result<(), FramingFault> {
         self.splitter.check_unfinished(tails)
     }
 
     /// The fault that ends the unfinished object once its time is over, see [`Splitter::timeout`].
-    pub fn object_timeout(&self, tails: &mut Tails) -> FramingFault {
+    pub fn object_timeout(&self, tails: &mut PartialObjects) -> FramingFault {
         self.splitter.timeout(tails)
     }
 
@@ -224,7 +225,7 @@ impl ServerConnection {
     }
 
     /// Gives back what is held of an unfinished object: the connection takes no more.
-    pub fn release(&mut self, tails: &mut Tails) {
+    pub fn release(&mut self, tails: &mut PartialObjects) {
         self.splitter.release(tails);
     }
 
@@ -244,7 +245,7 @@ impl ServerConnection {
     }
 
     /// Bytes held for the unfinished object.
-    pub fn held(&self, tails: &Tails) -> usize {
+    pub fn held(&self, tails: &PartialObjects) -> usize {
         self.splitter.held(tails)
     }
 }

@@ -50,7 +50,7 @@ pub trait Endpoint {
     fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant);
 
     /// A datagram has come to `socket`.
-    fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: Via, bytes: &[u8], now: Instant);
+    fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: PacketInfo, bytes: &[u8], now: Instant);
 
     /// The answer to [`Output::SendTo`]: whether the kernel has taken the datagram.
     fn handle_sent_to(&mut self, sent: bool) {
@@ -94,7 +94,7 @@ pub enum Output<'a> {
         /// The destination.
         to: SocketAddr,
         /// The local address and interface to send from.
-        via: Via,
+        via: PacketInfo,
         /// The whole datagram.
         bytes: &'a [u8],
     },
@@ -180,9 +180,9 @@ pub struct ListenerId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP peer.
-    Internet(SocketAddr),
+    Tcp(SocketAddr),
     /// A process on this machine, by a Unix socket.
-    Local(Credentials),
+    Unix(Credentials),
 }
 
 /// A local peer's identity as the kernel vouches for it (`SO_PEERCRED`).
@@ -225,7 +225,7 @@ impl fmt::Display for OsError {
 /// The local address a datagram came to, and the interface it came by (`IP_PKTINFO`): an answer
 /// that goes back the same way leaves from the address that was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Via {
+pub struct PacketInfo {
     /// The address, where the kernel told it.
     pub local: Option<IpAddr>,
     /// The interface index, 0 where unknown.

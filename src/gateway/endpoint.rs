@@ -7,8 +7,8 @@ use std::time::Instant;
 use log::debug;
 
 use super::slots::Slot;
-use super::{CloseReason, Commands, Gateway, Handler, Local, Refusal};
-use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, Peer, StreamEnd, Via};
+use super::{CloseReason, Context, Gateway, Handler, Refusal, StreamEvent};
+use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, PacketInfo, Peer, StreamEnd};
 use crate::proto::Suppressed;
 use crate::proto::discovery::{answerable, canonical};
 
@@ -21,10 +21,12 @@ impl<H: Handler> Endpoint for Gateway<H> {
     fn handle_accept(&mut self, listener: ListenerId, peer: Peer, now: Instant) -> Option<ConnectionId> {
         self.core.set_time(now);
         let address = match peer {
-            Peer::Internet(address) => canonical(address),
-            Peer::Local(credentials) => {
-                let id = self.core.attach(self.local_outbox_bytes(listener))?;
-                self.tell(|handler, gateway| handler.on_local(id, Local::Opened(listener, credentials), gateway));
+            Peer::Tcp(address) => canonical(address),
+            Peer::Unix(credentials) => {
+                let id = self.core.attach(self.unix_queue_bytes(listener))?;
+                self.tell(|handler, gateway| {
+                    handler.on_stream(id, StreamEvent::Opened(listener, credentials), gateway)
+                });
                 return Some(id);
             }
         };
@@ -54,13 +56,15 @@ impl<H: Handler> Endpoint for Gateway<H> {
         self.core.set_time(now);
         match self.core.slots.get_mut(id) {
             Some(Slot::Device(_)) => self.handle_device_data(id, bytes, now),
-            Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::Data(bytes), gateway)),
+            Some(Slot::Stream(_)) => {
+                self.tell(|handler, gateway| handler.on_stream(id, StreamEvent::Data(bytes), gateway))
+            }
             _ => {}
         }
     }
 
     fn poll_read(&mut self, id: ConnectionId) -> usize {
-        match self.core.slots.local_mut(id) {
+        match self.core.slots.app_stream_mut(id) {
             Some(_) => LOCAL_READ_BYTES_MAX,
             None => self.core.poll_read(id),
         }
@@ -70,7 +74,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         self.core.set_time(now);
         match self.core.slots.get_mut(id) {
             Some(Slot::Device(_)) => self.core.end_of_stream(id),
-            Some(Slot::Local(_)) => self.tell(|handler, gateway| handler.on_local(id, Local::End, gateway)),
+            Some(Slot::Stream(_)) => self.tell(|handler, gateway| handler.on_stream(id, StreamEvent::End, gateway)),
             _ => {}
         }
     }
@@ -83,8 +87,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
             self.core.resume();
         }
         self.report();
-        if drained && self.core.slots.local_mut(id).is_some() {
-            self.tell(|handler, gateway| handler.on_local(id, Local::Drained, gateway));
+        if drained && self.core.slots.app_stream_mut(id).is_some() {
+            self.tell(|handler, gateway| handler.on_stream(id, StreamEvent::Drained, gateway));
         }
     }
 
@@ -95,29 +99,29 @@ impl<H: Handler> Endpoint for Gateway<H> {
 
     fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant) {
         self.core.set_time(now);
-        let broke = match end {
+        let write_error = match end {
             StreamEnd::Failed(error) => CloseReason::Reset(error),
             StreamEnd::Closed => CloseReason::Closed,
         };
         match self.core.slots.remove(id) {
             Some(Slot::Device(slot)) => {
-                let (device, end) = self.core.end(id, slot, broke);
+                let (device, end) = self.core.end(id, slot, write_error);
                 self.core.resume();
                 self.core.log.gone(&device, &end, self.core.now);
                 self.report();
                 self.tell(|handler, gateway| handler.on_disconnect(&device, &end, gateway));
             }
-            Some(Slot::Local(slot)) => {
+            Some(Slot::Stream(slot)) => {
                 self.core.readers -= usize::from(slot.may_be_written_to());
-                self.core.memory.local_changed(slot.pending.as_ref().map_or(0, |pending| pending.counted), 0);
+                self.core.memory.app_queue_changed(slot.pending.as_ref().map_or(0, |pending| pending.counted), 0);
                 let unsent = slot.pending.as_ref().map_or(&[][..], |pending| pending.outbox.waiting());
-                self.tell(|handler, gateway| handler.on_local(id, Local::Closed { end, unsent }, gateway));
+                self.tell(|handler, gateway| handler.on_stream(id, StreamEvent::Closed { end, unsent }, gateway));
             }
             _ => {}
         }
     }
 
-    fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: Via, bytes: &[u8], now: Instant) {
+    fn handle_datagram(&mut self, socket: ListenerId, from: SocketAddr, via: PacketInfo, bytes: &[u8], now: Instant) {
         let core = &mut self.core;
         core.set_time(now);
         core.stats.probes += 1;
@@ -173,7 +177,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
         self.core.set_time(now);
         // Those that come meanwhile wake it again.
         for request in self.requests.waiting() {
-            request.carry_out(&mut Commands::new(&mut self.core));
+            request.execute(&mut Context::new(&mut self.core));
         }
     }
 
@@ -191,7 +195,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
             // streams have enough to take; the last word is at the deadline.
             let more = (self.stop_cursor as usize) < core.slots.capacity();
             match more {
-                true if self.locals_are_full() => Some(core.now.after(1).min(deadline)),
+                true if self.app_streams_are_full() => Some(core.now.after(1).min(deadline)),
                 true => Some(core.now),
                 false => (core.now < deadline).then_some(deadline),
             }

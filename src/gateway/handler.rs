@@ -4,57 +4,57 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::Commands;
+use super::Context;
 use crate::closed_list;
 use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
 use crate::proto::{FramingFault, Kind, Message, MessageError};
 use crate::tick::TICK;
 
 /// An application on the gateway. Every callback runs on the thread of the loop and should return
-/// soon: while it runs, no device is heard. What it asks of [`Commands`] is carried out after it has
+/// soon: while it runs, no device is heard. What it asks of [`Context`] is carried out after it has
 /// returned; no other callback runs inside it.
 pub trait Handler {
     /// The event loop begins: the first callback of all. Timers that run from the beginning start here.
-    fn on_start(&mut self, gateway: &mut Commands<'_>) {
+    fn on_start(&mut self, gateway: &mut Context<'_>) {
         let _ = gateway;
     }
 
     /// A device has sent an object that passed every check. Heartbeat answers are not shown.
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>);
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>);
 
     /// A device has connected.
-    fn on_connect(&mut self, device: &Device, gateway: &mut Commands<'_>) {
+    fn on_connect(&mut self, device: &Device, gateway: &mut Context<'_>) {
         let _ = (device, gateway);
     }
 
     /// A device is gone, and why. The last call for its id.
-    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Context<'_>) {
         let _ = (device, end, gateway);
     }
 
     /// An object of a device was dropped, and why; the stream goes on.
-    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Commands<'_>) {
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Context<'_>) {
         let _ = (device, error, gateway);
     }
 
-    /// What became of a command that was sent by [`Commands::send_tagged`] with this tag.
-    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
+    /// What became of a command that was sent by [`Context::send_tagged`] with this tag.
+    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
         let _ = (tag, delivery, gateway);
     }
 
     /// A connection was turned away before it counted as a device.
-    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Context<'_>) {
         let _ = (from, refusal, gateway);
     }
 
     /// Something happened on a local stream: one that the application gave to
-    /// [`crate::Server::attach`], or that came to a listener of [`crate::Server::listen_local`].
-    fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {
+    /// [`crate::Server::attach`], or that came to a listener of [`crate::Server::listen_unix`].
+    fn on_stream(&mut self, stream: ConnectionId, event: StreamEvent<'_>, gateway: &mut Context<'_>) {
         let _ = (stream, event, gateway);
     }
 
-    /// The timer that [`Commands::set_timer`] started under this key has expired. It does not repeat.
-    fn on_timer(&mut self, key: u64, gateway: &mut Commands<'_>) {
+    /// The timer that [`Context::set_timer`] started under this key has expired. It does not repeat.
+    fn on_timer(&mut self, key: u64, gateway: &mut Context<'_>) {
         let _ = (key, gateway);
     }
 }
@@ -143,7 +143,7 @@ closed_list! {
     pub enum CloseReason {
         /// The device ended it.
         Closed => "closed",
-        /// It broke.
+        /// It write_error.
         Reset(OsError) => "reset",
         /// The device left too many beats unanswered.
         Silent => "silent",
@@ -209,7 +209,7 @@ closed_list! {
 /// What happened on a local stream.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Local<'a> {
+pub enum StreamEvent<'a> {
     /// A process has connected to a listener.
     Opened(ListenerId, Credentials),
     /// Bytes have come.

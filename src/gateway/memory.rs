@@ -13,12 +13,12 @@
 use std::collections::VecDeque;
 
 use crate::endpoint::ConnectionId;
-use crate::proto::Tails;
+use crate::proto::PartialObjects;
 
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct MemoryBudget {
     /// The unfinished objects.
-    pub(super) tails: Tails,
+    pub(super) tails: PartialObjects,
     /// Bytes that wait for devices to take them.
     outboxes: usize,
     /// Bytes that wait for local streams.
@@ -42,10 +42,10 @@ pub(super) struct Memory {
 /// What may be held of an object beside its bytes: the rest of a page, and what is known of it.
 const OVERHEAD_MAX: usize = 8 << 10;
 
-impl Memory {
+impl MemoryBudget {
     pub(super) fn new(budget: u64, object_bytes_max: u32) -> Self {
         let mut memory = Self {
-            tails: Tails::new(),
+            tails: PartialObjects::new(),
             outboxes: 0,
             locals: 0,
             budget: 0,
@@ -86,7 +86,7 @@ impl Memory {
     }
 
     /// Whether that device, of whose object `begun` bytes have come, has what others wait for.
-    pub(super) fn is_in_the_way(&self, id: ConnectionId, begun: usize) -> bool {
+    pub(super) fn blocks_others(&self, id: ConnectionId, begun: usize) -> bool {
         self.waiting() > 0 && (begun > self.allowance() || self.served.contains(&id))
     }
 
@@ -101,7 +101,7 @@ impl Memory {
     }
 
     /// Bytes of what waits for local streams.
-    pub(super) fn held_by_locals(&self) -> usize {
+    pub(super) fn held_by_app(&self) -> usize {
         self.locals
     }
 
@@ -116,7 +116,7 @@ impl Memory {
     }
 
     /// As [`Self::outbox_changed`], of a local stream.
-    pub(super) fn local_changed(&mut self, before: usize, after: usize) {
+    pub(super) fn app_queue_changed(&mut self, before: usize, after: usize) {
         debug_assert!(self.locals >= before);
         self.locals = self.locals - before + after;
     }
@@ -131,7 +131,7 @@ impl Memory {
     /// bytes. A quarter of what the others leave is for it: with what was taken of it already its buffer may be four
     /// times as large as what is in it, but seldom is, and so whoever takes what is written finds room, even while
     /// others do not. One event may always wait for each, in a buffer that was allocated for it or is a spare one.
-    pub(super) fn has_room_for_local(&self, waiting: usize, bytes: usize, own: usize) -> bool {
+    pub(super) fn has_room_for_app(&self, waiting: usize, bytes: usize, own: usize) -> bool {
         let left = self.budget.saturating_sub(self.share + self.locals - own);
         let alone = waiting == 0 && self.held() + bytes.max(2 * self.allowance()) <= self.budget;
         waiting + bytes <= left / 4 || alone
@@ -222,7 +222,7 @@ mod tests {
     fn those_who_wait_are_served_in_order_as_others_finish() {
         let id = |index| ConnectionId::new(index, 0);
         let waits = |waiter| waiter != id(5);
-        let mut memory = Memory::new(1_600_000, 100_000);
+        let mut memory = MemoryBudget::new(1_600_000, 100_000);
         memory.outbox_changed(0, 1_000_000);
         assert!(memory.is_tight() && !memory.is_full());
         assert!(memory.serve(id(0)) && memory.serve(id(1)) && !memory.serve(id(2)));
@@ -248,14 +248,14 @@ mod tests {
 
     #[test]
     fn a_quarter_of_what_is_left_is_for_each_reader() {
-        let mut memory = Memory::new(1_600_000, 100_000);
-        let fits = |memory: &Memory, bytes: usize| memory.has_room_for_local(1, bytes - 1, 0);
+        let mut memory = MemoryBudget::new(1_600_000, 100_000);
+        let fits = |memory: &MemoryBudget, bytes: usize| memory.has_room_for_app(1, bytes - 1, 0);
         assert!(fits(&memory, 50_000) && !fits(&memory, 50_001));
-        memory.local_changed(0, 100_000);
+        memory.app_queue_changed(0, 100_000);
         assert!(fits(&memory, 25_000) && !fits(&memory, 25_001));
-        assert!(memory.has_room_for_local(0, 1_500_000, 0), "one event may be larger");
-        assert!(memory.has_room_for_local(40_000, 10_000, 100_000), "what it has itself does not count");
-        memory.local_changed(0, 700_000);
+        assert!(memory.has_room_for_app(0, 1_500_000, 0), "one event may be larger");
+        assert!(memory.has_room_for_app(40_000, 10_000, 100_000), "what it has itself does not count");
+        memory.app_queue_changed(0, 700_000);
         memory.outbox_changed(0, 800_000);
         assert!(memory.excess().is_none());
         memory.outbox_changed(800_000, 800_001);

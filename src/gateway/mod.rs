@@ -2,12 +2,12 @@
 //! application wants of them. It owns no socket and no clock. Floor 2.
 //!
 //! [`Gateway`] is the [`Endpoint`](crate::endpoint::Endpoint) that the daemon runs; [`Handler`] is the application's side of
-//! it. Between them stands the `Core`, which a callback may use through [`Commands`].
+//! it. Between them stands the `Core`, which a callback may use through [`Context`].
 
 mod access;
 mod addresses;
-mod commands;
 mod connection_log;
+mod context;
 mod core;
 mod device_map;
 mod endpoint;
@@ -26,15 +26,15 @@ use std::time::Instant;
 
 use log::{debug, trace};
 
-use self::core::{Core, Ending};
+use self::core::{CloseMode, Core};
 use crate::connection::Event;
 use crate::endpoint::{ConnectionId, ListenerId};
-use crate::proto::Whole;
+use crate::proto::Reassembled;
 
 pub use access::{Access, Cidr, CidrError};
-pub use commands::{Broadcast, Commands, Queued, SendError, Target, TargetError};
+pub use context::{Broadcast, Context, Queued, SendError, Target, TargetError};
 pub use device_map::DeviceMap;
-pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Local, Refusal};
+pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Refusal, StreamEvent};
 pub use interfaces::{Glob, GlobError, InterfaceName, InterfaceRule};
 pub use latency::Histogram;
 pub use remote::{Receipt, Remote, RemoteError};
@@ -50,7 +50,7 @@ pub struct Gateway<H> {
     /// The UDP sockets and the ports they are bound to.
     discovery_ports: Vec<(ListenerId, u16)>,
     /// The listeners of local processes, and how much may wait for each of those.
-    local_outboxes: Vec<(ListenerId, usize)>,
+    unix_queue_bounds: Vec<(ListenerId, usize)>,
     /// While stopping: the slot up to which devices have been told.
     stop_cursor: u32,
 }
@@ -64,7 +64,7 @@ impl<H: Handler> Gateway<H> {
             core: Box::new(Core::new(settings, now, seed)),
             requests: remote::Requests::new(),
             discovery_ports: Vec::new(),
-            local_outboxes: Vec::new(),
+            unix_queue_bounds: Vec::new(),
             stop_cursor: 0,
         }
     }
@@ -80,9 +80,9 @@ impl<H: Handler> Gateway<H> {
     }
 
     /// The application, and what a callback of it could ask for.
-    pub fn parts(&mut self, now: Instant) -> (&mut H, Commands<'_>) {
+    pub fn parts(&mut self, now: Instant) -> (&mut H, Context<'_>) {
         self.core.set_time(now);
-        (&mut self.handler, Commands::new(&mut self.core))
+        (&mut self.handler, Context::new(&mut self.core))
     }
 
     /// Calls [`Handler::on_start`]: the driver does so once, before its first turn.
@@ -103,24 +103,24 @@ impl<H: Handler> Gateway<H> {
     }
 
     /// Tells of a listener that local processes come to, and how many bytes may wait for each.
-    pub fn add_local(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
-        self.local_outboxes.push((listener, outbox_bytes_max));
+    pub fn add_unix(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
+        self.unix_queue_bounds.push((listener, outbox_bytes_max));
     }
 
     /// Changes how many bytes may wait for each local process that comes to a listener from now on.
     pub fn set_outbox_max(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
-        let bounds = self.local_outboxes.iter_mut().filter(|(id, _)| *id == listener);
+        let bounds = self.unix_queue_bounds.iter_mut().filter(|(id, _)| *id == listener);
         bounds.for_each(|(_, bytes)| *bytes = outbox_bytes_max);
     }
 
     /// Forgets a listener or datagram socket.
     pub fn remove_listener(&mut self, listener: ListenerId) {
         self.discovery_ports.retain(|(id, _)| *id != listener);
-        self.local_outboxes.retain(|(id, _)| *id != listener);
+        self.unix_queue_bounds.retain(|(id, _)| *id != listener);
     }
 
-    fn local_outbox_bytes(&self, listener: ListenerId) -> usize {
-        self.local_outboxes.iter().find(|(id, _)| *id == listener).map_or(0, |&(_, bytes)| bytes)
+    fn unix_queue_bytes(&self, listener: ListenerId) -> usize {
+        self.unix_queue_bounds.iter().find(|(id, _)| *id == listener).map_or(0, |&(_, bytes)| bytes)
     }
 
     /// Makes room for a local stream for which at most `outbox_bytes_max` may wait; `None` where no
@@ -146,7 +146,7 @@ impl<H: Handler> Gateway<H> {
         &self.core.settings
     }
 
-    /// Whether a stop has been asked for, see [`Commands::stop`].
+    /// Whether a stop has been asked for, see [`Context::stop`].
     pub fn is_stopping(&self) -> bool {
         self.core.stop_deadline.is_some()
     }
@@ -155,7 +155,7 @@ impl<H: Handler> Gateway<H> {
     /// taken, or its time has run out.
     pub fn is_stopped(&self) -> bool {
         let Some(deadline) = self.core.stop_deadline else { return false };
-        let quiet = self.core.slots.locals().all(|slot| slot.pending.is_none());
+        let quiet = self.core.slots.app_streams().all(|slot| slot.pending.is_none());
         self.core.slots.device_count() == 0 && (quiet || self.core.now >= deadline)
     }
 
@@ -185,7 +185,7 @@ impl<H: Handler> Gateway<H> {
         {
             self.core.log.connected(&device, self.core.now);
         }
-        let (mut rest, mut whole) = (bytes, Whole::default());
+        let (mut rest, mut whole) = (bytes, Reassembled::default());
         while let Some(event) = self.core.next_event(id, &mut rest, &mut whole) {
             match event {
                 Event::Heartbeat(_) => {
@@ -209,15 +209,15 @@ impl<H: Handler> Gateway<H> {
     }
 
     /// Calls the application about a device, as it stands.
-    fn show(&mut self, id: ConnectionId, call: impl FnOnce(&mut H, &Device, &mut Commands<'_>)) {
+    fn show(&mut self, id: ConnectionId, call: impl FnOnce(&mut H, &Device, &mut Context<'_>)) {
         if let Some(device) = self.core.device(id) {
             self.tell(|handler, gateway| call(handler, &device, gateway));
         }
     }
 
     /// Calls the application. No slot is lent while it runs.
-    fn tell(&mut self, call: impl FnOnce(&mut H, &mut Commands<'_>)) {
-        call(&mut self.handler, &mut Commands::new(&mut self.core));
+    fn tell(&mut self, call: impl FnOnce(&mut H, &mut Context<'_>)) {
+        call(&mut self.handler, &mut Context::new(&mut self.core));
     }
 
     /// Tells what became of commands that are waited for.
@@ -232,10 +232,10 @@ impl<H: Handler> Gateway<H> {
     /// it has to say about them.
     fn stop_some(&mut self, deadline: crate::tick::Tick) {
         let over = self.core.now >= deadline;
-        if !over && self.locals_are_full() {
+        if !over && self.app_streams_are_full() {
             return;
         }
-        let ending = if over { Ending::Drop } else { Ending::Flush };
+        let ending = if over { CloseMode::Immediate } else { CloseMode::Graceful };
         let end = (self.core.slots.capacity() as u32).min(self.stop_cursor + STOPPED_PER_TURN);
         for index in self.stop_cursor..end {
             let id = self.core.slots.id_at(index);
@@ -245,10 +245,10 @@ impl<H: Handler> Gateway<H> {
     }
 
     /// Whether a local stream has so much to take that no more should be said for now.
-    fn locals_are_full(&self) -> bool {
+    fn app_streams_are_full(&self) -> bool {
         let full =
-            |slot: &slots::LocalSlot| slot.pending.as_ref().is_some_and(|p| p.outbox.len() > slot.outbox_bytes_max / 2);
-        self.core.slots.locals().any(full)
+            |slot: &slots::AppStream| slot.pending.as_ref().is_some_and(|p| p.outbox.len() > slot.outbox_bytes_max / 2);
+        self.core.slots.app_streams().any(full)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
-use super::{Commands, Device, Queued, SendError, Target};
+use super::{Context, Device, Queued, SendError, Target};
 
 /// Sends, removes and stops from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Sends a command, as [`Commands::try_send`] does.
+    /// Sends a command, as [`Context::try_send`] does.
     ///
     /// # Errors
     /// [`RemoteError::Ended`], or [`RemoteError::Busy`] while too many requests wait.
@@ -23,7 +23,7 @@ impl Remote {
         self.ask(|reply| Request::Send { to: to.into(), text: text.into(), reply })
     }
 
-    /// Closes connections, as [`Commands::remove`] does.
+    /// Closes connections, as [`Context::remove`] does.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -31,7 +31,7 @@ impl Remote {
         self.ask(|reply| Request::Remove { target: target.into(), reply })
     }
 
-    /// Lists the connected devices, as [`Commands::devices`] does.
+    /// Lists the connected devices, as [`Context::devices`] does.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -39,7 +39,7 @@ impl Remote {
         self.ask(|reply| Request::Devices { reply })
     }
 
-    /// Begins a stop, as [`Commands::stop`] does.
+    /// Begins a stop, as [`Context::stop`] does.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -76,7 +76,7 @@ pub struct Receipt<T>(Receiver<Result<T, RemoteError>>);
 type Reply<T> = SyncSender<Result<T, RemoteError>>;
 
 impl<T> Receipt<T> {
-    /// Waits for the answer, at most `timeout`. The gateway's own thread answers, so that a callback uses [`Commands`]
+    /// Waits for the answer, at most `timeout`. The gateway's own thread answers, so that a callback uses [`Context`]
     /// instead.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    pub(super) fn carry_out(self, gateway: &mut Commands<'_>) {
+    pub(super) fn execute(self, gateway: &mut Context<'_>) {
         // The other thread may have dropped its receipt: then the answer has no reader.
         match self {
             Self::Send { to, text, reply } => {

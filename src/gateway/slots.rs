@@ -27,7 +27,7 @@ pub(super) struct Slots {
 #[derive(Debug)]
 pub(super) enum Slot {
     Device(DeviceSlot),
-    Local(LocalSlot),
+    Stream(AppStream),
     /// A slot whose generations are used up: it stays taken, so that no id ever comes twice.
     Retired,
 }
@@ -47,7 +47,7 @@ pub(super) struct DeviceSlot {
     pub(super) beat_due: Tick,
     pub(super) connection: ServerConnection,
     pub(super) objects: u64,
-    pub(super) pending: Option<Box<Pending>>,
+    pub(super) pending: Option<Box<SendQueue>>,
     pub(super) phase: Phase,
     /// What its last message was, heartbeat answers aside.
     pub(super) last_kind: Option<Kind>,
@@ -65,15 +65,15 @@ pub(super) enum Phase {
 
 /// A stream of the application's own: no heartbeat, no objects.
 #[derive(Debug)]
-pub(super) struct LocalSlot {
-    pub(super) pending: Option<Box<Pending>>,
+pub(super) struct AppStream {
+    pub(super) pending: Option<Box<SendQueue>>,
     /// The most bytes that may wait.
     pub(super) outbox_bytes_max: usize,
     /// To be closed as soon as nothing waits.
     pub(super) closing: bool,
 }
 
-impl LocalSlot {
+impl AppStream {
     /// Whether there may be someone at its end who reads.
     pub(super) fn may_be_written_to(&self) -> bool {
         self.outbox_bytes_max > 0
@@ -82,7 +82,7 @@ impl LocalSlot {
 
 /// What a stream holds only while something waits to be sent.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct SendQueue {
     pub(super) outbox: Outbox,
     /// Bytes at the front of the outbox that may go now: all of them, unless `commands.gap` keeps messages apart.
     pub(super) open: usize,
@@ -107,7 +107,7 @@ pub(super) struct Pending {
     /// Commands that wait, whole or in part.
     pub(super) commands: u32,
     /// Commands whose sender wants to know what becomes of them, in order.
-    pub(super) tickets: Vec<Ticket>,
+    pub(super) awaited: Vec<Ticket>,
 }
 
 /// A command that is waited for.
@@ -246,18 +246,18 @@ impl Slots {
     }
 
     /// As [`Self::device`], of a local stream.
-    pub(super) fn local_mut(&mut self, id: ConnectionId) -> Option<&mut LocalSlot> {
+    pub(super) fn app_stream_mut(&mut self, id: ConnectionId) -> Option<&mut AppStream> {
         match self.get_mut(id) {
-            Some(Slot::Local(local)) => Some(local),
+            Some(Slot::Stream(local)) => Some(local),
             _ => None,
         }
     }
 
     /// What waits to be sent on the stream of `id`.
-    pub(super) fn pending_mut(&mut self, id: ConnectionId) -> Option<&mut Option<Box<Pending>>> {
+    pub(super) fn pending_mut(&mut self, id: ConnectionId) -> Option<&mut Option<Box<SendQueue>>> {
         match self.get_mut(id)? {
             Slot::Device(device) => Some(&mut device.pending),
-            Slot::Local(local) => Some(&mut local.pending),
+            Slot::Stream(local) => Some(&mut local.pending),
             Slot::Retired => None,
         }
     }
@@ -301,9 +301,9 @@ impl Slots {
     }
 
     /// The local streams.
-    pub(super) fn locals(&self) -> impl Iterator<Item = &LocalSlot> {
+    pub(super) fn app_streams(&self) -> impl Iterator<Item = &AppStream> {
         self.slab.iter().filter_map(|(_, slot)| match slot {
-            Slot::Local(local) => Some(local),
+            Slot::Stream(local) => Some(local),
             _ => None,
         })
     }

@@ -1,7 +1,7 @@
 //! Counters: what came, what went, and under which reason every byte that was not delivered is
 //! booked. Floor 2.
 
-use super::commands::SendError;
+use super::context::SendError;
 use super::handler::{CloseReason, Refusal};
 use super::latency::Histogram;
 use crate::closed_list::Counters;

@@ -220,14 +220,14 @@ impl error::Error for MessageError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Splitter, Tails, Whole};
+    use crate::proto::{PartialObjects, Reassembled, Splitter};
 
     /// Puts `input` 10 bytes into a stream, whole and cut everywhere, and gives kind and type, or
     /// reason and offset.
     fn check_with(input: &[u8], depth_max: u32, expected: Result<(Kind, &str), (Reason, u64)>) {
         let stream = [b"          ", input].concat();
         for cut in 10..=stream.len() {
-            let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+            let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
             let mut answers = Vec::new();
             for mut rest in [&stream[..cut], &stream[cut..]] {
                 loop {
@@ -299,7 +299,7 @@ mod tests {
             #[serde(rename = "Door")]
             door: &'a str,
         }
-        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
         let (_, object) =
             splitter.push(br#"{"Type":"Status","Door":"open"}"#, 100, &mut tails, &mut whole).expect("no fault");
         let message = Message::check(&object.expect("an object"), 127).expect("a message");

@@ -22,10 +22,10 @@ mod member;
 pub mod message;
 mod near;
 mod object;
+mod partial_objects;
 mod scan;
 pub mod splitter;
 mod swar;
-mod tails;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -35,5 +35,5 @@ pub use heartbeat::{Beat, HeartbeatCredit, UnansweredBeats};
 pub use message::{Kind, Message, MessageError, Reason, TYPE_BYTES_MAX};
 pub use near::Near;
 pub use object::Object;
+pub use partial_objects::{PartialObjects, Reassembled};
 pub use splitter::Splitter;
-pub use tails::{Tails, Whole};

@@ -10,10 +10,10 @@
 use super::framing::{FramingCause, FramingFault};
 use super::grammar::Grammar;
 use super::near::Near;
-use super::tails::{Key, Tails, Whole};
+use super::partial_objects::{Key, PartialObjects, Reassembled};
 use super::{json, object::Object, scan::Scan};
 
-/// The splitter of one connection. The bytes of an unfinished object lie in [`Tails`]. After a fault it must not be used
+/// The splitter of one connection. The bytes of an unfinished object lie in [`PartialObjects`]. After a fault it must not be used
 /// again.
 #[derive(Debug, Default)]
 pub struct Splitter {
@@ -45,8 +45,8 @@ impl Splitter {
         &mut self,
         input: &'a [u8],
         object_bytes_max: u32,
-        tails: &mut Tails,
-        whole: &'a mut Whole,
+        tails: &mut PartialObjects,
+        whole: &'a mut Reassembled,
     ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
         let max = object_bytes_max as usize;
         tails.recycle(whole);
@@ -97,7 +97,7 @@ impl Splitter {
     }
 
     /// Checks whether the unfinished object can still become JSON. Each byte is looked at in one call alone.
-    pub fn check_unfinished(&self, tails: &mut Tails) -> Result<(), FramingFault> {
+    pub fn check_unfinished(&self, tails: &mut PartialObjects) -> Result<(), FramingFault> {
         let Some(tail) = self.tail else { return Ok(()) };
         let begun = self.begun as usize;
         match tails.check_grammar(tail, begun, b"") {
@@ -107,7 +107,7 @@ impl Splitter {
     }
 
     /// The fault that ends an object which takes too long. An object that cannot become JSON any more ends for that.
-    pub fn timeout(&self, tails: &mut Tails) -> FramingFault {
+    pub fn timeout(&self, tails: &mut PartialObjects) -> FramingFault {
         let late = |received: &[u8]| self.object_fault(FramingCause::Timeout, None, received, b"");
         self.check_unfinished(tails).err().unwrap_or_else(|| match self.tail {
             Some(tail) => late(tails.received(tail, self.begun as usize)),
@@ -116,7 +116,7 @@ impl Splitter {
     }
 
     /// Bytes held for the unfinished object in `tails`.
-    pub fn held(&self, tails: &Tails) -> usize {
+    pub fn held(&self, tails: &PartialObjects) -> usize {
         self.tail.map_or(0, |tail| tails.held_by(tail))
     }
 
@@ -130,7 +130,7 @@ impl Splitter {
     }
 
     /// Gives back the memory of an unfinished object. The splitter must not be used again.
-    pub fn release(&mut self, tails: &mut Tails) {
+    pub fn release(&mut self, tails: &mut PartialObjects) {
         if let Some(tail) = self.tail.take() {
             tails.release(tail);
         }
@@ -143,8 +143,8 @@ impl Splitter {
         tail: Key,
         input: &[u8],
         max: usize,
-        tails: &mut Tails,
-        whole: &'a mut Whole,
+        tails: &mut PartialObjects,
+        whole: &'a mut Reassembled,
     ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
         let before = self.begun as usize;
         let (object, next) = input.split_at(input.len().min(max.saturating_sub(before)));
@@ -264,7 +264,7 @@ mod tests {
 
     fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: u32) -> Outcome {
         let mut splitter = Splitter::new();
-        let (mut tails, mut whole) = (Tails::new(), Whole::default());
+        let (mut tails, mut whole) = (PartialObjects::new(), Reassembled::default());
         let (mut objects, mut stream) = (Vec::new(), Vec::new());
         for read in reads {
             stream.extend_from_slice(read);
@@ -296,7 +296,7 @@ mod tests {
 
     /// Between any two reads the check says what the walk over the part says, and whether the object is late or broken
     /// makes no difference to what follows.
-    fn check_unfinished(splitter: &Splitter, tails: &mut Tails, part: &[u8]) {
+    fn check_unfinished(splitter: &Splitter, tails: &mut PartialObjects, part: &[u8]) {
         let found = splitter.check_unfinished(tails).map_err(|fault| (fault.cause, fault.offset, fault.near));
         let expected = broken(part).map_or(Ok(()), |fault| {
             let offset = splitter.offset() - part.len() as u64 + fault.at as u64;
@@ -479,7 +479,7 @@ mod tests {
             check_cuts(stream, max);
         }
         // A limit that was lowered meanwhile.
-        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
         assert_eq!(splitter.push(b"{        ", 100, &mut tails, &mut whole), Ok((9, None)));
         assert_eq!(splitter.push(b"", 4, &mut tails, &mut whole), Ok((0, None)));
         let fault = FramingFault { cause: FramingCause::TooLarge, offset: 0, near: Near::of(b"{        }", b"") };
@@ -524,7 +524,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_given_back() {
-        let (mut tails, mut whole) = (Tails::new(), Whole::default());
+        let (mut tails, mut whole) = (PartialObjects::new(), Reassembled::default());
         let mut splitters: Vec<_> = (0..1000).map(|_| Splitter::new()).collect();
         let object = format!(r#"{{"a":"{}"}}"#, "x".repeat(70_000));
         let mut sent = 0;
@@ -559,7 +559,7 @@ mod tests {
             ("{\"a\":\"abc\n{", 9, json::detail::CONTROL),
             ("{\0\"\0T\0y\0", 1, "expected UTF-8, found UTF-16 text"),
         ] {
-            let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+            let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
             assert_eq!(splitter.push(stream.as_bytes(), 1000, &mut tails, &mut whole), Ok((stream.len(), None)));
             let near = Near::of(&stream.as_bytes()[at..], b"");
             let fault = FramingFault { cause: FramingCause::InvalidJson(detail), offset: at as u64, near };
@@ -570,7 +570,7 @@ mod tests {
     /// The object arrives slowly, and a check follows each piece. A check that began anew would take minutes.
     #[test]
     fn each_byte_of_an_unfinished_object_is_checked_once() {
-        let (mut splitter, mut tails, mut whole) = (Splitter::new(), Tails::new(), Whole::default());
+        let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
         let list = "[0],".repeat(200_000);
         for piece in format!("{{\"a\":[{list}").as_bytes().chunks(8) {
             assert!(splitter.push(piece, 1 << 20, &mut tails, &mut whole).is_ok());

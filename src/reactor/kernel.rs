@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::endpoint::{Peer, Via};
+use crate::endpoint::{PacketInfo, Peer};
 
 /// An operating system: sockets that never block, a way to wait for many of them, and a clock.
 ///
@@ -63,13 +63,17 @@ pub trait Kernel {
     ///
     /// # Errors
     /// The system's.
-    fn receive(&mut self, socket: &mut Self::Datagrams, buffer: &mut [u8]) -> io::Result<(SocketAddr, Via, usize)>;
+    fn receive(
+        &mut self,
+        socket: &mut Self::Datagrams,
+        buffer: &mut [u8],
+    ) -> io::Result<(SocketAddr, PacketInfo, usize)>;
 
     /// Sends one datagram from the address that `via` names.
     ///
     /// # Errors
     /// The system's.
-    fn send(&mut self, socket: &mut Self::Datagrams, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()>;
+    fn send(&mut self, socket: &mut Self::Datagrams, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> io::Result<()>;
 
     /// Begins an outgoing stream, from a given source address where it matters.
     ///

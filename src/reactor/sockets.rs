@@ -12,7 +12,7 @@ use super::kernel::{Kernel, Ready, is_exhausted, is_full};
 use super::sources::{Socket, Source};
 use super::stream::{End, Flag, Stream, stream_mut};
 use super::turn_times::TurnClock;
-use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, StreamEnd, Via};
+use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, PacketInfo, StreamEnd};
 
 /// The part of the reactor that works while the kernel's events are borrowed.
 pub(super) struct Sockets<K: Kernel> {
@@ -167,7 +167,7 @@ impl<K: Kernel> Sockets<K> {
         taken
     }
 
-    fn send_to(&mut self, socket: ListenerId, to: SocketAddr, via: Via, bytes: &[u8]) -> bool {
+    fn send_to(&mut self, socket: ListenerId, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> bool {
         let source = self.sources.iter_mut().find(|source| source.id == socket);
         let Some(Source { socket: Socket::Datagrams(datagrams), .. }) = source else { return false };
         let sent = self.kernel.send(datagrams, to, via, bytes);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use self::builder::{Builder, TCP_PORT};
 use crate::endpoint::{ConnectionId, ListenerId};
-use crate::gateway::{Commands, Gateway, Handler, Remote, Settings, SettingsError};
+use crate::gateway::{Context, Gateway, Handler, Remote, Settings, SettingsError};
 use crate::reactor::{Io, Reactor, clock, is_listening, open_tcp};
 
 /// A gateway with its sockets open. It works while [`Self::run`] or [`Self::turn`] does.
@@ -109,7 +109,7 @@ impl<H: Handler> Server<H> {
 
     /// The application and what a callback could ask for, between two turns. What is asked for is
     /// carried out in the next one.
-    pub fn parts(&mut self) -> (&mut H, Commands<'_>) {
+    pub fn parts(&mut self) -> (&mut H, Context<'_>) {
         self.gateway.parts(clock())
     }
 
@@ -210,11 +210,11 @@ impl<H: Handler> Server<H> {
     }
 
     /// Takes local processes from a Unix socket, for each of which at most `outbox_bytes_max` bytes may
-    /// wait; they come to [`Handler::on_local`].
+    /// wait; they come to [`Handler::on_stream`].
     ///
     /// # Errors
     /// If it does not listen, or cannot be registered.
-    pub fn listen_local(
+    pub fn listen_unix(
         &mut self,
         listener: std::os::unix::net::UnixListener,
         outbox_bytes_max: usize,
@@ -224,20 +224,20 @@ impl<H: Handler> Server<H> {
         if !is_listening(&listener).map_err(fail)? {
             return Err(fail(io::Error::other("the socket does not listen")));
         }
-        self.reactor.listen_local(id, listener).map_err(fail)?;
-        self.gateway.add_local(id, outbox_bytes_max);
+        self.reactor.listen_unix(id, listener).map_err(fail)?;
+        self.gateway.add_unix(id, outbox_bytes_max);
         self.local.push(id);
         Ok(id)
     }
 
     /// Changes how many bytes may wait for each local process that comes to a listener from now on; for those that
-    /// are connected, [`Commands::set_outbox_max`] does.
+    /// are connected, [`Context::set_outbox_max`] does.
     pub fn set_outbox_max(&mut self, listener: ListenerId, outbox_bytes_max: usize) {
         self.gateway.set_outbox_max(listener, outbox_bytes_max);
     }
 
     /// Gives the loop a stream of the application's own, in non-blocking mode, for which at most
-    /// `outbox_bytes_max` bytes may wait; what happens on it comes to [`Handler::on_local`].
+    /// `outbox_bytes_max` bytes may wait; what happens on it comes to [`Handler::on_stream`].
     ///
     /// # Errors
     /// If it cannot be registered.

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pulsegate::Credentials;
-use pulsegate::endpoint::{Peer, Via};
+use pulsegate::endpoint::{PacketInfo, Peer};
 use pulsegate::reactor::{Kernel, Ready};
 
 use super::link::Cut;
-use super::wires::{Call, Event, Fd, Io, LATE, WAITS_IN_A_ROW_MAX, Wires};
+use super::wires::{Call, Event, Fd, Io, LATE, SimKernel, WAITS_IN_A_ROW_MAX};
 
-impl Kernel for Wires {
+impl Kernel for SimKernel {
     type Stream = Io;
     type Listener = Fd;
     type Datagrams = Fd;
@@ -100,8 +100,8 @@ impl Kernel for Wires {
         self.links[link].open = true;
         self.accepted.push_back(link);
         let peer = match local {
-            true => Peer::Local(Credentials { pid: 1, uid: 0, gid: 0 }),
-            false => Peer::Internet(self.links[link].address),
+            true => Peer::Unix(Credentials { pid: 1, uid: 0, gid: 0 }),
+            false => Peer::Tcp(self.links[link].address),
         };
         Ok((Io { link, dropped: Rc::clone(&self.dropped) }, peer))
     }
@@ -110,7 +110,7 @@ impl Kernel for Wires {
         self.watch_arrivals(*socket, token)
     }
 
-    fn receive(&mut self, socket: &mut Fd, buffer: &mut [u8]) -> io::Result<(SocketAddr, Via, usize)> {
+    fn receive(&mut self, socket: &mut Fd, buffer: &mut [u8]) -> io::Result<(SocketAddr, PacketInfo, usize)> {
         self.fail(Call::Receive, *socket)?;
         if self.fails(self.faults.reset) {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -122,7 +122,7 @@ impl Kernel for Wires {
         Ok((from, via, n))
     }
 
-    fn send(&mut self, socket: &mut Fd, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()> {
+    fn send(&mut self, socket: &mut Fd, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> io::Result<()> {
         self.fail(Call::Send, *socket)?;
         self.answers.push((to, via, bytes.to_vec()));
         Ok(())
@@ -202,7 +202,7 @@ impl Kernel for Wires {
         socket.unread_since = socket.is_readable().then_some(self.now);
         state.delivered += n as u64;
         state.delivered_at = self.now;
-        self.spoke.push(link);
+        self.senders.push(link);
         let cost = state.byte_cost * n as u32;
         if n < buffer.len() && n < there {
             // Who reads less than was asked for takes the stream to be empty: the rest comes only now. Not late, or a
@@ -234,7 +234,7 @@ impl Kernel for Wires {
     }
 }
 
-impl Wires {
+impl SimKernel {
     fn offer(&mut self, stream: &Io, bytes: &[u8]) -> io::Result<usize> {
         assert!(!bytes.is_empty(), "nothing was offered to be sent");
         let link = stream.link;

@@ -8,7 +8,7 @@ use pulsegate::ConnectionId;
 use pulsegate::connection::{ClientConnection, Heard};
 
 /// A device's number in its network. It never means another device.
-pub(crate) type LinkId = usize;
+pub(crate) type SimDeviceId = usize;
 
 /// How the bytes of a device are cut into reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Cut {
 
 /// One device and its wire.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct SimDevice {
     /// `None` until the gateway has let it in.
     pub(crate) id: Option<ConnectionId>,
     /// A process on the gateway's own machine, and no device: it answers no beats.
@@ -114,7 +114,7 @@ pub(super) struct Socket {
     pub(super) aborted: bool,
 }
 
-impl Link {
+impl SimDevice {
     pub(super) fn new(address: SocketAddr, local: bool, latency: Duration, cut: Cut, now: Instant) -> Self {
         Self {
             id: None,

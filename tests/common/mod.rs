@@ -11,9 +11,9 @@ mod recorder;
 mod rng;
 mod wires;
 
-pub(crate) use link::{Cut, Link, LinkId};
+pub(crate) use link::{Cut, SimDevice, SimDeviceId};
 pub(crate) use network::{LOCAL, LOCAL_OUTBOX_BYTES_MAX, Network, RESET, TICK, brief};
 pub(crate) use objects::{device_address, object, object_of, rejected_samples, v4};
 pub(crate) use recorder::{Recorder, Seen};
 pub(crate) use rng::{Rng, base_seed, fixed_seed};
-pub(crate) use wires::{Call, Faults, Wires};
+pub(crate) use wires::{Call, Faults, SimKernel};

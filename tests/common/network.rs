@@ -5,23 +5,23 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use pulsegate::endpoint::Via;
+use pulsegate::endpoint::PacketInfo;
 use pulsegate::reactor::Reactor;
 use pulsegate::{
     ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, Target, TurnLimits,
 };
 
-use super::link::{Cut, LinkId};
-use super::wires::{Event, Fd, Wires};
+use super::link::{Cut, SimDeviceId};
+use super::wires::{Event, Fd, SimKernel};
 use super::{Recorder, Seen};
 
 /// The gateway's grain: what it does is never early, and late by no more than this.
 pub(crate) const TICK: Duration = pulsegate::tick::TICK;
 
-/// The gateway and all that it is connected to. Its devices are in [`Wires::links`].
+/// The gateway and all that it is connected to. Its devices are in [`SimKernel::links`].
 pub(crate) struct Network {
     pub(crate) gateway: Gateway<Recorder>,
-    pub(crate) reactor: Reactor<Wires>,
+    pub(crate) reactor: Reactor<SimKernel>,
     pub(crate) now: Instant,
     pub(crate) start: Instant,
     /// What the application was told, and when.
@@ -43,15 +43,15 @@ pub(crate) const DISCOVERY_PORT: u16 = pulsegate::DISCOVERY_PORT;
 pub(crate) const LOCAL_OUTBOX_BYTES_MAX: usize = 10_000;
 
 impl Deref for Network {
-    type Target = Wires;
+    type Target = SimKernel;
 
-    fn deref(&self) -> &Wires {
+    fn deref(&self) -> &SimKernel {
         self.reactor.kernel()
     }
 }
 
 impl DerefMut for Network {
-    fn deref_mut(&mut self) -> &mut Wires {
+    fn deref_mut(&mut self) -> &mut SimKernel {
         self.reactor.kernel_mut()
     }
 }
@@ -68,8 +68,8 @@ impl Network {
         let start = Instant::now() + Duration::from_secs(86_400);
         let mut gateway = Gateway::new(Recorder::default(), settings, start, seed);
         gateway.add_discovery(DISCOVERY, SocketAddr::from(([0, 0, 0, 0], DISCOVERY_PORT)));
-        gateway.add_local(LOCAL, LOCAL_OUTBOX_BYTES_MAX);
-        let mut reactor = Reactor::on(Wires::new(start, seed), budget);
+        gateway.add_unix(LOCAL, LOCAL_OUTBOX_BYTES_MAX);
+        let mut reactor = Reactor::on(SimKernel::new(start, seed), budget);
         reactor.add_listener(LISTENER, Fd::Listener).expect("a listener");
         reactor.add_listener(LOCAL, Fd::Local).expect("a listener");
         reactor.add_datagrams(DISCOVERY, Fd::Datagrams).expect("a socket");
@@ -77,8 +77,8 @@ impl Network {
         Self { gateway, reactor, now: start, start, log: Vec::new(), latency, cut, longest_turn: Duration::ZERO }
     }
 
-    /// A device connects; whether it was let in is in [`super::Link::id`].
-    pub(crate) fn connect(&mut self, address: SocketAddr) -> LinkId {
+    /// A device connects; whether it was let in is in [`super::SimDevice::id`].
+    pub(crate) fn connect(&mut self, address: SocketAddr) -> SimDeviceId {
         let (latency, cut) = (self.latency, self.cut);
         let link = self.dial(address, false, latency, cut);
         self.turn_now();
@@ -86,12 +86,12 @@ impl Network {
     }
 
     /// A device dials. The gateway lets it in with the next turn.
-    pub(crate) fn dial_device(&mut self, address: SocketAddr, latency: Duration) -> LinkId {
+    pub(crate) fn dial_device(&mut self, address: SocketAddr, latency: Duration) -> SimDeviceId {
         self.dial(address, false, latency, Cut::Whole)
     }
 
     /// A local process connects.
-    pub(crate) fn connect_local(&mut self) -> LinkId {
+    pub(crate) fn connect_local(&mut self) -> SimDeviceId {
         let link = self.dial(SocketAddr::from(([0; 4], 0)), true, Duration::ZERO, Cut::Whole);
         self.links[link].window = 1_000;
         self.turn_now();
@@ -99,19 +99,19 @@ impl Network {
     }
 
     /// The id of a device that was let in.
-    pub(crate) fn id(&self, link: LinkId) -> ConnectionId {
+    pub(crate) fn id(&self, link: SimDeviceId) -> ConnectionId {
         self.links[link].id.expect("a device that was let in")
     }
 
     /// A device sends bytes; they arrive after its latency.
-    pub(crate) fn send(&mut self, link: LinkId, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn send(&mut self, link: SimDeviceId, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
         self.links[link].sent += bytes.len() as u64;
         self.up(link, Event::Up(link, bytes));
     }
 
     /// A device sends bytes with a pause before each piece; what it sends later comes behind them.
-    pub(crate) fn send_slowly(&mut self, link: LinkId, bytes: &[u8], piece_bytes: usize, pause: Duration) {
+    pub(crate) fn send_slowly(&mut self, link: SimDeviceId, bytes: &[u8], piece_bytes: usize, pause: Duration) {
         let now = self.now;
         for piece in bytes.chunks(piece_bytes) {
             self.links[link].arrival = self.links[link].arrival.max(now) + pause;
@@ -120,17 +120,17 @@ impl Network {
     }
 
     /// A device ends its sending half, behind what it has sent.
-    pub(crate) fn half_close(&mut self, link: LinkId) {
+    pub(crate) fn half_close(&mut self, link: SimDeviceId) {
         self.up(link, Event::End(link));
     }
 
     /// A device's stream breaks, behind what it has sent.
-    pub(crate) fn reset(&mut self, link: LinkId) {
+    pub(crate) fn reset(&mut self, link: SimDeviceId) {
         self.up(link, Event::Reset(link));
     }
 
     /// A device begins or ceases to read.
-    pub(crate) fn set_reading(&mut self, link: LinkId, reading: bool) {
+    pub(crate) fn set_reading(&mut self, link: SimDeviceId, reading: bool) {
         let state = &mut self.links[link];
         state.reading = reading;
         if reading {
@@ -176,8 +176,8 @@ impl Network {
         self.gateway.parts(self.now).1.write(id, bytes)
     }
 
-    /// A probe comes to the gateway; the answers are in [`Wires::answers`].
-    pub(crate) fn probe(&mut self, from: SocketAddr, via: Via, bytes: &[u8]) {
+    /// A probe comes to the gateway; the answers are in [`SimKernel::answers`].
+    pub(crate) fn probe(&mut self, from: SocketAddr, via: PacketInfo, bytes: &[u8]) {
         self.datagram(from, via, bytes);
         self.turn_now();
     }
@@ -192,7 +192,7 @@ impl Network {
     }
 
     /// How a device ended, and when, if it did.
-    pub(crate) fn end_of(&self, link: LinkId) -> Option<(Instant, Disconnect)> {
+    pub(crate) fn end_of(&self, link: SimDeviceId) -> Option<(Instant, Disconnect)> {
         let id = self.id(link);
         self.log.iter().find_map(|(at, seen)| match *seen {
             Seen::Disconnect(gone, _, end) if gone == id => Some((*at, end)),
@@ -201,7 +201,7 @@ impl Network {
     }
 
     /// The objects of a device that the application was shown.
-    pub(crate) fn messages_of(&self, link: LinkId) -> Vec<&[u8]> {
+    pub(crate) fn messages_of(&self, link: SimDeviceId) -> Vec<&[u8]> {
         let id = self.id(link);
         let messages = self.log.iter().filter_map(|(_, seen)| match seen {
             Seen::Message(of, bytes) if *of == id => Some(&bytes[..]),
@@ -212,7 +212,7 @@ impl Network {
 
     /// Checks which objects of a device the application was shown. Says which differ, not every byte of them.
     #[track_caller]
-    pub(crate) fn expect_messages(&self, link: LinkId, expected: &[Vec<u8>]) {
+    pub(crate) fn expect_messages(&self, link: SimDeviceId, expected: &[Vec<u8>]) {
         let shown: Vec<_> = self.messages_of(link).into_iter().map(brief).collect();
         let expected: Vec<_> = expected.iter().map(|bytes| brief(bytes)).collect();
         assert_eq!(shown, expected, "the messages of device {link}");
@@ -247,7 +247,7 @@ impl Network {
 
     /// When something will happen next; what is overdue happens now.
     pub(crate) fn next_event(&self) -> Option<Instant> {
-        let event = Wires::next_event(self);
+        let event = SimKernel::next_event(self);
         [event, self.reactor.due(&self.gateway)].into_iter().flatten().min().map(|at| at.max(self.now))
     }
 

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use pulsegate::{Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Local, Message, MessageError, Refusal};
+use pulsegate::{
+    ConnectionId, Context, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal, StreamEvent,
+};
 
 /// What a handler was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Seen {
 }
 
 /// What a test wants done inside `on_message`.
-pub(crate) type Reaction = Box<dyn FnMut(&Device, &Message<'_>, &mut Commands<'_>) + Send>;
+pub(crate) type Reaction = Box<dyn FnMut(&Device, &Message<'_>, &mut Context<'_>) + Send>;
 
 #[derive(Default)]
 pub(crate) struct Recorder {
@@ -79,40 +81,40 @@ fn message(seen: &Seen) -> Option<&[u8]> {
 }
 
 impl Handler for Recorder {
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
         self.seen.push(Seen::Message(device.id(), message.bytes().to_vec()));
         if let Some(reaction) = &mut self.reaction {
             reaction(device, message, gateway);
         }
     }
 
-    fn on_connect(&mut self, device: &Device, _: &mut Commands<'_>) {
+    fn on_connect(&mut self, device: &Device, _: &mut Context<'_>) {
         self.seen.push(Seen::Connect(device.id(), device.address()));
     }
 
-    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, _: &mut Context<'_>) {
         self.seen.push(Seen::Disconnect(device.id(), device.address(), *end));
     }
 
-    fn on_rejected(&mut self, device: &Device, error: &MessageError, _: &mut Commands<'_>) {
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, _: &mut Context<'_>) {
         self.seen.push(Seen::Rejected(device.id(), *error));
     }
 
-    fn on_sent(&mut self, tag: u64, delivery: Delivery, _: &mut Commands<'_>) {
+    fn on_sent(&mut self, tag: u64, delivery: Delivery, _: &mut Context<'_>) {
         self.seen.push(Seen::Sent(tag, delivery));
     }
 
-    fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, _: &mut Commands<'_>) {
+    fn on_stream(&mut self, stream: ConnectionId, event: StreamEvent<'_>, _: &mut Context<'_>) {
         match event {
-            Local::Opened(..) => self.seen.push(Seen::Opened(stream)),
-            Local::Data(bytes) => self.seen.push(Seen::Told(stream, bytes.to_vec())),
-            Local::End => self.seen.push(Seen::End(stream)),
-            Local::Closed { .. } => self.seen.push(Seen::Gone(stream)),
+            StreamEvent::Opened(..) => self.seen.push(Seen::Opened(stream)),
+            StreamEvent::Data(bytes) => self.seen.push(Seen::Told(stream, bytes.to_vec())),
+            StreamEvent::End => self.seen.push(Seen::End(stream)),
+            StreamEvent::Closed { .. } => self.seen.push(Seen::Gone(stream)),
             _ => {}
         }
     }
 
-    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Commands<'_>) {
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, _: &mut Context<'_>) {
         self.seen.push(Seen::Refused(from, refusal));
     }
 }

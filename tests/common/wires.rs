@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pulsegate::endpoint::Via;
+use pulsegate::endpoint::PacketInfo;
 use pulsegate::proto::heartbeat::ANSWER;
 use pulsegate::reactor::Ready;
 
-use super::link::{Cut, Link, LinkId};
+use super::link::{Cut, SimDevice, SimDeviceId};
 use super::rng::Rng;
 
 /// How often calls fail though nothing is wrong: so many times of ten thousand.
@@ -34,30 +34,30 @@ pub(crate) struct Faults {
 }
 
 /// The kernel, the wires, and the devices at their other ends.
-pub(crate) struct Wires {
+pub(crate) struct SimKernel {
     pub(crate) now: Instant,
     pub(crate) rng: Rng,
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<SimDevice>,
     pub(crate) faults: Faults,
     /// Calls that fail next, each once, and with what.
     pub(crate) failures: Vec<(Call, i32)>,
     /// Streams that may be open at one time; with more, accepting fails with `EMFILE`.
     pub(crate) descriptors_max: usize,
     /// Who was heard since a test last looked.
-    pub(crate) spoke: Vec<LinkId>,
+    pub(crate) senders: Vec<SimDeviceId>,
     /// Datagrams that the gateway sent.
-    pub(crate) answers: Vec<(SocketAddr, Via, Vec<u8>)>,
+    pub(crate) answers: Vec<(SocketAddr, PacketInfo, Vec<u8>)>,
     /// Links in the order in which the gateway was given them, until [`super::Network`] knows their ids.
-    pub(super) accepted: VecDeque<LinkId>,
+    pub(super) accepted: VecDeque<SimDeviceId>,
     /// How far the next wait may let time go.
     pub(super) limit: Option<Instant>,
     /// The last wait ended at the limit, with nothing to be told.
     pub(super) at_limit: bool,
     /// The last wait would have lasted for ever.
     pub(super) is_idle: bool,
-    pub(super) datagrams: VecDeque<(SocketAddr, Via, Vec<u8>)>,
+    pub(super) datagrams: VecDeque<(SocketAddr, PacketInfo, Vec<u8>)>,
     /// Those who wait to be accepted: devices, and local processes.
-    pub(super) backlogs: [VecDeque<LinkId>; 2],
+    pub(super) backlogs: [VecDeque<SimDeviceId>; 2],
     /// The tokens of what is no stream, and whether it is in the list of what is ready.
     pub(super) watched: HashMap<Fd, (usize, bool)>,
     pub(super) queue: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -67,7 +67,7 @@ pub(crate) struct Wires {
     /// Events that tell of nothing.
     pub(super) spurious: Vec<Ready>,
     pub(super) open: usize,
-    pub(super) dropped: Rc<RefCell<Vec<LinkId>>>,
+    pub(super) dropped: Rc<RefCell<Vec<SimDeviceId>>>,
     /// Waits since anything was done or time has passed.
     pub(super) waits_in_a_row: usize,
     /// The time that each call of the gateway takes.
@@ -79,7 +79,7 @@ pub(crate) struct Wires {
 /// What a descriptor refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Fd {
-    Stream(LinkId),
+    Stream(SimDeviceId),
     Listener,
     Local,
     Datagrams,
@@ -97,14 +97,14 @@ pub(crate) enum Call {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    Up(LinkId, Vec<u8>),
-    End(LinkId),
-    Reset(LinkId),
-    Down(LinkId, Vec<u8>),
+    Up(SimDeviceId, Vec<u8>),
+    End(SimDeviceId),
+    Reset(SimDeviceId),
+    Down(SimDeviceId, Vec<u8>),
     /// A descriptor is announced.
     Edge(Fd),
     /// A stream takes bytes again.
-    Writable(LinkId),
+    Writable(SimDeviceId),
     /// It is announced once more, whatever there is to be told.
     Again(Ready, Fd),
 }
@@ -112,8 +112,8 @@ pub(super) enum Event {
 /// A stream's descriptor.
 #[derive(Debug)]
 pub(crate) struct Io {
-    pub(super) link: LinkId,
-    pub(super) dropped: Rc<RefCell<Vec<LinkId>>>,
+    pub(super) link: SimDeviceId,
+    pub(super) dropped: Rc<RefCell<Vec<SimDeviceId>>>,
 }
 
 impl Drop for Io {
@@ -127,7 +127,7 @@ pub(super) const WAITS_IN_A_ROW_MAX: usize = 500;
 pub(super) const LATE: Duration = Duration::from_millis(50);
 const ECONNRESET: i32 = 104;
 
-impl Wires {
+impl SimKernel {
     pub(super) fn new(now: Instant, seed: u64) -> Self {
         Self {
             now,
@@ -136,7 +136,7 @@ impl Wires {
             faults: Faults::default(),
             failures: Vec::new(),
             descriptors_max: usize::MAX,
-            spoke: Vec::new(),
+            senders: Vec::new(),
             answers: Vec::new(),
             accepted: VecDeque::new(),
             limit: None,
@@ -159,21 +159,21 @@ impl Wires {
     }
 
     /// Somebody connects.
-    pub(super) fn dial(&mut self, address: SocketAddr, local: bool, latency: Duration, cut: Cut) -> LinkId {
-        self.links.push(Link::new(address, local, latency, cut, self.now));
+    pub(super) fn dial(&mut self, address: SocketAddr, local: bool, latency: Duration, cut: Cut) -> SimDeviceId {
+        self.links.push(SimDevice::new(address, local, latency, cut, self.now));
         let link = self.links.len() - 1;
         self.backlogs[usize::from(local)].push_back(link);
         self.edge(if local { Fd::Local } else { Fd::Listener });
         link
     }
 
-    pub(crate) fn datagram(&mut self, from: SocketAddr, via: Via, bytes: &[u8]) {
+    pub(crate) fn datagram(&mut self, from: SocketAddr, via: PacketInfo, bytes: &[u8]) {
         self.datagrams.push_back((from, via, bytes.to_vec()));
         self.edge(Fd::Datagrams);
     }
 
     /// A link's event reaches the gateway's socket behind all that it has sent.
-    pub(super) fn up(&mut self, link: LinkId, event: Event) {
+    pub(super) fn up(&mut self, link: SimDeviceId, event: Event) {
         let state = &mut self.links[link];
         state.arrival = state.arrival.max(self.now + state.latency);
         let at = state.arrival;
@@ -208,19 +208,19 @@ impl Wires {
     }
 
     /// How long there has been something to read that the gateway did not read.
-    pub(crate) fn unread_for(&self, link: LinkId) -> Duration {
+    pub(crate) fn unread_for(&self, link: SimDeviceId) -> Duration {
         self.links[link].socket.unread_since.map_or(Duration::ZERO, |since| self.now - since)
     }
 
     /// How long there has been room for what waits to be sent and was not offered.
-    pub(crate) fn unsent_for(&self, link: LinkId) -> Duration {
+    pub(crate) fn unsent_for(&self, link: SimDeviceId) -> Duration {
         let state = &self.links[link];
         let stuck = state.waiting && !self.is_full(link);
         if stuck { self.now.saturating_duration_since(state.socket.room_since) } else { Duration::ZERO }
     }
 
     /// Whether the path takes no byte.
-    pub(crate) fn is_full(&self, link: LinkId) -> bool {
+    pub(crate) fn is_full(&self, link: SimDeviceId) -> bool {
         !self.links[link].socket.is_writable(self.links[link].window, self.now)
     }
 
@@ -286,7 +286,7 @@ impl Wires {
     }
 
     /// There is room again, which is announced to who watches for it, and to nobody else.
-    fn writable_edge(&mut self, link: LinkId) {
+    fn writable_edge(&mut self, link: SimDeviceId) {
         if let Some((_, true)) = self.links[link].socket.watched {
             self.edge(Fd::Stream(link));
         }
@@ -319,7 +319,7 @@ impl Wires {
     pub(super) fn tell(&self, fd: Fd) -> Option<Ready> {
         let (token, readable, writable, ended, broken) = match fd {
             Fd::Stream(link) => {
-                let Link { socket, window, .. } = &self.links[link];
+                let SimDevice { socket, window, .. } = &self.links[link];
                 let (token, both) = socket.watched?;
                 let writable = both && socket.is_writable(*window, self.now);
                 (token, socket.is_readable(), writable, socket.ended || socket.reset, socket.reset)
@@ -381,12 +381,12 @@ impl Wires {
     }
 
     /// Whether what a device sends arrives anywhere.
-    fn is_reached(&self, link: LinkId) -> bool {
+    fn is_reached(&self, link: SimDeviceId) -> bool {
         let state = &self.links[link];
         !state.vanished && state.ended.is_none() && !state.socket.reset
     }
 
-    pub(super) fn break_stream(&mut self, link: LinkId) {
+    pub(super) fn break_stream(&mut self, link: SimDeviceId) {
         let socket = &mut self.links[link].socket;
         (socket.reset, socket.error) = (true, Some(ECONNRESET));
         // From now on a write would tell.
@@ -396,7 +396,7 @@ impl Wires {
     }
 
     /// A device reads.
-    pub(super) fn hear(&mut self, link: LinkId, bytes: &[u8]) {
+    pub(super) fn hear(&mut self, link: SimDeviceId, bytes: &[u8]) {
         let now = self.now;
         let state = &mut self.links[link];
         if !state.socket.is_writable(state.window, now) {

@@ -11,7 +11,7 @@ pub(crate) enum Action {
     Wait(u64),
     /// Milliseconds pass in which the gateway's process is stopped.
     Jump(u64),
-    Connect(Nature),
+    Connect(Profile),
     Say(usize, What),
     /// Ends its sending half.
     HalfClose(usize),
@@ -43,7 +43,7 @@ pub(crate) enum Action {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Nature {
+pub(crate) struct Profile {
     pub(crate) number: usize,
     pub(crate) latency_ms: u64,
     pub(crate) cut: Cut,
@@ -185,8 +185,8 @@ fn reload(rng: &mut Rng) -> Reload {
     }
 }
 
-fn nature(rng: &mut Rng, number: usize, mischief: usize) -> Nature {
-    Nature {
+fn nature(rng: &mut Rng, number: usize, mischief: usize) -> Profile {
+    Profile {
         number,
         latency_ms: *rng.pick(&[0, 1, 5, 5, 30, 200]),
         cut: *rng.pick(&[Cut::Whole, Cut::Whole, Cut::Anywhere, Cut::Every(1448), Cut::Every(3)]),

@@ -108,7 +108,7 @@ impl World {
         self.connections = self.network.gateway.connections();
         self.locals.write(&mut self.network, &lines, self.stage.tight);
         // Answers to beats are not shown, but when they came matters.
-        for link in std::mem::take(&mut self.network.spoke) {
+        for link in std::mem::take(&mut self.network.senders) {
             self.next_said(link);
         }
         self.audit();

@@ -6,12 +6,12 @@ use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::action::{Action, By, Nature, OBJECT_BYTES_MAX, What};
+use super::action::{Action, By, OBJECT_BYTES_MAX, Profile, What};
 use super::books::{Awaited, Device, Meaning};
 use super::common::{Network, object, object_of, rejected_samples, v4};
 use super::local::Locals;
 use super::stage::{Stage, reloaded};
-use pulsegate::endpoint::Via;
+use pulsegate::endpoint::PacketInfo;
 use pulsegate::proto::heartbeat::ANSWER;
 use pulsegate::{ConnectionId, SendError, Settings, Stats, Target};
 
@@ -169,7 +169,7 @@ impl World {
             }
             Action::Probe(host, count) => {
                 for _ in 0..*count {
-                    self.network.probe(v4(*host, 40_000), Via::default(), b"?");
+                    self.network.probe(v4(*host, 40_000), PacketInfo::default(), b"?");
                 }
             }
             Action::Reload(reload) => self.reload(reloaded(&self.stage, reload)),
@@ -214,7 +214,7 @@ impl World {
         self.numbers.get(&number).copied().filter(|&link| self.network.links[link].open)
     }
 
-    fn connect(&mut self, nature: &Nature) {
+    fn connect(&mut self, nature: &Profile) {
         // A few devices behind each address.
         let address = SocketAddr::from(([10, 0, 0, (nature.number % 70) as u8], 1000 + nature.number as u16));
         let link = self.network.connect(address);

@@ -160,7 +160,7 @@ const GARBAGE: [&[u8]; 5] = [
 
 #[cfg(test)]
 mod tests {
-    use pulsegate::proto::{Message, Splitter, Tails, Whole};
+    use pulsegate::proto::{Message, PartialObjects, Reassembled, Splitter};
 
     use super::*;
 
@@ -168,7 +168,7 @@ mod tests {
     /// `x` last if it would end the connection.
     fn hear(bytes: &[u8]) -> String {
         let (mut splitter, mut tails, mut whole, mut heard) =
-            (Splitter::new(), Tails::new(), Whole::default(), String::new());
+            (Splitter::new(), PartialObjects::new(), Reassembled::default(), String::new());
         let mut rest = bytes;
         loop {
             match splitter.push(rest, 1 << 20, &mut tails, &mut whole) {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
+use pulsegate::endpoint::{Endpoint, Output, PacketInfo, Peer};
 use pulsegate::reactor::Reactor;
 use pulsegate::{ConnectionId, ListenerId, StreamEnd, TurnLimits, proto::discovery};
 
@@ -47,7 +47,7 @@ struct Finder {
 }
 
 impl Endpoint for Finder {
-    fn handle_datagram(&mut self, _: ListenerId, from: SocketAddr, _: Via, _: &[u8], _: Instant) {
+    fn handle_datagram(&mut self, _: ListenerId, from: SocketAddr, _: PacketInfo, _: &[u8], _: Instant) {
         // What a gateway answers can be configured: that it answers is enough.
         self.found.get_or_insert(from);
     }
@@ -61,7 +61,7 @@ impl Endpoint for Finder {
 
     fn poll_output(&mut self) -> Option<Output<'_>> {
         let to = self.probes.pop()?;
-        Some(Output::SendTo { socket: SOCKET, to, via: Via::default(), bytes: b"pulsegate?" })
+        Some(Output::SendTo { socket: SOCKET, to, via: PacketInfo::default(), bytes: b"pulsegate?" })
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use log::{error, info, warn};
-use pulsegate::{Commands, ConnectionId, Delivery, Device, Disconnect, Handler, Local, Message, MessageError, Refusal};
+use pulsegate::{
+    ConnectionId, Context, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal, StreamEvent,
+};
 
 use crate::config::OnClosed;
 use crate::control::Control;
 use crate::events::{Consumer, EventLine};
-use crate::stats::Figures;
+use crate::stats::DaemonStats;
 use crate::stdout::Stdout;
 use crate::systemd::Manager;
 
@@ -27,7 +29,7 @@ pub(crate) struct App {
     signals: Option<Signals>,
     pub(crate) manager: Manager,
     dropped: Dropped,
-    pub(crate) figures: Figures,
+    pub(crate) figures: DaemonStats,
     pub(crate) control: Control,
 }
 
@@ -75,7 +77,7 @@ impl App {
     }
 
     /// Changes how many bytes may wait for each consumer and client that is connected.
-    pub(crate) fn resize(&self, consumer_bytes_max: usize, gateway: &mut Commands<'_>) {
+    pub(crate) fn resize(&self, consumer_bytes_max: usize, gateway: &mut Context<'_>) {
         self.stdout
             .stream()
             .into_iter()
@@ -84,7 +86,7 @@ impl App {
     }
 
     /// The `listening` event.
-    pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Commands<'_>) {
+    pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Context<'_>) {
         if let Some(stdout) = self.stdout.consumer(&mut self.figures.events_missed) {
             let queued = stdout.put(self.line.listening(tcp, udp), gateway);
             self.figures.events_missed += u64::from(!queued);
@@ -96,7 +98,7 @@ impl App {
         &mut self,
         (id, address): (Option<ConnectionId>, SocketAddr),
         message_type: Option<&str>,
-        gateway: &mut Commands<'_>,
+        gateway: &mut Context<'_>,
         event: impl for<'a> FnOnce(&'a mut EventLine) -> &'a [u8],
     ) {
         let wants = |consumer: &&mut Consumer| consumer.filter.wants(id, address, message_type);
@@ -126,37 +128,37 @@ const WATCHDOG_TIMER: u64 = 0;
 const MINUTE_TIMER: u64 = 1;
 
 impl Handler for App {
-    fn on_start(&mut self, gateway: &mut Commands<'_>) {
+    fn on_start(&mut self, gateway: &mut Context<'_>) {
         self.on_timer(WATCHDOG_TIMER, gateway);
         gateway.set_timer(MINUTE_TIMER, LOOK_EVERY);
     }
 
-    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Commands<'_>) {
+    fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
         self.publish(who(device), Some(message.type_name()), gateway, |line| line.message(device, message));
     }
 
-    fn on_connect(&mut self, device: &Device, gateway: &mut Commands<'_>) {
+    fn on_connect(&mut self, device: &Device, gateway: &mut Context<'_>) {
         self.publish(who(device), None, gateway, |line| line.connect(device));
     }
 
-    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Commands<'_>) {
+    fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Context<'_>) {
         self.publish(who(device), None, gateway, |line| line.disconnect(device, end));
     }
 
-    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Commands<'_>) {
+    fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Context<'_>) {
         self.publish(who(device), None, gateway, |line| line.rejected(device, error));
     }
 
-    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Commands<'_>) {
+    fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Context<'_>) {
         self.publish((None, from), None, gateway, |line| line.refused(from, refusal));
     }
 
-    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
+    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
         self.control.sent(tag, delivery, gateway);
     }
 
     /// The event loop itself notifies the watchdog: a loop that hangs does not.
-    fn on_timer(&mut self, key: u64, gateway: &mut Commands<'_>) {
+    fn on_timer(&mut self, key: u64, gateway: &mut Context<'_>) {
         match (key, self.manager.watchdog) {
             (WATCHDOG_TIMER, Some(interval)) => {
                 self.manager.alive();
@@ -171,33 +173,33 @@ impl Handler for App {
         }
     }
 
-    fn on_local(&mut self, stream: ConnectionId, event: Local<'_>, gateway: &mut Commands<'_>) {
+    fn on_stream(&mut self, stream: ConnectionId, event: StreamEvent<'_>, gateway: &mut Context<'_>) {
         match &self.signals {
             Some(signals) if signals.stop == stream => {
-                if let Local::Data(_) = event {
+                if let StreamEvent::Data(_) = event {
                     info!("stopping: asked by a signal");
                     gateway.stop();
                 }
             }
             Some(signals) if signals.reload == stream => {
-                if let Local::Data(_) = event {
+                if let StreamEvent::Data(_) = event {
                     self.control.ask_reload(None);
                 }
             }
             _ if self.stdout.stream() == Some(stream) => self.on_stdout(event, gateway),
             _ => {
                 self.figures.stdout = self.stdout.figures();
-                self.control.on_local(stream, event, &self.figures, gateway);
+                self.control.on_stream(stream, event, &self.figures, gateway);
             }
         }
     }
 }
 
 impl App {
-    fn on_stdout(&mut self, event: Local<'_>, gateway: &mut Commands<'_>) {
+    fn on_stdout(&mut self, event: StreamEvent<'_>, gateway: &mut Context<'_>) {
         match event {
-            Local::Drained => self.stdout.drained(gateway),
-            Local::Closed { end, unsent } => {
+            StreamEvent::Drained => self.stdout.drained(gateway),
+            StreamEvent::Closed { end, unsent } => {
                 self.figures.events_missed += self.stdout.closed(end, unsent, gateway.uptime());
                 self.chores.status = true;
                 if self.on_closed == OnClosed::Stop {

@@ -144,7 +144,7 @@ pub(crate) const CALLS: &[Call] = &[
 
 /// What was given on the command line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Given {
+pub(crate) enum Parsed {
     /// A call, its options in order, and its arguments.
     Call { command: Command, options: Vec<(&'static str, String)>, arguments: Vec<String> },
     /// `--help`, of that call or of all.
@@ -154,7 +154,7 @@ pub(crate) enum Given {
 }
 
 /// Reads a command line without the program's name. The error is a sentence for people.
-pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, String> {
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
     let mut parser = lexopt::Parser::from_args(line);
     let mut call: Option<&Call> = None;
     let mut options = Vec::new();
@@ -163,9 +163,9 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
         match parser.next().map_err(|e| e.to_string())? {
             None => break,
             Some(Arg::Long("help") | Arg::Short('h')) => {
-                return alone(parser, Given::Help(call.map(|call| call.command)));
+                return alone(parser, Parsed::Help(call.map(|call| call.command)));
             }
-            Some(Arg::Long("version") | Arg::Short('V')) => return alone(parser, Given::Version),
+            Some(Arg::Long("version") | Arg::Short('V')) => return alone(parser, Parsed::Version),
             Some(Arg::Value(word)) if call.is_none() && options.is_empty() => {
                 let name = text(word)?;
                 let found = CALLS.iter().find(|call| call.name() == name);
@@ -202,7 +202,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Given, S
             }
         }
     }
-    Ok(Given::Call { command: call.unwrap_or(&CALLS[0]).command, options, arguments })
+    Ok(Parsed::Call { command: call.unwrap_or(&CALLS[0]).command, options, arguments })
 }
 
 /// What to do about a text that looks like an option, for commands that take text.
@@ -212,7 +212,7 @@ fn dash_hint(call: &Call) -> String {
 }
 
 /// What an option without a value means, unless it was given one.
-fn alone(mut parser: lexopt::Parser, given: Given) -> Result<Given, String> {
+fn alone(mut parser: lexopt::Parser, given: Parsed) -> Result<Parsed, String> {
     parser.optional_value().map_or(Ok(given), |value| {
         Err(format!("unexpected value {}: the option takes none", single_quoted(&value.to_string_lossy())))
     })
@@ -276,7 +276,7 @@ mod tests {
 
     fn check(line: &str, expected: Result<Parts<'_>, &str>) {
         let given = parse(line.split_whitespace().map(OsString::from));
-        let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Given::Call {
+        let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Parsed::Call {
             command: Command::find(name).unwrap(),
             options: options.iter().map(|&(name, value)| (name, value.to_owned())).collect(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),

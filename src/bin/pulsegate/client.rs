@@ -10,11 +10,11 @@ use serde_json::json;
 
 use self::connection::{Connection, checked};
 use crate::config::print_report;
-use crate::{Failure, prometheus, say, show};
+use crate::{Failure, print, prometheus, render};
 
 /// What a running gateway can be asked for.
 #[derive(Debug)]
-pub(crate) enum Ask {
+pub(crate) enum ControlCommand {
     Devices { json: bool },
     Send { device: String, text: String, wait: Option<Duration> },
     Remove { device: String },
@@ -28,53 +28,53 @@ pub(crate) enum Ask {
 pub(crate) use self::watch::Watch;
 
 /// Asks, and prints the answer.
-pub(crate) fn run(ask: &Ask, control: Option<&str>) -> Result<(), Failure> {
-    if let Ask::Watch(watch) = ask {
+pub(crate) fn run(ask: &ControlCommand, control: Option<&str>) -> Result<(), Failure> {
+    if let ControlCommand::Watch(watch) = ask {
         return watch.run(control);
     }
     let mut gateway = Connection::open(control)?;
     match ask {
-        Ask::Devices { json } => devices(&mut gateway, *json),
-        Ask::Send { device, text, wait } => send(&mut gateway, device, text, *wait),
-        Ask::Remove { device } => {
+        ControlCommand::Devices { json } => devices(&mut gateway, *json),
+        ControlCommand::Send { device, text, wait } => send(&mut gateway, device, text, *wait),
+        ControlCommand::Remove { device } => {
             let answer = gateway.ask(&json!({ "op": "remove", "device": device }))?;
-            say(&format!("{} closed\n", show::number_of(answer["removed"].as_u64(), "connection")))
+            print(&format!("{} closed\n", render::number_of(answer["removed"].as_u64(), "connection")))
         }
         // Done above, since it may open its connection several times.
-        Ask::Watch(_) => Ok(()),
-        Ask::Stats { json, prometheus } => {
+        ControlCommand::Watch(_) => Ok(()),
+        ControlCommand::Stats { json, prometheus } => {
             let answer = gateway.ask(&json!({ "op": "stats" }))?;
             let stats = &answer["stats"];
-            say(&match (json, prometheus) {
+            print(&match (json, prometheus) {
                 (true, _) => format!("{stats}\n"),
                 (false, true) => prometheus::text(stats),
-                (false, false) => show::stats(stats),
+                (false, false) => render::stats(stats),
             })
         }
-        Ask::Config { json } => {
+        ControlCommand::Config { json } => {
             let answer = gateway.ask(&json!({ "op": "config" }))?;
             let config = &answer["config"];
-            say(&if *json { format!("{config}\n") } else { print_report(config) })
+            print(&if *json { format!("{config}\n") } else { print_report(config) })
         }
-        Ask::Reload => {
+        ControlCommand::Reload => {
             let answer = gateway.ask(&json!({ "op": "reload" }))?;
-            say(&show::reloaded(&answer["changed"]))
+            print(&render::reloaded(&answer["changed"]))
         }
-        Ask::Stop => gateway.ask(&json!({ "op": "stop" })).map(drop),
+        ControlCommand::Stop => gateway.ask(&json!({ "op": "stop" })).map(drop),
     }
 }
 
 fn devices(gateway: &mut Connection, json: bool) -> Result<(), Failure> {
     gateway.put(&json!({ "id": 1, "op": "devices" }))?;
-    let mut table = show::Table::devices();
+    let mut table = render::Table::devices();
     loop {
         let line = gateway.line()?;
         let device = &line["device"];
         if device.is_null() {
             checked(line)?;
-            return if json { Ok(()) } else { say(&table.print()) };
+            return if json { Ok(()) } else { print(&table.print()) };
         }
-        if json { say(&format!("{device}\n"))? } else { table.device(device) }
+        if json { print(&format!("{device}\n"))? } else { table.device(device) }
     }
 }
 
@@ -108,7 +108,7 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
             continue;
         }
         match event["event"].as_str() {
-            Some("message") => return say(&format!("{}\n", show::object(object))),
+            Some("message") => return print(&format!("{}\n", render::object(object))),
             Some("disconnect") => {
                 let why = event["reason"].as_str().unwrap_or("gone");
                 return Err(Failure::Failed(format!("device #{} is gone: {why}", sent["conn"])));

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use log::{debug, info};
 use nix::unistd::geteuid;
-use pulsegate::{Commands, ConnectionId, Credentials, Delivery, Local, SendError, Target};
+use pulsegate::{ConnectionId, Context, Credentials, Delivery, SendError, StreamEvent, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::events::{Consumer, Filter};
-use crate::stats::{self, Figures};
+use crate::stats::{self, DaemonStats};
 
 pulsegate::closed_list! {
     /// What a client may ask for.
@@ -52,9 +52,9 @@ pub(crate) struct Control {
     last_tag: u64,
     /// Connections and requests so far. It tells which client has been idle longest.
     uses: u64,
-    reloads: Vec<Option<Asker>>,
+    reloads: Vec<Option<ReplyTo>>,
     /// Clients that wait for the configuration.
-    config_askers: Vec<Asker>,
+    config_requests: Vec<ReplyTo>,
 }
 
 /// Clients at one time.
@@ -78,7 +78,7 @@ struct Client {
     consumer: Option<Consumer>,
     listing: Option<Listing>,
     /// Answers that are yet to come: of a list, of commands on their way, of a reload.
-    owed: usize,
+    outstanding: usize,
     /// It asks nothing more, and is closed with the last answer.
     ended: bool,
     /// The value of [`Control::uses`] at its last request.
@@ -96,14 +96,14 @@ struct Listing {
 
 struct Sending {
     tag: u64,
-    asker: Asker,
+    reply_to: ReplyTo,
     to: ConnectionId,
     of: usize,
 }
 
 /// Who is to be answered, and under which id.
 #[derive(Clone, Copy)]
-pub(crate) struct Asker {
+pub(crate) struct ReplyTo {
     stream: ConnectionId,
     id: Option<u64>,
 }
@@ -159,77 +159,77 @@ impl Control {
     }
 
     /// Has the configuration read again; `None` asks by signal and wants no answer.
-    pub(crate) fn ask_reload(&mut self, asker: Option<Asker>) {
-        self.reloads.push(asker);
+    pub(crate) fn ask_reload(&mut self, reply_to: Option<ReplyTo>) {
+        self.reloads.push(reply_to);
     }
 
     /// Those who asked for a reload since this was last called.
-    pub(crate) fn take_reloads(&mut self) -> Vec<Option<Asker>> {
+    pub(crate) fn take_reloads(&mut self) -> Vec<Option<ReplyTo>> {
         std::mem::take(&mut self.reloads)
     }
 
     /// The clients that have asked for the configuration since the last call.
-    pub(crate) fn take_config_askers(&mut self) -> Vec<Asker> {
-        std::mem::take(&mut self.config_askers)
+    pub(crate) fn take_config_requests(&mut self) -> Vec<ReplyTo> {
+        std::mem::take(&mut self.config_requests)
     }
 
     /// Answers `config`.
-    pub(crate) fn configured(&mut self, asker: Asker, config: &Value, gateway: &mut Commands<'_>) {
-        accept(gateway, asker, json!({ "config": config }));
-        self.answered(asker.stream, gateway);
+    pub(crate) fn configured(&mut self, reply_to: ReplyTo, config: &Value, gateway: &mut Context<'_>) {
+        accept(gateway, reply_to, json!({ "config": config }));
+        self.answered(reply_to.stream, gateway);
     }
 
-    /// Tells an asker how a reload has come out.
+    /// Tells an reply_to how a reload has come out.
     pub(crate) fn reloaded(
         &mut self,
-        asker: Asker,
+        reply_to: ReplyTo,
         result: &Result<Vec<&'static str>, Refused>,
-        gateway: &mut Commands<'_>,
+        gateway: &mut Context<'_>,
     ) {
         match result {
-            Ok(changed) => accept(gateway, asker, json!({ "changed": changed })),
-            Err(refused) => refuse(gateway, asker, refused.clone()),
+            Ok(changed) => accept(gateway, reply_to, json!({ "changed": changed })),
+            Err(refused) => refuse(gateway, reply_to, refused.clone()),
         }
-        self.answered(asker.stream, gateway);
+        self.answered(reply_to.stream, gateway);
     }
 
     /// Something happened on a control stream.
-    pub(crate) fn on_local(
+    pub(crate) fn on_stream(
         &mut self,
         stream: ConnectionId,
-        event: Local<'_>,
-        figures: &Figures,
-        gateway: &mut Commands<'_>,
+        event: StreamEvent<'_>,
+        figures: &DaemonStats,
+        gateway: &mut Context<'_>,
     ) {
         match event {
-            Local::Opened(_, credentials) => self.open(stream, credentials, gateway),
-            Local::Data(bytes) => self.read(stream, bytes, figures, gateway),
-            Local::Drained => {
+            StreamEvent::Opened(_, credentials) => self.open(stream, credentials, gateway),
+            StreamEvent::Data(bytes) => self.read(stream, bytes, figures, gateway),
+            StreamEvent::Drained => {
                 if let Some(client) = self.client(stream) {
-                    client.go_on(gateway);
+                    client.resume(gateway);
                 }
             }
-            Local::End => self.end(stream, figures, gateway),
+            StreamEvent::End => self.end(stream, figures, gateway),
             _ => self.clients.retain(|client| client.stream != stream),
         }
     }
 
     /// What became of a command.
-    pub(crate) fn sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Commands<'_>) {
+    pub(crate) fn sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
         let Some(at) = self.sending.iter().position(|sending| sending.tag == tag) else { return };
-        let Sending { asker, to, of, .. } = self.sending.remove(at);
+        let Sending { reply_to, to, of, .. } = self.sending.remove(at);
         match delivery {
-            Delivery::Sent => accept(gateway, asker, json!({ "conn": to.get(), "of": of })),
+            Delivery::Sent => accept(gateway, reply_to, json!({ "conn": to.get(), "of": of })),
             Delivery::Lost(reason) => {
                 let detail = format!("the device was gone before it took the command: {reason}");
-                refuse(gateway, asker, Refused::new(ErrorWord::Lost, detail));
+                refuse(gateway, reply_to, Refused::new(ErrorWord::Lost, detail));
             }
         }
-        self.answered(asker.stream, gateway);
+        self.answered(reply_to.stream, gateway);
     }
 
-    /// An answer that a client was owed has been given.
-    fn answered(&mut self, stream: ConnectionId, gateway: &mut Commands<'_>) {
+    /// An answer that a client was outstanding has been given.
+    fn answered(&mut self, stream: ConnectionId, gateway: &mut Context<'_>) {
         if let Some(client) = self.client(stream) {
             client.answered(gateway);
         }
@@ -239,7 +239,7 @@ impl Control {
         self.clients.iter_mut().find(|client| client.stream == stream)
     }
 
-    fn open(&mut self, stream: ConnectionId, credentials: Credentials, gateway: &mut Commands<'_>) {
+    fn open(&mut self, stream: ConnectionId, credentials: Credentials, gateway: &mut Context<'_>) {
         let privileged = is_privileged(credentials);
         if self.clients.len() >= CLIENTS_MAX {
             self.close_idle(privileged, gateway);
@@ -257,7 +257,7 @@ impl Control {
             input: Vec::new(),
             consumer: None,
             listing: None,
-            owed: 0,
+            outstanding: 0,
             ended: false,
             last_use: self.uses,
             reserved: self.clients.len() >= CLIENTS_MAX,
@@ -266,9 +266,9 @@ impl Control {
 
     /// Closes the client that has been idle longest, watches nothing and awaits no answer. Only a privileged client
     /// takes the place of another.
-    fn close_idle(&mut self, privileged: bool, gateway: &mut Commands<'_>) {
+    fn close_idle(&mut self, privileged: bool, gateway: &mut Context<'_>) {
         let idle = self.clients.iter().filter(|client| {
-            client.consumer.is_none() && client.owed == 0 && (privileged || !is_privileged(client.credentials))
+            client.consumer.is_none() && client.outstanding == 0 && (privileged || !is_privileged(client.credentials))
         });
         if let Some(stream) = idle.min_by_key(|client| client.last_use).map(|client| client.stream) {
             self.clients.retain(|client| client.stream != stream);
@@ -277,17 +277,17 @@ impl Control {
     }
 
     /// A client sends no more. Its last request may lack the line end.
-    fn end(&mut self, stream: ConnectionId, figures: &Figures, gateway: &mut Commands<'_>) {
+    fn end(&mut self, stream: ConnectionId, figures: &DaemonStats, gateway: &mut Context<'_>) {
         let Some(client) = self.client(stream) else { return gateway.close(stream) };
         let last = std::mem::take(&mut client.input);
         self.request(stream, &last, figures, gateway);
         match self.client(stream) {
-            Some(client) if client.owed > 0 => client.ended = true,
+            Some(client) if client.outstanding > 0 => client.ended = true,
             _ => gateway.close(stream),
         }
     }
 
-    fn read(&mut self, stream: ConnectionId, bytes: &[u8], figures: &Figures, gateway: &mut Commands<'_>) {
+    fn read(&mut self, stream: ConnectionId, bytes: &[u8], figures: &DaemonStats, gateway: &mut Context<'_>) {
         self.uses += 1;
         let uses = self.uses;
         let Some(client) = self.client(stream) else { return };
@@ -308,7 +308,7 @@ impl Control {
         }
         if rest.len() > REQUEST_BYTES_MAX {
             let why = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-            refuse(gateway, Asker { stream, id: None }, Refused::new(ErrorWord::BadRequest, why));
+            refuse(gateway, ReplyTo { stream, id: None }, Refused::new(ErrorWord::BadRequest, why));
             self.clients.retain(|client| client.stream != stream);
             gateway.close(stream);
         } else if let Some(client) = self.client(stream) {
@@ -316,7 +316,7 @@ impl Control {
         }
     }
 
-    fn request(&mut self, stream: ConnectionId, line: &[u8], figures: &Figures, gateway: &mut Commands<'_>) {
+    fn request(&mut self, stream: ConnectionId, line: &[u8], figures: &DaemonStats, gateway: &mut Context<'_>) {
         if line.trim_ascii().is_empty() {
             return;
         }
@@ -327,42 +327,42 @@ impl Control {
         };
         match request {
             Ok(request) => {
-                let asker = Asker { stream, id: request.id };
-                if let Err(refused) = self.carry_out(asker, &request, figures, gateway) {
-                    refuse(gateway, asker, refused);
+                let reply_to = ReplyTo { stream, id: request.id };
+                if let Err(refused) = self.dispatch(reply_to, &request, figures, gateway) {
+                    refuse(gateway, reply_to, refused);
                 }
             }
             Err(error) => {
                 // Who has asked several things must know which of them it was.
                 let id = serde_json::from_slice::<OnlyId>(line).map_or(None, |request| request.id);
                 let why = format!("the request was not understood: {error}");
-                refuse(gateway, Asker { stream, id }, Refused::new(ErrorWord::BadRequest, why));
+                refuse(gateway, ReplyTo { stream, id }, Refused::new(ErrorWord::BadRequest, why));
             }
         }
     }
 
-    fn carry_out(
+    fn dispatch(
         &mut self,
-        asker: Asker,
+        reply_to: ReplyTo,
         request: &Request<'_>,
-        figures: &Figures,
-        gateway: &mut Commands<'_>,
+        figures: &DaemonStats,
+        gateway: &mut Context<'_>,
     ) -> Result<(), Refused> {
-        let Some(client) = self.clients.iter_mut().find(|client| client.stream == asker.stream) else {
+        let Some(client) = self.clients.iter_mut().find(|client| client.stream == reply_to.stream) else {
             return Ok(());
         };
         let Credentials { pid, uid, .. } = client.credentials;
         let operation = Operation::find(&request.op)
             .ok_or_else(|| Refused::new(ErrorWord::UnknownOp, format!("there is no operation {:?}", request.op)))?;
         match operation {
-            Operation::Ping => accept(gateway, asker, json!({ "version": env!("CARGO_PKG_VERSION") })),
+            Operation::Ping => accept(gateway, reply_to, json!({ "version": env!("CARGO_PKG_VERSION") })),
             Operation::Devices => {
                 if client.listing.is_some() {
                     return Err(Refused::new(ErrorWord::Busy, "a list of devices is being told already"));
                 }
-                client.listing = Some(Listing { id: asker.id, last: None, told: 0 });
-                client.owed += 1;
-                client.go_on(gateway);
+                client.listing = Some(Listing { id: reply_to.id, last: None, told: 0 });
+                client.outstanding += 1;
+                client.resume(gateway);
             }
             Operation::Watch => {
                 let device = request.device.as_deref().map(target).transpose()?;
@@ -378,19 +378,19 @@ impl Control {
                         consumer.catch_up(gateway);
                         consumer.filter = filter;
                     }
-                    none => *none = Some(Consumer::new(asker.stream, filter)),
+                    none => *none = Some(Consumer::new(reply_to.stream, filter)),
                 }
-                accept(gateway, asker, json!({}));
+                accept(gateway, reply_to, json!({}));
             }
-            Operation::Stats => accept(gateway, asker, json!({ "stats": stats::collect(gateway, figures) })),
+            Operation::Stats => accept(gateway, reply_to, json!({ "stats": stats::collect(gateway, figures) })),
             Operation::Config => {
-                client.owed += 1;
-                self.config_askers.push(asker);
+                client.outstanding += 1;
+                self.config_requests.push(reply_to);
             }
             Operation::Send => {
                 let to = target(needed(request.device.as_deref(), "device")?)?;
                 let text = needed(request.text.as_deref(), "text")?;
-                let waiting = self.sending.iter().filter(|sending| sending.asker.stream == asker.stream);
+                let waiting = self.sending.iter().filter(|sending| sending.reply_to.stream == reply_to.stream);
                 if waiting.count() >= SENDING_MAX {
                     return Err(Refused::new(
                         ErrorWord::Busy,
@@ -400,9 +400,9 @@ impl Control {
                 self.last_tag += 1;
                 let tag = self.last_tag;
                 let queued = gateway.send_tagged(to, text, tag)?;
-                client.owed += 1;
+                client.outstanding += 1;
                 info!("command of {} bytes to device {}: asked by uid {uid}, pid {pid}", text.len(), queued.id);
-                self.sending.push(Sending { tag, asker, to: queued.id, of: queued.of });
+                self.sending.push(Sending { tag, reply_to, to: queued.id, of: queued.of });
             }
             Operation::Remove => {
                 let name = needed(request.device.as_deref(), "device")?;
@@ -411,16 +411,16 @@ impl Control {
                 if removed == 0 {
                     return Err(SendError::NoSuchDevice.into());
                 }
-                accept(gateway, asker, json!({ "removed": removed }));
+                accept(gateway, reply_to, json!({ "removed": removed }));
             }
             Operation::Reload => {
                 info!("reload: asked by uid {uid}, pid {pid}");
-                client.owed += 1;
-                self.ask_reload(Some(asker));
+                client.outstanding += 1;
+                self.ask_reload(Some(reply_to));
             }
             Operation::Stop => {
                 info!("stopping: asked by uid {uid}, pid {pid}");
-                accept(gateway, asker, json!({}));
+                accept(gateway, reply_to, json!({}));
                 gateway.stop();
             }
         }
@@ -429,15 +429,15 @@ impl Control {
 }
 
 impl Client {
-    fn answered(&mut self, gateway: &mut Commands<'_>) {
-        self.owed = self.owed.saturating_sub(1);
-        if self.ended && self.owed == 0 {
+    fn answered(&mut self, gateway: &mut Context<'_>) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if self.ended && self.outstanding == 0 {
             gateway.close(self.stream);
         }
     }
 
     /// Goes on telling what did not fit the client's buffer before.
-    fn go_on(&mut self, gateway: &mut Commands<'_>) {
+    fn resume(&mut self, gateway: &mut Context<'_>) {
         if let Some(consumer) = &mut self.consumer {
             consumer.catch_up(gateway);
         }
@@ -467,9 +467,9 @@ fn is_privileged(credentials: Credentials) -> bool {
 }
 
 /// Closes a client that has no place.
-fn refuse_client(stream: ConnectionId, gateway: &mut Commands<'_>) {
+fn refuse_client(stream: ConnectionId, gateway: &mut Context<'_>) {
     let why = format!("{CLIENTS_MAX} control clients are connected already");
-    refuse(gateway, Asker { stream, id: None }, Refused::new(ErrorWord::TooManyClients, why));
+    refuse(gateway, ReplyTo { stream, id: None }, Refused::new(ErrorWord::TooManyClients, why));
     gateway.close(stream);
 }
 
@@ -494,21 +494,21 @@ fn target(text: &str) -> Result<Target, Refused> {
 }
 
 /// Answers that a request was carried out, with what is to be told of it.
-fn accept(gateway: &mut Commands<'_>, asker: Asker, mut answer: Value) {
-    answer["id"] = json!(asker.id);
+fn accept(gateway: &mut Context<'_>, reply_to: ReplyTo, mut answer: Value) {
+    answer["id"] = json!(reply_to.id);
     answer["ok"] = json!(true);
-    reply(gateway, asker, &answer);
+    reply(gateway, reply_to, &answer);
 }
 
-fn refuse(gateway: &mut Commands<'_>, asker: Asker, refused: Refused) {
+fn refuse(gateway: &mut Context<'_>, reply_to: ReplyTo, refused: Refused) {
     let Refused { word, detail } = refused;
-    reply(gateway, asker, &json!({ "id": asker.id, "ok": false, "error": word, "detail": detail }));
+    reply(gateway, reply_to, &json!({ "id": reply_to.id, "ok": false, "error": word, "detail": detail }));
 }
 
 /// A client that lets a whole buffer of answers wait unread is not waited for.
-fn reply(gateway: &mut Commands<'_>, asker: Asker, answer: &Value) {
-    if !gateway.write(asker.stream, format!("{answer}\n").as_bytes()) {
-        gateway.close(asker.stream);
+fn reply(gateway: &mut Context<'_>, reply_to: ReplyTo, answer: &Value) {
+    if !gateway.write(reply_to.stream, format!("{answer}\n").as_bytes()) {
+        gateway.close(reply_to.stream);
     }
 }
 

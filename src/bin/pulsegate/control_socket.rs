@@ -99,13 +99,13 @@ impl ControlSocket {
                 return Ok(None);
             }
         };
-        let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
+        let listener = server.listen_unix(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
         Ok(Some(Self { listener, name: Some(name) }))
     }
 
     /// Takes over a socket that was handed in: its name, mode and group are the service manager's.
     pub(crate) fn adopt(server: &mut Server<App>, listener: UnixListener, config: &Config) -> Result<Self, String> {
-        let listener = server.listen_local(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
+        let listener = server.listen_unix(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
         Ok(Self { listener, name: None })
     }
 

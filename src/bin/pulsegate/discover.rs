@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
-use crate::{Failure, say};
+use crate::{Failure, print};
 
 /// Broadcasts a probe on every interface and prints who answers, until the time is over.
 pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
     found.sort_unstable_by_key(|(from, ..)| *from);
     for (from, reply, after) in found {
         let tenths = after.as_micros() / 100;
-        say(&format!("{:<15}  {reply:?}  after {}.{} ms\n", from.ip(), tenths / 10, tenths % 10))?;
+        print(&format!("{:<15}  {reply:?}  after {}.{} ms\n", from.ip(), tenths / 10, tenths % 10))?;
     }
     Ok(())
 }

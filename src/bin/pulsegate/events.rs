@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use pulsegate::{CloseReason, Commands, ConnectionId, Device, Disconnect, Message, MessageError, Refusal, Target};
+use pulsegate::{CloseReason, ConnectionId, Context, Device, Disconnect, Message, MessageError, Refusal, Target};
 
 /// Writes one event after the other into one buffer that is kept.
 #[derive(Default)]
@@ -181,7 +181,7 @@ impl Consumer {
 
     /// Queues a line, complete or not at all, behind a line with the number of dropped events. Returns whether it
     /// queued the line.
-    pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Commands<'_>) -> bool {
+    pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Context<'_>) -> bool {
         let written = match self.missed {
             0 => gateway.write(self.stream, line),
             // Together, or there would be a line for each event that is left out, as long as those lines fit.
@@ -192,7 +192,7 @@ impl Consumer {
     }
 
     /// Reports the dropped events, if there are any and the report fits.
-    pub(crate) fn catch_up(&mut self, gateway: &mut Commands<'_>) {
+    pub(crate) fn catch_up(&mut self, gateway: &mut Context<'_>) {
         if self.missed > 0 && gateway.write(self.stream, EventLine::default().missed(self.missed)) {
             self.missed = 0;
         }

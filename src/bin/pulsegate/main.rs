@@ -13,8 +13,8 @@ mod logging;
 mod manual;
 mod prometheus;
 mod reload;
+mod render;
 mod serve;
-mod show;
 mod stats;
 mod stdio;
 mod stdout;
@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use calls::{Command, Given};
-use client::{Ask, Watch};
+use calls::{Command, Parsed};
+use client::{ControlCommand, Watch};
 use config::{Config, single_quoted};
 
 /// Why the program ends without having done what it was asked to, with a sentence for people.
@@ -78,9 +78,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let (command, options, arguments) = match calls::parse(std::env::args_os().skip(1)).map_err(Failure::Usage)? {
-        Given::Call { command, options, arguments } => (command, options, arguments),
-        Given::Help(call) => return say(&calls::help(call)),
-        Given::Version => return say(concat!("pulsegate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Parsed::Call { command, options, arguments } => (command, options, arguments),
+        Parsed::Help(call) => return print(&calls::help(call)),
+        Parsed::Version => return print(concat!("pulsegate ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
     let json = given("json").is_some();
@@ -88,7 +88,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve => return serve(&options),
         Command::CheckConfig => {
             let file = match (&arguments[..], given("defaults")) {
-                ([], Some(_)) => return say(&Config::defaults_file()),
+                ([], Some(_)) => return print(&Config::defaults_file()),
                 (_, Some(_)) => return Err(Failure::Usage("check-config takes --defaults or a FILE".into())),
                 ([], None) => None,
                 ([file], None) => Some(Path::new(file)),
@@ -106,32 +106,32 @@ fn run() -> Result<(), Failure> {
             })?;
             return discover::run(timeout, port);
         }
-        Command::Devices => Ask::Devices { json },
+        Command::Devices => ControlCommand::Devices { json },
         Command::Stats => {
             let prometheus = given("prometheus").is_some();
             if json && prometheus {
                 return Err(Failure::Usage("stats takes --json or --prometheus".into()));
             }
-            Ask::Stats { json, prometheus }
+            ControlCommand::Stats { json, prometheus }
         }
-        Command::Config => Ask::Config { json },
-        Command::Reload => Ask::Reload,
-        Command::Stop => Ask::Stop,
+        Command::Config => ControlCommand::Config { json },
+        Command::Reload => ControlCommand::Reload,
+        Command::Stop => ControlCommand::Stop,
         Command::Remove => match &arguments[..] {
-            [name] => Ask::Remove { device: device(name)? },
+            [name] => ControlCommand::Remove { device: device(name)? },
             _ => return Err(Failure::Usage("remove takes one DEVICE".into())),
         },
         Command::Send => match &arguments[..] {
             [name, text @ ..] if !text.is_empty() => {
                 let wait = given("wait").map(seconds).transpose()?;
-                Ask::Send { device: device(name)?, text: text.join(" "), wait }
+                ControlCommand::Send { device: device(name)?, text: text.join(" "), wait }
             }
             _ => return Err(Failure::Usage("send takes a DEVICE and the TEXT of a command".into())),
         },
         Command::Watch => {
             let types = options.iter().filter(|(name, _)| *name == "type").map(|(_, value)| value.clone()).collect();
             let device = given("device").map(device).transpose()?;
-            Ask::Watch(Watch { types, device, json, reconnect: given("reconnect").is_some() })
+            ControlCommand::Watch(Watch { types, device, json, reconnect: given("reconnect").is_some() })
         }
     };
     client::run(&ask, given("control"))
@@ -166,7 +166,7 @@ fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
     };
     let config = sources.load()?;
     if given("print-config").is_some() {
-        return say(&config.print());
+        return print(&config.print());
     }
     logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
     log_configuration(&config);
@@ -211,11 +211,11 @@ fn check_config(config: &Config) -> Result<(), Failure> {
         // If standard error is gone, there is nobody left to tell.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
-    say(&format!("{}: the configuration is good\n", config.source()))
+    print(&format!("{}: the configuration is good\n", config.source()))
 }
 
 /// Prints to standard output. When its reader has gone, there is nothing left to do, which is no failure.
-fn say(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),

@@ -34,8 +34,8 @@ impl Daemon {
             _ => self.server.handler().manager.ready(&self.status()),
         }
         let (app, mut gateway) = self.server.parts();
-        for asker in askers.into_iter().flatten() {
-            app.control.reloaded(asker, &result, &mut gateway);
+        for reply_to in askers.into_iter().flatten() {
+            app.control.reloaded(reply_to, &result, &mut gateway);
         }
     }
 

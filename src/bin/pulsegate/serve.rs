@@ -177,7 +177,7 @@ impl Daemon {
 
     /// Answers the clients that have asked for the configuration.
     fn report_config_if_asked(&mut self) {
-        let askers = self.server.handler_mut().control.take_config_askers();
+        let askers = self.server.handler_mut().control.take_config_requests();
         if askers.is_empty() {
             return;
         }
@@ -191,7 +191,7 @@ impl Daemon {
         }
         let report = self.config.report(&inherited);
         let (app, mut gateway) = self.server.parts();
-        askers.into_iter().for_each(|asker| app.control.configured(asker, &report, &mut gateway));
+        askers.into_iter().for_each(|reply_to| app.control.configured(reply_to, &report, &mut gateway));
     }
 
     /// One line for people: the addresses, and what is wrong.

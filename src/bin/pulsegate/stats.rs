@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use pulsegate::{ClosedList, Commands, Count, Counters, Device, Histogram, Kind};
+use pulsegate::{ClosedList, Context, Count, Counters, Device, Histogram, Kind};
 use serde_json::{Map, Value, json};
 
 /// A device as `pulsegate devices --json` shows it; ages are in seconds.
@@ -25,7 +25,7 @@ pub(crate) fn device(device: &Device) -> Value {
 
 /// What the daemon knows besides what the library counts.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct DaemonStats {
     /// The longest turn of the loop in the last minute.
     pub(crate) longest_turn: Duration,
     /// Calls of accept(2) that failed.
@@ -67,8 +67,8 @@ pub(crate) enum Metric {
 
 /// What the figures are taken from.
 struct Source<'a> {
-    gateway: &'a Commands<'a>,
-    daemon: &'a Figures,
+    gateway: &'a Context<'a>,
+    daemon: &'a DaemonStats,
 }
 
 macro_rules! figures {
@@ -195,7 +195,7 @@ fn descriptors() -> Option<usize> {
 }
 
 /// Every figure of the gateway and of its process.
-pub(crate) fn collect(gateway: &Commands<'_>, daemon: &Figures) -> Value {
+pub(crate) fn collect(gateway: &Context<'_>, daemon: &DaemonStats) -> Value {
     let source = Source { gateway, daemon };
     let mut stats = Value::Object(Map::new());
     for figure in FIGURES {

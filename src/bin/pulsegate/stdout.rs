@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use log::warn;
-use pulsegate::{Commands, ConnectionId, StreamEnd};
+use pulsegate::{ConnectionId, Context, StreamEnd};
 
 use crate::events::{Consumer, Unsent};
 
@@ -77,7 +77,7 @@ impl Stdout {
     }
 
     /// The stream has taken all queued bytes.
-    pub(crate) fn drained(&mut self, gateway: &mut Commands<'_>) {
+    pub(crate) fn drained(&mut self, gateway: &mut Context<'_>) {
         if let State::Open(consumer) = &mut self.state {
             consumer.catch_up(gateway);
         }

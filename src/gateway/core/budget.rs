@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use super::Core;
-use super::life::Ending;
-use super::output::Op;
+use super::life::CloseMode;
+use super::output::Action;
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::CloseReason;
 use crate::gateway::slots::Phase;
@@ -14,7 +14,7 @@ impl Core {
     pub(in crate::gateway) fn poll_read(&mut self, id: ConnectionId) -> usize {
         // A read of small objects becomes ten times as many bytes of events, and nothing of them is written before
         // its end: so reads are short while someone may follow events, and shorter while those wait.
-        let most = match (self.readers, self.memory.held_by_locals()) {
+        let most = match (self.readers, self.memory.held_by_app()) {
             (0, _) => usize::MAX,
             (_, 0..READERS_BEHIND) => READ_BYTES_MAX,
             _ => READ_BYTES_MAX / 4,
@@ -53,7 +53,7 @@ impl Core {
         largest.sort_unstable_by_key(|(held, _)| Reverse(*held));
         for (held, id) in largest {
             // One that is on its way out keeps what it holds for a moment.
-            if self.begin_close(id, CloseReason::Memory, Ending::Abort) {
+            if self.begin_close(id, CloseReason::Memory, CloseMode::Reset) {
                 excess = excess.saturating_sub(held);
             }
             if excess == 0 {
@@ -78,7 +78,7 @@ impl Core {
             let Some(slot) = self.slots.device_mut(id) else { break };
             slot.phase = Phase::Open;
             slot.connection.expect_progress(&self.rules);
-            self.ops.push_back(Op::Read(id));
+            self.actions.push_back(Action::Read(id));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::mem;
 use super::Core;
 use crate::connection::Event;
 use crate::endpoint::ConnectionId;
-use crate::proto::Whole;
+use crate::proto::Reassembled;
 
 impl Core {
     /// Returns the next event of `rest`, the unused bytes of a read, and accounts for the bytes that it used.
@@ -14,7 +14,7 @@ impl Core {
         &mut self,
         id: ConnectionId,
         rest: &mut &'read [u8],
-        whole: &'a mut Whole,
+        whole: &'a mut Reassembled,
     ) -> Option<Event<'a>> {
         let slot = self.slots.device_mut(id)?;
         if slot.is_closing() {

@@ -2,14 +2,14 @@
 //! over everything, so it is for tests. Floor 2.
 
 use super::Core;
-use super::output::Op;
+use super::output::Action;
 use crate::endpoint::ConnectionId;
-use crate::gateway::slots::{Pending, Phase, Slot};
+use crate::gateway::slots::{Phase, SendQueue, Slot};
 
 impl Core {
     /// See [`crate::Gateway::check_invariants`].
     pub(in crate::gateway) fn check_invariants(&self) {
-        assert!(self.in_flight.is_none(), "bytes were lent, and nobody has told what became of them");
+        assert!(self.lent.is_none(), "bytes were lent, and nobody has told what became of them");
         // Told as soon as the streams are closed whose end began between two turns.
         assert!(self.reports.is_empty() || self.has_output(), "what became of commands was not told");
         self.slots.check_invariants();
@@ -37,7 +37,7 @@ impl Core {
                     }
                     &device.pending
                 }
-                Slot::Local(local) => {
+                Slot::Stream(local) => {
                     readers += usize::from(local.may_be_written_to());
                     if local.closing {
                         self.check_closing(id, local.pending.is_some());
@@ -46,7 +46,7 @@ impl Core {
                 }
                 Slot::Retired => continue,
             };
-            let flushes = self.ops.iter().filter(|op| matches!(op, Op::Flush(other) if *other == id)).count();
+            let flushes = self.actions.iter().filter(|op| matches!(op, Action::Flush(other) if *other == id)).count();
             if let Some(pending) = pending {
                 held += pending.counted;
                 check_pending(id, pending, flushes);
@@ -67,12 +67,12 @@ impl Core {
 
     /// A stream whose end has begun is closed when nothing waits for it any more, and not before.
     fn check_closing(&self, id: ConnectionId, waits: bool) {
-        let asked = self.ops.iter().any(|op| matches!(op, Op::Close(other, _) if *other == id));
+        let asked = self.actions.iter().any(|op| matches!(op, Action::Close(other, _) if *other == id));
         assert!(waits || asked, "{id} is to be closed, and nobody will do it");
     }
 }
 
-fn check_pending(id: ConnectionId, pending: &Pending, flushes: usize) {
+fn check_pending(id: ConnectionId, pending: &SendQueue, flushes: usize) {
     assert!(!pending.outbox.is_empty(), "{id} holds an outbox for nothing");
     assert_eq!(pending.counted, super::output::held(pending), "{id}: what its outbox holds is counted");
     assert_eq!(flushes, usize::from(pending.queued), "{id}: a flush that was asked for is in the list, once");
@@ -82,8 +82,8 @@ fn check_pending(id: ConnectionId, pending: &Pending, flushes: usize) {
         pending.blocked || pending.queued || pending.open == 0,
         "{id}: bytes wait, and nothing will ever send them"
     );
-    let left = pending.tickets.last().map_or(0, |ticket| ticket.left);
+    let left = pending.awaited.last().map_or(0, |ticket| ticket.left);
     assert!(left <= pending.outbox.len(), "{id}: a command ends behind all that waits");
-    assert!(pending.tickets.is_sorted_by_key(|ticket| ticket.left), "{id}: commands are out of order");
-    assert!(pending.tickets.len() <= pending.commands as usize, "{id}: more commands are awaited than wait");
+    assert!(pending.awaited.is_sorted_by_key(|ticket| ticket.left), "{id}: commands are out of order");
+    assert!(pending.awaited.len() <= pending.commands as usize, "{id}: more commands are awaited than wait");
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::output::Op;
+use super::output::Action;
 use crate::connection::Fault;
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
-use crate::gateway::memory::Memory;
-use crate::gateway::slots::{DeviceSlot, Pending, Phase};
+use crate::gateway::memory::MemoryBudget;
+use crate::gateway::slots::{DeviceSlot, Phase, SendQueue};
 use crate::proto::Beat;
 use crate::tick::{TICK, Tick};
 
@@ -18,13 +18,13 @@ const AT_ONCE: u32 = 32;
 
 /// Whether what waits for a stream is sent before it is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::gateway) enum Ending {
+pub(in crate::gateway) enum CloseMode {
     /// Sent, as far as it can be in the close timeout.
-    Flush,
+    Graceful,
     /// Thrown away.
-    Drop,
+    Immediate,
     /// Thrown away, with what the kernel holds.
-    Abort,
+    Reset,
 }
 
 impl Core {
@@ -32,7 +32,7 @@ impl Core {
     /// slot itself is freed when the stream is. One that has ended its own sending, and takes its time
     /// with what waits for it, ends for another reason that comes meanwhile. False where there is
     /// nothing to end.
-    pub(in crate::gateway) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: Ending) -> bool {
+    pub(in crate::gateway) fn begin_close(&mut self, id: ConnectionId, reason: CloseReason, ending: CloseMode) -> bool {
         let index = id.index() as u32;
         let Some(slot) = self.slots.device_mut(id) else { return false };
         if !slot.is_closing() {
@@ -50,7 +50,7 @@ impl Core {
         if reason != CloseReason::Shutdown {
             end.reason = reason;
         }
-        if let (Ending::Flush, Some(pending)) = (ending, &mut slot.pending) {
+        if let (CloseMode::Graceful, Some(pending)) = (ending, &mut slot.pending) {
             let deadline = match reason {
                 CloseReason::Closed => pending.progress.after(self.timing.write_timeout),
                 _ => self.stop_deadline.unwrap_or(self.now.after(self.timing.close_timeout)),
@@ -60,7 +60,7 @@ impl Core {
             self.wheel.reschedule(timer, self.gap_over(id).map_or(deadline, |over| over.min(deadline)));
         } else {
             end.unsent = lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
-            self.ops.push_back(Op::Close(id, ending == Ending::Abort));
+            self.actions.push_back(Action::Close(id, ending == CloseMode::Reset));
         }
         true
     }
@@ -69,7 +69,7 @@ impl Core {
     pub(in crate::gateway) fn end_of_stream(&mut self, id: ConnectionId) {
         let slot = self.slots.device(id).filter(|slot| !slot.is_closing());
         let broken = slot.and_then(|slot| slot.connection.check_unfinished(&mut self.memory.tails).err());
-        self.begin_close(id, broken.map_or(CloseReason::Closed, CloseReason::Framing), Ending::Flush);
+        self.begin_close(id, broken.map_or(CloseReason::Closed, CloseReason::Framing), CloseMode::Graceful);
     }
 
     /// Whether that device has ended its own sending, and something still waits for it.
@@ -91,7 +91,7 @@ impl Core {
         &mut self,
         id: ConnectionId,
         mut slot: DeviceSlot,
-        broke: CloseReason,
+        write_error: CloseReason,
     ) -> (Device, Disconnect) {
         self.wheel.cancel(slot.timer);
         self.pacing.forget(id.index() as u32);
@@ -107,7 +107,7 @@ impl Core {
         }
         let mut end = self.ending.remove(&(id.index() as u32)).unwrap_or_else(|| {
             self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
-            Disconnect { reason: broken.map_or(broke, CloseReason::Framing), unfinished, unsent: 0 }
+            Disconnect { reason: broken.map_or(write_error, CloseReason::Framing), unfinished, unsent: 0 }
         });
         end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
         self.stats.unsent_bytes += end.unsent as u64;
@@ -124,8 +124,8 @@ impl Core {
         let gap_over = self.gap_over(id);
         let Some(slot) = self.slots.device_mut(id) else { return };
         let late = now.since(due);
-        let held_up = late > check;
-        if let (true, Some(pending)) = (held_up, &mut slot.pending) {
+        let process_was_stopped = late > check;
+        if let (true, Some(pending)) = (process_was_stopped, &mut slot.pending) {
             // It may well take something, and nobody has looked.
             pending.progress = pending.progress.after(late).min(now);
         }
@@ -142,28 +142,28 @@ impl Core {
             let soon = gap_over.unwrap_or(now.after(check)).min(now.after(check));
             slot.timer = self.wheel.insert(next.map_or(now.after(interval), |next| next.min(soon)), index);
             if next.is_none() {
-                self.ops.push_back(Op::Close(id, true));
+                self.actions.push_back(Action::Close(id, true));
             }
             return;
         }
         if slot.phase == Phase::Paused {
             // What is not read cannot be finished, nor a beat answered.
-            slot.connection.excuse(late.saturating_add(check), now);
-        } else if held_up {
-            slot.connection.excuse(late, now);
+            slot.connection.extend_deadline(late.saturating_add(check), now);
+        } else if process_was_stopped {
+            slot.connection.extend_deadline(late, now);
         }
         let (object, stalled) = (slot.connection.object_deadline(&self.rules), stalls(slot));
         let mut end = None;
         if object.is_some_and(|deadline| deadline <= now) && slot.phase != Phase::Paused {
             let fault = slot.connection.object_timeout(&mut self.memory.tails);
-            end = Some((CloseReason::Framing(fault), Ending::Drop));
+            end = Some((CloseReason::Framing(fault), CloseMode::Immediate));
         } else if stalled.is_some_and(|deadline| deadline <= now) {
-            end = Some((CloseReason::Stalled, Ending::Abort));
+            end = Some((CloseReason::Stalled, CloseMode::Reset));
         } else if slot.beat_due <= now
             && let Err(fault) = slot.connection.check_unfinished(&mut self.memory.tails)
         {
             // The object would swallow all that the device sends, up to the object timeout.
-            end = Some((CloseReason::Framing(fault), Ending::Drop));
+            end = Some((CloseReason::Framing(fault), CloseMode::Immediate));
         } else if slot.beat_due <= now {
             // From the moment it was due, without drift; beats whose time has passed are not made up for.
             let late = now.since(slot.beat_due);
@@ -173,8 +173,11 @@ impl Core {
             let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
             // An object that has begun since the last beat may not have had an interval for its next byte.
             let begun_before = slot.connection.unfinished_since().is_none_or(|since| now.since(since) >= interval);
-            let idle = begun_before && !slot.connection.has_progressed() && !held_up && slot.phase != Phase::Paused;
-            let in_the_way = idle && self.memory.is_in_the_way(id, begun);
+            let idle = begun_before
+                && !slot.connection.has_progressed()
+                && !process_was_stopped
+                && slot.phase != Phase::Paused;
+            let blocks_others = idle && self.memory.blocks_others(id, begun);
             if late >= interval {
                 slot.connection.forget_beats();
             }
@@ -182,8 +185,8 @@ impl Core {
             let takes = slot.pending.as_mut().is_some_and(|pending| std::mem::take(&mut pending.taken_since_beat));
             let free = late > interval || slot.phase == Phase::Paused || takes;
             match slot.connection.handle_beat(free, &self.rules) {
-                _ if in_the_way => end = Some((CloseReason::Memory, Ending::Abort)),
-                Beat::Dead => end = Some((CloseReason::Silent, Ending::Abort)),
+                _ if blocks_others => end = Some((CloseReason::Memory, CloseMode::Reset)),
+                Beat::Dead => end = Some((CloseReason::Silent, CloseMode::Reset)),
                 Beat::Send => self.send_beat(id, late),
             }
         }
@@ -208,7 +211,7 @@ impl Core {
             if late > 0 {
                 self.pacing.sent(index, self.now);
             }
-            return self.ops.push_back(Op::Beat(id));
+            return self.actions.push_back(Action::Beat(id));
         }
         // Its answer could not be told from that of another beat.
         slot.connection.forget_beats();
@@ -237,19 +240,19 @@ impl Core {
             Fault::Framing(fault) => CloseReason::Framing(fault),
             Fault::Faulty => CloseReason::Faulty,
         };
-        self.begin_close(id, reason, Ending::Drop);
+        self.begin_close(id, reason, CloseMode::Immediate);
     }
 }
 
 /// Throws away what waits, reports the commands that are lost with it, and tells how many bytes that was.
 fn lose(
-    slot: &mut Option<Box<Pending>>,
+    slot: &mut Option<Box<SendQueue>>,
     reason: CloseReason,
     reports: &mut VecDeque<(u64, Delivery)>,
-    memory: &mut Memory,
+    memory: &mut MemoryBudget,
 ) -> usize {
     let Some(pending) = slot.take() else { return 0 };
     memory.outbox_changed(pending.counted, 0);
-    reports.extend(pending.tickets.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
+    reports.extend(pending.awaited.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
     pending.outbox.len()
 }

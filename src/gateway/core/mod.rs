@@ -12,25 +12,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use self::output::{InFlight, Op};
+use self::output::{Action, Lent};
 use self::pacing::Pacing;
 use super::Target;
 use super::connection_log::ConnectionLog;
 use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
 use super::interfaces::{InterfaceName, Verdicts};
 use super::latency::BeatTimes;
-use super::memory::Memory;
+use super::memory::MemoryBudget;
 use super::settings::{Settings, timeout};
-use super::slots::{DeviceSlot, LocalSlot, Pending, Phase, Slot, Slots};
+use super::slots::{AppStream, DeviceSlot, Phase, SendQueue, Slot, Slots};
 use super::stats::Stats;
 use super::timers::AppTimers;
 use crate::connection::Rules;
-use crate::endpoint::{ConnectionId, ListenerId, Via};
+use crate::endpoint::{ConnectionId, ListenerId, PacketInfo};
 use crate::proto::RateLimit;
 use crate::tick::{Tick, TickClock};
 use crate::wheel::TimerWheel;
 
-pub(in crate::gateway) use self::life::Ending;
+pub(in crate::gateway) use self::life::CloseMode;
 
 pub(in crate::gateway) struct Core {
     pub(in crate::gateway) clock: TickClock,
@@ -45,20 +45,20 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) wheel: TimerWheel<u32>,
     pub(in crate::gateway) stats: Stats,
     pub(in crate::gateway) log: ConnectionLog,
-    pub(in crate::gateway) memory: Memory,
+    pub(in crate::gateway) memory: MemoryBudget,
     /// The timers of the application.
     pub(in crate::gateway) timers: AppTimers,
     /// Once a stop has been asked for: when it must be over.
     pub(in crate::gateway) stop_deadline: Option<Tick>,
     /// How the devices that are being closed ended.
     ending: BTreeMap<u32, Disconnect>,
-    spare_pending: Option<Box<Pending>>,
+    spare_pending: Option<Box<SendQueue>>,
     /// What became of commands that are waited for, and has not been told yet.
     pub(in crate::gateway) reports: VecDeque<(u64, Delivery)>,
-    ops: VecDeque<Op>,
-    in_flight: Option<InFlight>,
+    actions: VecDeque<Action>,
+    lent: Option<Lent>,
     /// The answer to the datagram that is being handled.
-    answer: Option<(ListenerId, SocketAddr, Via)>,
+    answer: Option<(ListenerId, SocketAddr, PacketInfo)>,
     pub(in crate::gateway) rate: RateLimit,
     /// How the name of an interface is found, if it can be.
     pub(in crate::gateway) interface_name: Option<InterfaceName>,
@@ -100,14 +100,14 @@ impl Core {
             wheel: TimerWheel::new(),
             stats: Stats::default(),
             log: ConnectionLog::new(),
-            memory: Memory::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
+            memory: MemoryBudget::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
             timers: AppTimers::default(),
             stop_deadline: None,
             ending: BTreeMap::new(),
             spare_pending: None,
             reports: VecDeque::new(),
-            ops: VecDeque::new(),
-            in_flight: None,
+            actions: VecDeque::new(),
+            lent: None,
             answer: None,
             rate,
             interface_name: None,
@@ -152,7 +152,7 @@ impl Core {
         let silent = self.slots.devices_of(ip).filter(|(_, slot)| slot.phase == Phase::Open);
         let silent = silent.map(|(id, slot)| (self.left_unanswered(slot), self.now.since(slot.seen), id));
         let Some((beats, _, id)) = silent.max_by_key(|&(beats, silence, _)| (beats, silence)) else { return false };
-        beats > 0 && self.begin_close(id, CloseReason::Replaced, Ending::Abort)
+        beats > 0 && self.begin_close(id, CloseReason::Replaced, CloseMode::Reset)
     }
 
     /// Beats that a device has left unanswered since its last sign of life. The latest counts when a quarter of the interval
@@ -168,7 +168,7 @@ impl Core {
     /// is left.
     pub(in crate::gateway) fn join(&mut self, address: SocketAddr) -> Option<ConnectionId> {
         let index = self.slots.next_index()?;
-        let beat_due = self.now.after(self.phase());
+        let beat_due = self.now.after(self.first_beat_offset());
         let timer = self.wheel.insert(self.now.after(self.timing.check).min(beat_due), index);
         let credit = self.settings.heartbeat.credit;
         let slot = DeviceSlot::new(address, credit, self.now, beat_due, timer);
@@ -178,7 +178,7 @@ impl Core {
 
     /// Ticks until a new device's first beat, from 1 to a whole interval. Steps of the golden ratio
     /// spread any number of devices that come one after the other evenly.
-    fn phase(&mut self) -> u32 {
+    fn first_beat_offset(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(0x9e37_79b9);
         ((u64::from(self.sequence) * u64::from(self.timing.interval)) >> 32) as u32 + 1
     }
@@ -186,9 +186,9 @@ impl Core {
     /// Gives a local stream its slot.
     pub(in crate::gateway) fn attach(&mut self, outbox_bytes_max: usize) -> Option<ConnectionId> {
         self.slots.next_index()?;
-        let slot = LocalSlot { pending: None, outbox_bytes_max, closing: false };
+        let slot = AppStream { pending: None, outbox_bytes_max, closing: false };
         self.readers += usize::from(slot.may_be_written_to());
-        Some(self.slots.insert(Slot::Local(slot)))
+        Some(self.slots.insert(Slot::Stream(slot)))
     }
 
     /// The device of that id as the application sees it.
@@ -218,7 +218,7 @@ impl Core {
         self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
         let timing = std::mem::replace(&mut self.timing, Timing::new(&settings));
         if (timing.interval, timing.check) != (self.timing.interval, self.timing.check) {
-            self.retime(timing.interval);
+            self.reschedule_beats(timing.interval);
         }
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.set_gap(settings.command_gap);
@@ -231,7 +231,7 @@ impl Core {
             let denied = self.slots.devices().filter(|(_, slot)| !access.allows(slot.address().ip()));
             let denied: Vec<_> = denied.map(|(id, _)| id).collect();
             for id in denied {
-                self.begin_close(id, CloseReason::Refused, Ending::Drop);
+                self.begin_close(id, CloseReason::Refused, CloseMode::Immediate);
             }
         }
     }
@@ -239,7 +239,7 @@ impl Core {
     /// The interval, which was `old`, or a timeout has changed: the next beat comes a new interval after the last, as each
     /// takes a credit; where that is over already, within an interval, spread as those of new devices are. (So an interval
     /// that is made shorter and then longer again may put off a beat by as much.)
-    fn retime(&mut self, old: u32) {
+    fn reschedule_beats(&mut self, old: u32) {
         let (now, interval) = (self.now, self.timing.interval);
         if interval != old {
             // They are found by when the next beat is due.
@@ -247,7 +247,7 @@ impl Core {
             self.slots.devices_mut().for_each(|slot| slot.connection.forget_beats());
         }
         for index in 0..self.slots.capacity() as u32 {
-            let phase = self.phase();
+            let phase = self.first_beat_offset();
             let slot = self.slots.device_mut(self.slots.id_at(index)).filter(|slot| !slot.is_closing());
             let Some(slot) = slot else { continue };
             slot.beat_due = if interval < old {

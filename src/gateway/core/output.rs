@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::Core;
-use crate::endpoint::{ConnectionId, ListenerId, Output, Via};
+use crate::endpoint::{ConnectionId, ListenerId, Output, PacketInfo};
 use crate::gateway::handler::Delivery;
-use crate::gateway::slots::{Pending, Slot, Ticket};
+use crate::gateway::slots::{SendQueue, Slot, Ticket};
 use crate::gateway::{Queued, SendError, Target};
 use crate::tick::Tick;
 
 /// What is to be done, in order.
-pub(super) enum Op {
+pub(super) enum Action {
     Flush(ConnectionId),
     Beat(ConnectionId),
     Close(ConnectionId, bool),
@@ -19,7 +19,7 @@ pub(super) enum Op {
 }
 
 /// What was lent with the last [`Output::Send`].
-pub(super) enum InFlight {
+pub(super) enum Lent {
     Outbox,
     Beat,
 }
@@ -74,7 +74,7 @@ impl Core {
         pending.outbox.push(text);
         pending.outbox.push(terminator);
         if let Some(tag) = tag {
-            pending.tickets.push(Ticket { left: pending.outbox.len(), tag });
+            pending.awaited.push(Ticket { left: pending.outbox.len(), tag });
         }
         pending.commands += 1;
         let bytes = text.len() + terminator.len();
@@ -85,10 +85,10 @@ impl Core {
 
     /// Queues bytes for a local stream, whole or not at all: whether they fitted.
     pub(in crate::gateway) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
-        let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return false };
+        let Some(slot) = self.slots.app_stream_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
         let own = slot.pending.as_ref().map_or(0, |pending| pending.counted);
-        let room = self.memory.has_room_for_local(waiting, bytes.len(), own);
+        let room = self.memory.has_room_for_app(waiting, bytes.len(), own);
         if waiting + bytes.len() > slot.outbox_bytes_max || !room {
             return false;
         }
@@ -97,15 +97,15 @@ impl Core {
             pending.outbox.push(bytes);
             pending.open += bytes.len();
             let (before, after) = count(pending);
-            self.memory.local_changed(before, after);
-            flush(&mut self.ops, id, pending);
+            self.memory.app_queue_changed(before, after);
+            flush(&mut self.actions, id, pending);
         }
         true
     }
 
     /// Changes how many bytes may wait for a local stream.
     pub(in crate::gateway) fn set_outbox_max(&mut self, id: ConnectionId, outbox_bytes_max: usize) {
-        if let Some(slot) = self.slots.local_mut(id) {
+        if let Some(slot) = self.slots.app_stream_mut(id) {
             self.readers -= usize::from(slot.may_be_written_to());
             slot.outbox_bytes_max = outbox_bytes_max;
             self.readers += usize::from(slot.may_be_written_to());
@@ -113,11 +113,11 @@ impl Core {
     }
 
     /// Closes a local stream, when what waits for it has been taken.
-    pub(in crate::gateway) fn close_local(&mut self, id: ConnectionId) {
-        let Some(slot) = self.slots.local_mut(id).filter(|slot| !slot.closing) else { return };
+    pub(in crate::gateway) fn close_app_stream(&mut self, id: ConnectionId) {
+        let Some(slot) = self.slots.app_stream_mut(id).filter(|slot| !slot.closing) else { return };
         slot.closing = true;
         if slot.pending.is_none() {
-            self.ops.push_back(Op::Close(id, false));
+            self.actions.push_back(Action::Close(id, false));
         }
     }
 
@@ -125,7 +125,7 @@ impl Core {
     pub(in crate::gateway) fn handle_writable(&mut self, id: ConnectionId) {
         let Some(Some(pending)) = self.slots.pending_mut(id) else { return };
         pending.blocked = false;
-        flush(&mut self.ops, id, pending);
+        flush(&mut self.actions, id, pending);
     }
 
     /// The kernel has taken the first `taken` of the bytes lent last. True when with them everything
@@ -134,17 +134,17 @@ impl Core {
         if self.slots.device(id).is_some() {
             self.stats.sent_bytes += taken as u64;
         }
-        let in_flight = self.in_flight.take();
+        let lent = self.lent.take();
         let now = self.now;
         let Some(slot) = self.slots.pending_mut(id) else { return false };
-        if let Some(InFlight::Beat) = in_flight {
+        if let Some(Lent::Beat) = lent {
             self.stats.beats_sent += 1;
             if taken < self.beat.len() {
                 let pending = open(slot, &mut self.spare_pending, now);
                 let rest = &self.beat[taken..];
                 pending.outbox.push_front(rest);
                 pending.open += rest.len();
-                pending.tickets.iter_mut().for_each(|ticket| ticket.left += rest.len());
+                pending.awaited.iter_mut().for_each(|ticket| ticket.left += rest.len());
                 (pending.blocked, pending.was_blocked) = (true, true);
                 let (before, after) = count(pending);
                 self.memory.outbox_changed(before, after);
@@ -154,11 +154,11 @@ impl Core {
         let Some(pending) = slot else { return false };
         pending.outbox.advance(taken);
         pending.open -= taken;
-        for ticket in &mut pending.tickets {
+        for ticket in &mut pending.awaited {
             ticket.left = ticket.left.saturating_sub(taken);
         }
-        let sent = pending.tickets.iter().take_while(|ticket| ticket.left == 0).count();
-        self.reports.extend(pending.tickets.drain(..sent).map(|ticket| (ticket.tag, Delivery::Sent)));
+        let sent = pending.awaited.iter().take_while(|ticket| ticket.left == 0).count();
+        self.reports.extend(pending.awaited.drain(..sent).map(|ticket| (ticket.tag, Delivery::Sent)));
         if taken > 0 {
             pending.progress = now;
         }
@@ -193,24 +193,24 @@ impl Core {
                 self.memory.outbox_changed(counted, 0);
                 device.is_closing()
             }
-            Some(Slot::Local(local)) => {
-                self.memory.local_changed(counted, 0);
+            Some(Slot::Stream(local)) => {
+                self.memory.app_queue_changed(counted, 0);
                 local.closing
             }
             _ => false,
         };
         if closing {
-            self.ops.push_back(Op::Close(id, false));
+            self.actions.push_back(Action::Close(id, false));
         }
     }
 
-    pub(in crate::gateway) fn answer(&mut self, socket: ListenerId, to: SocketAddr, via: Via) {
+    pub(in crate::gateway) fn answer(&mut self, socket: ListenerId, to: SocketAddr, via: PacketInfo) {
         self.answer = Some((socket, to, via));
     }
 
     /// Whether [`Self::poll_output`] has something to give.
     pub(in crate::gateway) fn has_output(&self) -> bool {
-        self.answer.is_some() || !self.ops.is_empty()
+        self.answer.is_some() || !self.actions.is_empty()
     }
 
     pub(in crate::gateway) fn poll_output(&mut self) -> Option<Output<'_>> {
@@ -218,17 +218,17 @@ impl Core {
             return Some(Output::SendTo { socket, to, via, bytes: &self.settings.discovery.reply });
         }
         let id = loop {
-            let Some(op) = self.ops.pop_front() else {
-                self.ops.shrink_to(OPS_KEPT);
+            let Some(op) = self.actions.pop_front() else {
+                self.actions.shrink_to(OPS_KEPT);
                 return None;
             };
             match op {
-                Op::Close(id, abort) => return Some(Output::Close { id, abort }),
-                Op::Read(id) => return Some(Output::Read { id }),
-                Op::Beat(id) => {
+                Action::Close(id, abort) => return Some(Output::Close { id, abort }),
+                Action::Read(id) => return Some(Output::Read { id }),
+                Action::Beat(id) => {
                     let pending = self.slots.pending_mut(id);
                     if pending.is_some_and(|pending| pending.as_ref().is_none_or(|pending| pending.open == 0)) {
-                        self.in_flight = Some(InFlight::Beat);
+                        self.lent = Some(Lent::Beat);
                         return Some(Output::Send { id, bytes: &self.beat });
                     }
                     self.stats.beats_withheld += 1;
@@ -236,7 +236,7 @@ impl Core {
                         slot.connection.forget_beats();
                     }
                 }
-                Op::Flush(id) => {
+                Action::Flush(id) => {
                     if let Some(Some(pending)) = self.slots.pending_mut(id) {
                         pending.queued = false;
                         if !pending.blocked && pending.open > 0 {
@@ -246,7 +246,7 @@ impl Core {
                 }
             }
         };
-        self.in_flight = Some(InFlight::Outbox);
+        self.lent = Some(Lent::Outbox);
         let pending = self.slots.pending_mut(id)?.as_ref()?;
         Some(Output::Send { id, bytes: &pending.outbox.waiting()[..pending.open] })
     }
@@ -260,12 +260,12 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }
 
-/// The stream's [`Pending`], taken from the spare one where there is none yet.
+/// The stream's [`SendQueue`], taken from the spare one where there is none yet.
 pub(super) fn open<'a>(
-    slot: &'a mut Option<Box<Pending>>,
-    spare: &mut Option<Box<Pending>>,
+    slot: &'a mut Option<Box<SendQueue>>,
+    spare: &mut Option<Box<SendQueue>>,
     now: Tick,
-) -> &'a mut Pending {
+) -> &'a mut SendQueue {
     slot.get_or_insert_with(|| {
         let mut pending = spare.take().unwrap_or_default();
         (pending.progress, pending.close_at) = (now, None);
@@ -275,20 +275,20 @@ pub(super) fn open<'a>(
 }
 
 /// What an outbox holds, for the memory budget: before, and now.
-pub(super) fn count(pending: &mut Pending) -> (usize, usize) {
+pub(super) fn count(pending: &mut SendQueue) -> (usize, usize) {
     let held = held(pending);
     (std::mem::replace(&mut pending.counted, held), held)
 }
 
 /// Bytes of what waits, and of what is known of it.
-pub(super) fn held(pending: &Pending) -> usize {
-    let notes = pending.tickets.capacity() * size_of::<Ticket>() + pending.messages.capacity() * size_of::<u32>();
+pub(super) fn held(pending: &SendQueue) -> usize {
+    let notes = pending.awaited.capacity() * size_of::<Ticket>() + pending.messages.capacity() * size_of::<u32>();
     pending.outbox.capacity() + notes
 }
 
 /// Asks for what waits to be offered to the kernel, unless that is asked for or of no use.
-pub(super) fn flush(ops: &mut VecDeque<Op>, id: ConnectionId, pending: &mut Pending) {
+pub(super) fn flush(actions: &mut VecDeque<Action>, id: ConnectionId, pending: &mut SendQueue) {
     if !pending.blocked && !std::mem::replace(&mut pending.queued, true) {
-        ops.push_back(Op::Flush(id));
+        actions.push_back(Action::Flush(id));
     }
 }

@@ -10,7 +10,7 @@ use super::Core;
 use super::output::{count, flush, open};
 use crate::endpoint::ConnectionId;
 use crate::gateway::settings::timeout;
-use crate::gateway::slots::{DeviceSlot, Pending};
+use crate::gateway::slots::{DeviceSlot, SendQueue};
 use crate::tick::Tick;
 
 /// When the next message to each device may go. It holds nothing while the gap is 0.
@@ -84,7 +84,7 @@ impl Core {
             {
                 pending.open += pending.messages.drain(..).map(|bytes| bytes as usize).sum::<usize>();
                 pending.beat_waits = false;
-                flush(&mut self.ops, id, pending);
+                flush(&mut self.actions, id, pending);
             }
         }
     }
@@ -98,7 +98,7 @@ impl Core {
         let is_first = pending.open == 0 && pending.messages.is_empty();
         if self.pacing.is_off() || is_first && earliest <= now {
             pending.open += bytes;
-            flush(&mut self.ops, id, pending);
+            flush(&mut self.actions, id, pending);
         } else {
             pending.messages.push_back(bytes as u32);
         }
@@ -132,7 +132,7 @@ impl Core {
         let Some(bytes) = pending.messages.pop_front() else { return };
         (pending.open, pending.progress) = (bytes as usize, now);
         self.stats.beats_sent += u64::from(std::mem::take(&mut pending.beat_waits));
-        flush(&mut self.ops, id, pending);
+        flush(&mut self.actions, id, pending);
     }
 
     /// A beat is due within the gap behind a command: it goes before the commands that wait. False where one waits already.
@@ -145,7 +145,7 @@ impl Core {
         }
         pending.outbox.push_front(&self.beat);
         pending.messages.push_front(self.beat.len() as u32);
-        pending.tickets.iter_mut().for_each(|ticket| ticket.left += self.beat.len());
+        pending.awaited.iter_mut().for_each(|ticket| ticket.left += self.beat.len());
         let (before, after) = count(pending);
         self.memory.outbox_changed(before, after);
         true
@@ -154,7 +154,7 @@ impl Core {
     /// When a device's next message may go, if one waits for the gap.
     pub(super) fn gap_over(&self, id: ConnectionId) -> Option<Tick> {
         let slot = self.slots.device(id)?;
-        let waits = |pending: &Pending| pending.open == 0 && !pending.messages.is_empty();
+        let waits = |pending: &SendQueue| pending.open == 0 && !pending.messages.is_empty();
         let waits = slot.pending.as_deref().is_some_and(waits);
         waits.then(|| self.pacing.earliest(id.index() as u32, slot, self.timing.interval))
     }

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     setsockopt, sockopt,
 };
 
-use crate::endpoint::Via;
+use crate::endpoint::PacketInfo;
 
 /// A datagram socket with `IP_PKTINFO` (ip(7)) or `IPV6_RECVPKTINFO` (RFC 3542 §6.1).
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Datagrams {
     }
 
     /// Takes one datagram into `buffer`; what does not fit is cut off.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(SocketAddr, Via, usize)> {
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(SocketAddr, PacketInfo, usize)> {
         let mut parts = [IoSliceMut::new(buffer)];
         let received = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
@@ -51,7 +51,7 @@ impl Datagrams {
             MsgFlags::empty(),
         )?;
         // An IPv6 socket gets both of what came by IPv4.
-        let is_v4 = |via: &Via| via.local.is_some_and(|local| local.is_ipv4());
+        let is_v4 = |via: &PacketInfo| via.local.is_some_and(|local| local.is_ipv4());
         // Control messages that do not fit are no fault of the datagram.
         let via = received.cmsgs().into_iter().flatten().filter_map(via).max_by_key(is_v4).unwrap_or_default();
         let from = received.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
@@ -59,7 +59,7 @@ impl Datagrams {
     }
 
     /// Sends one datagram from the address that `via` names.
-    pub(super) fn send(&self, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> io::Result<()> {
         let (v4, v6);
         let control = match (via.local, to) {
             (Some(IpAddr::V4(local)), to) if to.ip().to_canonical().is_ipv4() => {
@@ -83,16 +83,16 @@ impl Datagrams {
 }
 
 /// The address to answer from. For a broadcast, `ipi_spec_dst` is the interface's own address.
-fn via(message: ControlMessageOwned) -> Option<Via> {
+fn via(message: ControlMessageOwned) -> Option<PacketInfo> {
     match message {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(Via {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(PacketInfo {
             local: Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into()),
             interface: info.ipi_ifindex as u32,
         }),
         ControlMessageOwned::Ipv6PacketInfo(info) => {
             let local = Ipv6Addr::from(info.ipi6_addr.s6_addr);
             let local = (!local.is_multicast()).then_some(local.into());
-            Some(Via { local, interface: info.ipi6_ifindex })
+            Some(PacketInfo { local, interface: info.ipi6_ifindex })
         }
         _ => None,
     }

@@ -18,7 +18,7 @@ pub use self::listener::Listener;
 pub use self::stream::Io;
 use super::kernel::{Kernel, Ready, WOKEN};
 use super::{Reactor, TurnLimits};
-use crate::endpoint::{ListenerId, Peer, Via};
+use crate::endpoint::{ListenerId, PacketInfo, Peer};
 
 pub(crate) use self::datagram::interface_name;
 pub(crate) use self::listener::{is_listening, open_tcp};
@@ -73,7 +73,7 @@ impl Reactor {
     ///
     /// # Errors
     /// As [`Self::listen`].
-    pub fn listen_local(&mut self, id: ListenerId, listener: UnixListener) -> io::Result<()> {
+    pub fn listen_unix(&mut self, id: ListenerId, listener: UnixListener) -> io::Result<()> {
         self.add_listener(id, Listener::unix(listener)?)
     }
 
@@ -125,11 +125,11 @@ impl Kernel for System {
         socket.register(self.poll.registry(), Token(token))
     }
 
-    fn receive(&mut self, socket: &mut Datagrams, buffer: &mut [u8]) -> io::Result<(SocketAddr, Via, usize)> {
+    fn receive(&mut self, socket: &mut Datagrams, buffer: &mut [u8]) -> io::Result<(SocketAddr, PacketInfo, usize)> {
         socket.receive(buffer)
     }
 
-    fn send(&mut self, socket: &mut Datagrams, to: SocketAddr, via: Via, bytes: &[u8]) -> io::Result<()> {
+    fn send(&mut self, socket: &mut Datagrams, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> io::Result<()> {
         socket.send(to, via, bytes)
     }
 

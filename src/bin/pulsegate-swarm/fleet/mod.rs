@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pulsegate::connection::Heard;
-use pulsegate::endpoint::{Endpoint, Output, Peer, Via};
+use pulsegate::endpoint::{Endpoint, Output, PacketInfo, Peer};
 use pulsegate::tick::Tick;
 use pulsegate::wheel::TimerWheel;
 use pulsegate::{ConnectionId, ListenerId, StreamEnd};
@@ -266,7 +266,7 @@ impl Endpoint for Fleet {
         }
     }
 
-    fn handle_datagram(&mut self, _: ListenerId, _: SocketAddr, _: Via, _: &[u8], _: Instant) {}
+    fn handle_datagram(&mut self, _: ListenerId, _: SocketAddr, _: PacketInfo, _: &[u8], _: Instant) {}
 
     fn handle_timeout(&mut self, now: Instant) {
         let millis = self.clock.millis(now);

@@ -7,7 +7,7 @@ use pulsegate::Kind;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
-use crate::{Failure, say, show};
+use crate::{Failure, print, render};
 
 /// Which events to follow, and how.
 #[derive(Debug)]
@@ -72,10 +72,10 @@ impl Watch {
             let ended = || Failure::Failed("the gateway has ended".into());
             let line = gateway.line_in_time()?.ok_or_else(ended)?;
             if self.json {
-                say(&line)?;
+                print(&line)?;
             } else {
                 let (event, object) = gateway.parsed(&line)?;
-                say(&show::event(&event, object))?;
+                print(&render::event(&event, object))?;
             }
         }
     }

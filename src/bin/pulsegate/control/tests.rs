@@ -39,9 +39,9 @@ impl World {
         let mut settings = Settings::default();
         settings.limits.memory_budget = 8 << 20;
         let mut gateway = Gateway::new(App::default(), settings, now, 1);
-        gateway.add_local(CONTROL, 1 << 20);
+        gateway.add_unix(CONTROL, 1 << 20);
         let from = ([192, 0, 2, 7], 40_000).into();
-        let device = gateway.handle_accept(ListenerId(1), Peer::Internet(from), now).unwrap();
+        let device = gateway.handle_accept(ListenerId(1), Peer::Tcp(from), now).unwrap();
         Self { gateway, device, streams: HashMap::from([(device, Stream::new())]), now }
     }
 
@@ -51,7 +51,7 @@ impl World {
 
     fn client_of(&mut self, uid: u32) -> ConnectionId {
         let credentials = Credentials { pid: 1, uid, gid: 0 };
-        let client = self.gateway.handle_accept(CONTROL, Peer::Local(credentials), self.now).unwrap();
+        let client = self.gateway.handle_accept(CONTROL, Peer::Unix(credentials), self.now).unwrap();
         self.streams.insert(client, Stream::new());
         self.drain();
         client
@@ -190,7 +190,7 @@ fn a_client_that_ends_its_half_has_its_answers_first() {
     world.gateway.handle_end(client, world.now);
     world.drain();
     assert_eq!(world.lines(client).len(), 1);
-    assert!(!world.stream(client).closed, "an answer is owed");
+    assert!(!world.stream(client).closed, "an answer is outstanding");
     world.take(device, 1);
     assert_eq!(world.lines(client)[0]["id"], 2);
     assert!(world.stream(client).closed);
@@ -315,7 +315,7 @@ fn a_list_of_devices_comes_to_its_end_wherever_the_buffer_is_full() {
         world.gateway.set_outbox_max(CONTROL, outbox_bytes_max);
         for port in 1..=2 {
             let from = ([192, 0, 2, 7], port).into();
-            let device = world.gateway.handle_accept(ListenerId(1), Peer::Internet(from), world.now).unwrap();
+            let device = world.gateway.handle_accept(ListenerId(1), Peer::Tcp(from), world.now).unwrap();
             world.streams.insert(device, Stream::new());
         }
         let client = world.client();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::core::{Core, Ending};
+use super::core::{CloseMode, Core};
 use super::handler::{CloseReason, Device};
 use super::settings::{Settings, SettingsError};
 use super::stats::Stats;
@@ -16,11 +16,11 @@ use crate::tick::{TICK, Tick};
 
 /// Lent to every callback. Nothing is written and no other callback runs before the present one has
 /// returned.
-pub struct Commands<'a> {
+pub struct Context<'a> {
     core: &'a mut Core,
 }
 
-impl<'a> Commands<'a> {
+impl<'a> Context<'a> {
     pub(super) fn new(core: &'a mut Core) -> Self {
         Self { core }
     }
@@ -61,7 +61,7 @@ impl<'a> Commands<'a> {
     /// [`super::Limits::close_timeout`]. Tells how many there were.
     pub fn remove(&mut self, target: impl Into<Target>) -> usize {
         let found: Vec<_> = self.core.find(target.into()).map(|(id, _)| id).collect();
-        found.into_iter().filter(|&id| self.core.begin_close(id, CloseReason::Removed, Ending::Flush)).count()
+        found.into_iter().filter(|&id| self.core.begin_close(id, CloseReason::Removed, CloseMode::Graceful)).count()
     }
 
     /// A device, if it is connected.
@@ -82,7 +82,7 @@ impl<'a> Commands<'a> {
     }
 
     /// Calls `visit` for every connected device. It may send, close and ask, so this is the way to command many devices.
-    pub fn for_each_device(&mut self, mut visit: impl FnMut(&Device, &mut Commands<'_>)) {
+    pub fn for_each_device(&mut self, mut visit: impl FnMut(&Device, &mut Context<'_>)) {
         let mut last = None;
         loop {
             let next = self.devices_after(last).next();
@@ -173,14 +173,14 @@ impl<'a> Commands<'a> {
 
     /// Closes a local stream once what was written to it has been taken.
     pub fn close(&mut self, stream: ConnectionId) {
-        self.core.close_local(stream);
+        self.core.close_app_stream(stream);
     }
 }
 
 /// The shortest timer. A callback that restarts its timer each time does not block the event loop.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
-/// The result of [`Commands::broadcast`], in devices.
+/// The result of [`Context::broadcast`], in devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Broadcast {

@@ -11,8 +11,8 @@ use crate::blocks::{BLOCK_BYTES_MAX, Block, Blocks, Region};
 /// Where all connections gather the objects that came in more than one read. What is gathered goes back to the kernel
 /// as soon as it is over, but for what [`Self::trim`] gives back.
 #[derive(Debug, Default)]
-pub struct Tails {
-    tails: Slab<Tail>,
+pub struct PartialObjects {
+    tails: Slab<Partial>,
     blocks: Blocks,
     /// Regions for the next big objects: mapping memory anew costs more than reading into it.
     spares: Vec<Region>,
@@ -23,14 +23,14 @@ pub struct Tails {
 
 /// The last object that came in more than one read, while it is lent.
 #[derive(Debug, Default)]
-pub struct Whole(Option<Region>);
+pub struct Reassembled(Option<Region>);
 
-/// One connection's tail in [`Tails`].
+/// One connection's tail in [`PartialObjects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(NonZeroU32);
 
 #[derive(Debug)]
-struct Tail {
+struct Partial {
     place: Place,
     scan: Scan,
     /// Where the last check of the grammar stopped.
@@ -49,7 +49,7 @@ const SPARE_BYTES_MAX: usize = 256 << 10;
 /// Regions are a multiple of this, which is a page nearly everywhere.
 const REGION_GRAIN: usize = 4096;
 
-impl Tails {
+impl PartialObjects {
     /// Without anything in it. It takes memory only when an object comes in parts.
     pub fn new() -> Self {
         Self::default()
@@ -79,7 +79,7 @@ impl Tails {
     }
 
     /// Takes back what was lent.
-    pub(crate) fn recycle(&mut self, whole: &mut Whole) {
+    pub(crate) fn recycle(&mut self, whole: &mut Reassembled) {
         if let Some(region) = whole.0.take() {
             self.keep(region);
         }
@@ -90,7 +90,7 @@ impl Tails {
         let mut place = self.place(bytes.len());
         self.bytes_mut(&mut place)[..bytes.len()].copy_from_slice(bytes);
         self.held += place.held();
-        let key = self.tails.insert(Tail { place, scan, grammar: Grammar::default() }) as u32;
+        let key = self.tails.insert(Partial { place, scan, grammar: Grammar::default() }) as u32;
         Key(NonZeroU32::MIN.saturating_add(key))
     }
 
@@ -112,8 +112,14 @@ impl Tails {
     }
 
     /// The rest of an object of which `len` bytes had come: it is whole, and lent until the next call with `whole`.
-    pub(super) fn finish<'a>(&mut self, key: Key, len: usize, rest: &[u8], whole: &'a mut Whole) -> (Scan, &'a [u8]) {
-        let Tail { place, scan, .. } = self.tails.remove(key.index());
+    pub(super) fn finish<'a>(
+        &mut self,
+        key: Key,
+        len: usize,
+        rest: &[u8],
+        whole: &'a mut Reassembled,
+    ) -> (Scan, &'a [u8]) {
+        let Partial { place, scan, .. } = self.tails.remove(key.index());
         self.held -= place.held();
         let need = len + rest.len();
         let mut region = match place {
@@ -145,7 +151,7 @@ impl Tails {
 
     /// Forgets an object that will not be finished.
     pub(super) fn release(&mut self, key: Key) {
-        let Tail { place, .. } = self.tails.remove(key.index());
+        let Partial { place, .. } = self.tails.remove(key.index());
         self.held -= place.held();
         self.free(place);
     }
@@ -237,6 +243,6 @@ impl Place {
 
     /// With what is known of it.
     fn held(&self) -> usize {
-        self.capacity() + size_of::<Tail>()
+        self.capacity() + size_of::<Partial>()
     }
 }
