@@ -1,38 +1,19 @@
 //! `clients/c/pulsegate.h` says the same about the same bytes as the gateway's side, in every build that this machine can
 //! make: gcc, clang, with sanitizers, and big-endian under an emulator. `PULSEGATE_C_SEED` repeats the random part.
 
-use std::fs;
+#[path = "common/compilers.rs"]
+mod compilers;
+
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use pulsegate::connection::{ClientConnection, Heard};
 use serde_json::{Value, json};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const STRICT: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"];
-
-/// Says on the terminal, whatever the test harness captures, that a tool is absent.
-fn not_checked(what: &str, package: &str) {
-    let _ = writeln!(std::io::stderr(), "NOT CHECKED: {what}: install Debian's package {package}");
-}
-
-fn exists(tool: &str) -> bool {
-    Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
-
-/// Compiles a C file with the strict warnings, and returns the executable.
-fn compile(compiler: &str, name: &str, source: &str, options: &[&str]) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("pulsegate-c-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let program = folder.join(format!("{name}-{compiler}"));
-    let mut command = Command::new(compiler);
-    command.current_dir(ROOT).args(STRICT).args(["-O1", "-Iclients/c", "-o"]).arg(&program).arg(source).args(options);
-    let output = command.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
-    program
-}
+use compilers::{compile, exists, not_checked};
 
 /// One build of `tests/c_client/harness.c` that runs.
 struct Harness {
@@ -82,7 +63,7 @@ fn builds() -> &'static [(&'static str, Vec<String>)] {
     static BUILDS: OnceLock<Vec<(&'static str, Vec<String>)>> = OnceLock::new();
     BUILDS.get_or_init(|| {
         let build = |compiler: &str, name: &str, options: &[&str]| {
-            compile(compiler, name, "tests/c_client/harness.c", options).to_str().unwrap().to_owned()
+            compile(compiler, name, &["tests/c_client/harness.c"], options).to_str().unwrap().to_owned()
         };
         let mut all = Vec::new();
         for compiler in ["gcc", "clang"] {
@@ -354,15 +335,7 @@ fn objects_are_json_whatever_the_text_and_never_exceed_their_buffer() {
 }
 
 fn base64(bytes: &[u8]) -> String {
-    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().chain([&0, &0]).take(3).fold(0, |bits, byte| bits << 8 | usize::from(*byte));
-        for at in 0..4 {
-            text.push(if at <= group.len() { char::from(letters[bits >> (18 - 6 * at) & 63]) } else { '=' });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 #[test]
@@ -439,18 +412,6 @@ fn object(answer: &str) -> Value {
     if word.len() > 2 { serde_json::from_slice(&unhex(word)).unwrap() } else { Value::Null }
 }
 
-fn unbase64(text: &str) -> Vec<u8> {
-    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::new();
-    for group in text.as_bytes().chunks(4) {
-        let count = group.iter().take_while(|letter| **letter != b'=').count();
-        let place = |letter: &u8| letters.iter().position(|other| other == letter).unwrap_or(0);
-        let bits = group.iter().fold(0, |bits, letter| bits << 6 | place(letter));
-        bytes.extend([bits >> 16, bits >> 8, bits].map(|byte| byte as u8).iter().take(count - 1));
-    }
-    bytes
-}
-
 #[test]
 fn a_file_of_the_device_goes_up_in_pieces_in_any_order() {
     for mut harness in harnesses() {
@@ -466,7 +427,7 @@ fn a_file_of_the_device_goes_up_in_pieces_in_any_order() {
             let answer = harness.ask(&format!("O {} {capacity}", command(&get)));
             let data = object(&answer);
             assert_eq!((&data["Op"], &data["Offset"]), (&json!("data"), &json!(offset)), "{get}");
-            let piece = unbase64(data["Data"].as_str().unwrap());
+            let piece = STANDARD.decode(data["Data"].as_str().unwrap()).unwrap();
             assert!(!piece.is_empty() && piece.len() <= length, "{} bytes of {length}", piece.len());
             file[offset..offset + piece.len()].copy_from_slice(&piece);
         }

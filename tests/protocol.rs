@@ -1,66 +1,21 @@
 //! `docs/protocol.md` is true: its device in C compiles and runs, and the gateway answers its ten mistakes as it says.
 
+#[path = "common/executable.rs"]
+mod executable;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use executable::{Gateway, Process};
 
 const PAGE: &str = include_str!("../docs/protocol.md");
 
 /// A time that only a broken program exceeds: the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A process that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Gateway {
-    _process: Process,
-    events: BufReader<ChildStdout>,
-    tcp: SocketAddr,
-    udp: SocketAddr,
-    control: PathBuf,
-}
-
-impl Gateway {
-    fn start(name: &str, listen: &str, discovery: &str, variables: &[(&str, &str)]) -> Self {
-        let control = std::env::temp_dir().join(format!("pulsegate-protocol-{}-{name}.sock", std::process::id()));
-        let mut program = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
-        program.args(["--listen", listen, "--discovery", discovery, "--control"]).arg(&control);
-        program.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = program.spawn().unwrap();
-        let mut events = BufReader::new(process.stdout.take().unwrap());
-        let listening = next(&mut events, "listening");
-        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
-        Self { tcp: address("tcp"), udp: address("udp"), _process: Process(process), events, control }
-    }
-
-    fn event(&mut self, kind: &str) -> Value {
-        next(&mut self.events, kind)
-    }
-}
-
-/// The next event of this kind.
-fn next(events: &mut impl BufRead, kind: &str) -> Value {
-    loop {
-        let mut line = String::new();
-        assert_ne!(events.read_line(&mut line).unwrap(), 0, "the gateway ended before a {kind} event");
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if event["event"] == kind {
-            return event;
-        }
-    }
-}
 
 /// The rows of the table below this heading, as cells.
 fn table(heading: &str) -> Vec<Vec<&'static str>> {
@@ -117,18 +72,10 @@ fn the_device_of_the_page_lives_obeys_and_returns() {
 
     assert_eq!(gateway.event("message")["type"], "Project");
     // Longer than the credit of 5 lasts: the device answers its beats.
-    let control = gateway.control.to_str().unwrap().to_owned();
-    let answered = || {
-        let stats =
-            Command::new(env!("CARGO_BIN_EXE_pulsegate")).args(["stats", "--json", "--control", &control]).output();
-        let stats: Value = serde_json::from_slice(&stats.unwrap().stdout).unwrap();
-        stats["beats"]["answered"].as_u64().unwrap()
-    };
-    while answered() < 8 {
+    while gateway.answered_beats() < 8 {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let send = ["send", "127.0.0.1", "reboot now", "--wait", "20", "--control", &control];
-    let sent = Command::new(env!("CARGO_BIN_EXE_pulsegate")).args(send).output().unwrap();
+    let sent = gateway.run(&["send", "127.0.0.1", "reboot now", "--wait", "20"]);
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     assert!(String::from_utf8_lossy(&sent.stdout).contains(r#""State":"done""#), "{sent:?}");
     let mut line = String::new();
