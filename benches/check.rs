@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use pulsegate::proto::{Message, PartialObjects, Reassembled, Splitter};
+use pulsegate::unstable::proto::{Message, PartialObjects, Reassembled, Splitter};
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -8,8 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pulsegate::endpoint::{Endpoint, Peer};
-use pulsegate::{Context, Device, Gateway, Handler, ListenerId, Message, Server, Settings};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Peer};
+use pulsegate::{Context, Device, Handler, ListenerId, Message, Server, Settings};
 
 /// Counts who connects.
 #[derive(Default)]

@@ -6,7 +6,7 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pulsegate::proto::{Message, PartialObjects, Reassembled, Splitter};
+use pulsegate::unstable::proto::{Message, PartialObjects, Reassembled, Splitter};
 use serde_json::value::RawValue;
 
 /// At least so much of each kind.

@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use pulsegate::tick::Tick;
-use pulsegate::wheel::{TimerKey, TimerWheel};
+use pulsegate::unstable::tick::Tick;
+use pulsegate::unstable::wheel::{TimerKey, TimerWheel};
 
 /// Ticks from one beat to the next, over which the timers are spread.
 const INTERVAL: u32 = 20;

@@ -1,5 +1,5 @@
-//! pulsegate finds devices on a LAN, cuts the JSON objects they send back to back out of their
-//! streams, notices within seconds when one has died, and sends commands back.
+//! pulsegate finds devices on a LAN, cuts the JSON objects that they send back to back out of their
+//! streams, notices within seconds when a device dies, and sends commands back.
 //!
 //! An application implements [`Handler`] and owns the thread:
 //!
@@ -22,34 +22,40 @@
 //! ```
 //!
 //! In scope: discovery, cutting and checking, heartbeats, commands, and bounds on all of them. Out
-//! of scope: what the messages mean, storing them, encryption.
+//! of scope: the meaning of messages, their storage, encryption.
 //!
-//! The library stands in floors, each of which knows only those below it: `proto`, [`wheel`],
-//! [`tick`] and [`endpoint`] (0), [`connection`] (1), `gateway` (2), [`reactor`] (3), `server` (4).
-//! ARCHITECTURE.md says why.
+//! # Two tiers
+//!
+//! The names of this page are promised. A release that breaks their callers has a new major version (a new minor
+//! version before 1.0). Types that can grow are `#[non_exhaustive]`: a caller begins with a default and sets fields.
+//!
+//! The module [`unstable`] is for programs that drive the gateway themselves, build another endpoint on the
+//! reactor, or embed the protocol. Any release may change it.
 
 mod blocks;
 mod byte_size;
 mod closed_list;
-pub mod connection;
-pub mod endpoint;
+mod connection;
+mod endpoint;
 mod gateway;
-pub mod proto;
-pub mod reactor;
+mod proto;
+mod reactor;
 mod server;
-pub mod tick;
-pub mod wheel;
+mod tick;
+mod wheel;
+
+pub mod unstable;
 
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use closed_list::{ClosedList, Counters};
 pub use connection::CreditFrom;
-pub use endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
+pub use endpoint::{ConnectionId, Credentials, Errno, ListenerId, StreamEnd};
 pub use gateway::{
     Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Context, Count, Delivery, Device, DeviceMap, Disconnect,
-    Discovery, Gateway, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceName, InterfaceRule, Limits, Queued,
-    Receipt, Refusal, Remote, RemoteError, SendError, Settings, SettingsError, Stats, StreamEvent, Target, TargetError,
+    Discovery, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceRule, Limits, Queued, Receipt, Refusal, Remote,
+    RemoteError, SendError, Settings, SettingsError, Stats, StreamEvent, Target, TargetError,
 };
 pub use proto::discovery::PORT as DISCOVERY_PORT;
 pub use proto::{FramingCause, FramingFault, Kind, Message, MessageError, Near, Reason, Suppressed};
-pub use reactor::{Io, TurnLimits};
+pub use reactor::TurnLimits;
 pub use server::{Builder, Error, Server, TCP_PORT};

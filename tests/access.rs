@@ -5,10 +5,11 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Instant;
 
-use pulsegate::endpoint::{Endpoint, Output, PacketInfo, Peer};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Output, PacketInfo, Peer};
 use pulsegate::{
-    Cidr, ConnectionId, Context, Device, Disconnect, Gateway, Handler, InterfaceRule, ListenerId, Message, Refusal,
-    Server, Settings, StreamEnd, Suppressed,
+    Cidr, ConnectionId, Context, Device, Disconnect, Handler, InterfaceRule, ListenerId, Message, Refusal, Server,
+    Settings, StreamEnd, Suppressed,
 };
 
 fn blocks(texts: &[&str]) -> Vec<Cidr> {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pulsegate::connection::{ClientConnection, Heard};
+use pulsegate::unstable::connection::{ClientConnection, Heard};
 use serde_json::{Value, json};
 
 use compilers::{compile, exists, not_checked};

@@ -113,8 +113,8 @@ fn every_part_names_only_what_stands_below_it() {
     assert!(files.len() > 20, "only {} files found in {}", files.len(), src.display());
     for file in files {
         let name = file.strip_prefix(&src).expect("a file of src").to_path_buf();
-        // The table of contents names everything.
-        if name == Path::new("lib.rs") {
+        // The tables of contents name everything.
+        if name == Path::new("lib.rs") || name == Path::new("unstable.rs") {
             continue;
         }
         let within = |rule: &&Rule| name.starts_with(rule.part) || name == Path::new(rule.part).with_extension("rs");
@@ -128,6 +128,19 @@ fn every_part_names_only_what_stands_below_it() {
         }
     }
     assert!(broken.is_empty(), "{} broken:\n{}", broken.len(), broken.join("\n"));
+}
+
+/// Otherwise an application could do less than the daemon.
+#[test]
+fn the_daemon_uses_only_the_promised_tier() {
+    let mut files = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/pulsegate"), &mut files);
+    let is_test = |file: &Path| file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests");
+    for file in files.iter().filter(|file| !is_test(file)) {
+        let text = strip(&fs::read_to_string(file).expect("a readable file"));
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        assert!(!code.contains("unstable"), "{} uses pulsegate::unstable", file.display());
+    }
 }
 
 /// So that silence means something.

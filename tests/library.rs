@@ -5,9 +5,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{device_address, object};
-use pulsegate::endpoint::{Endpoint, Output, Peer};
-use pulsegate::proto::heartbeat::BEAT;
-use pulsegate::{Broadcast, ConnectionId, Context, Device, DeviceMap, Gateway, Handler, ListenerId, Message, Settings};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Output, Peer};
+use pulsegate::unstable::proto::heartbeat::BEAT;
+use pulsegate::{Broadcast, ConnectionId, Context, Device, DeviceMap, Handler, ListenerId, Message, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 const POLL: u64 = 1;

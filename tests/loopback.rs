@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Recorder, Seen, brief, object, object_of, rejected_samples};
 use nix::sys::socket::{setsockopt, sockopt};
-use pulsegate::proto::discovery::REPLY;
+use pulsegate::unstable::proto::discovery::REPLY;
 use pulsegate::{
     Builder, CloseReason, Error, Refusal, Remote, RemoteError, SendError, Server, Settings, Target, TurnLimits,
 };

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Cut, LOCAL, Network, device_address};
-use pulsegate::endpoint::Endpoint;
+use pulsegate::unstable::endpoint::Endpoint;
 use pulsegate::{CreditFrom, SendError, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use common::{Cut, Network, Seen, TICK, device_address, object, object_of, v4};
-use pulsegate::endpoint::PacketInfo;
-use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::unstable::endpoint::PacketInfo;
+use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::{CloseReason, FramingFault, Refusal, SendError, Settings, Suppressed, Target};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use common::{Cut, Network, Seen, TICK, device_address, object, object_of, rejected_samples, v4};
-use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::{CloseReason, CreditFrom, FramingCause, Refusal, SendError, Settings, Target};
 
 const SECOND: Duration = Duration::from_secs(1);

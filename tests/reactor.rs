@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Call, Cut, Network, RESET, Seen, device_address, object, object_of, v4};
-use pulsegate::endpoint::PacketInfo;
+use pulsegate::unstable::endpoint::PacketInfo;
 use pulsegate::{CloseReason, Settings, TurnLimits};
 
 const SECOND: Duration = Duration::from_secs(1);

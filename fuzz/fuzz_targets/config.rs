@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[allow(dead_code, reason = "the daemon uses all of it")]
+#[allow(dead_code, unused_imports, reason = "the daemon uses all of it")]
 #[path = "../../src/bin/pulsegate/config/mod.rs"]
 mod config;
 
@@ -52,7 +52,7 @@ fn load(
     file: &[u8],
     environment: Vec<(OsString, OsString)>,
     overrides: &[(&'static str, String)],
-) -> Result<Config, config::ConfigError> {
+) -> Result<Config, impl std::fmt::Display> {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     let name = || std::env::temp_dir().join(format!("pulsegate-fuzz-{}.toml", std::process::id()));
     let path: &Path = PATH.get_or_init(name);

@@ -8,7 +8,7 @@
 macro_rules! daemon {
     ($($name:ident $path:literal),*) => {
         $(
-            #[allow(dead_code, reason = "the daemon uses all of it")]
+            #[allow(dead_code, unused_imports, reason = "the daemon uses all of it")]
             #[path = $path]
             mod $name;
         )*
@@ -16,10 +16,11 @@ macro_rules! daemon {
 }
 daemon!(
     app "../../src/bin/pulsegate/app.rs",
+    config "../../src/bin/pulsegate/config/mod.rs",
     control "../../src/bin/pulsegate/control.rs",
     events "../../src/bin/pulsegate/events.rs",
-    refusals "../../src/bin/pulsegate/refusals.rs",
     stats "../../src/bin/pulsegate/stats.rs",
+    stdout "../../src/bin/pulsegate/stdout.rs",
     systemd "../../src/bin/pulsegate/systemd.rs"
 );
 
@@ -27,9 +28,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use app::App;
+use control::{ErrorWord, Refused};
 use libfuzzer_sys::fuzz_target;
-use pulsegate::endpoint::{Endpoint, Output, Peer};
-use pulsegate::{ConnectionId, Credentials, Gateway, ListenerId, OsError, Settings, StreamEnd};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Output, Peer};
+use pulsegate::{ConnectionId, Credentials, ListenerId, Errno, Settings, StreamEnd};
 use pulsegate_fuzz::{Bytes, beginning};
 
 const CONTROL: ListenerId = ListenerId(2);
@@ -109,7 +112,7 @@ impl World {
             2 if is_open => self.gateway.handle_data(id, b"{\"Type\":\"Status\"}GET", self.now),
             3 if is_open => {
                 self.open.remove(&id);
-                self.gateway.handle_close(id, StreamEnd::Failed(OsError(104)), self.now);
+                self.gateway.handle_close(id, StreamEnd::Failed(Errno(104)), self.now);
             }
             4 if !is_open => self.devices[device] = self.connect(device as u8),
             5 => {
@@ -155,7 +158,8 @@ impl World {
                     let (app, mut commands) = self.gateway.parts(self.now);
                     let reloads = app.control.take_reloads();
                     for asker in reloads.iter().flatten() {
-                        app.control.reloaded(*asker, &Err(("failed", "there is none".into())), &mut commands);
+                        let refused = Err(Refused::new(ErrorWord::Failed, "no configuration"));
+                        app.control.reloaded(*asker, &refused, &mut commands);
                     }
                     if reloads.is_empty() {
                         return;

@@ -10,10 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::endpoint::{Endpoint, Output, PacketInfo};
-use pulsegate::proto::Suppressed;
-use pulsegate::proto::discovery::REPLY;
-use pulsegate::{Context, Counters, Device, Gateway, Handler, ListenerId, Message, Settings};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Output, PacketInfo};
+use pulsegate::Suppressed;
+use pulsegate::unstable::proto::discovery::REPLY;
+use pulsegate::{Context, Counters, Device, Handler, ListenerId, Message, Settings};
 use pulsegate_fuzz::{Bytes, beginning};
 
 struct Nobody;

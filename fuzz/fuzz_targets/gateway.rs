@@ -11,10 +11,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::endpoint::{Endpoint, Output, Peer, PacketInfo};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Output, Peer, PacketInfo};
 use pulsegate::{
-    CloseReason, Context, ConnectionId, CreditFrom, Delivery, Device, Disconnect, Gateway, Handler, ListenerId,
-    Message, MessageError, OsError, Refusal, SendError, Settings, StreamEnd, Target,
+    CloseReason, Context, ConnectionId, CreditFrom, Delivery, Device, Disconnect, Handler, ListenerId,
+    Message, MessageError, Errno, Refusal, SendError, Settings, StreamEnd, Target,
 };
 use pulsegate_fuzz::{Bytes, beginning};
 
@@ -81,8 +82,8 @@ impl Handler for App {
         assert!(gateway.device(device.id()).is_none());
         assert_eq!(gateway.try_send(device.id(), "too late"), Err(SendError::NoSuchDevice));
         assert!(!self.tags.values().any(|&id| id == device.id()), "its commands were reported before");
-        if let CloseReason::Framing(_, offset) = end.reason {
-            assert!(offset <= said.len() as u64);
+        if let CloseReason::Framing(fault) = end.reason {
+            assert!(fault.offset <= said.len() as u64);
         }
         self.closed += 1;
     }
@@ -183,7 +184,7 @@ impl World {
             5 => {
                 let stream = input.below(number);
                 if stream < self.streams.len() {
-                    self.close(stream, StreamEnd::Failed(OsError(104)));
+                    self.close(stream, StreamEnd::Failed(Errno(104)));
                     self.drain();
                 }
             }

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use libfuzzer_sys::fuzz_target;
-use pulsegate::proto::{FramingCause, Message, Reason, Splitter, PartialObjects, Reassembled};
+use pulsegate::unstable::proto::{FramingCause, Message, Reason, Splitter, PartialObjects, Reassembled};
 use pulsegate_fuzz::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};

@@ -202,21 +202,21 @@ pub enum StreamEnd {
     /// This side closed it, as [`Output::Close`] asked.
     Closed,
     /// It broke, or never came up.
-    Failed(OsError),
+    Failed(Errno),
 }
 
 /// An error number of the operating system: an [`io::Error`] that can be copied and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OsError(pub i32);
+pub struct Errno(pub i32);
 
-impl From<io::Error> for OsError {
+impl From<io::Error> for Errno {
     fn from(error: io::Error) -> Self {
         // Our sockets' errors all come from the system; 0 would say so were it otherwise.
         Self(error.raw_os_error().unwrap_or(0))
     }
 }
 
-impl fmt::Display for OsError {
+impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         io::Error::from_raw_os_error(self.0).fmt(f)
     }

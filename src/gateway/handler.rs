@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Context;
 use crate::closed_list;
-use crate::endpoint::{ConnectionId, Credentials, ListenerId, OsError, StreamEnd};
+use crate::endpoint::{ConnectionId, Credentials, Errno, ListenerId, StreamEnd};
 use crate::proto::{FramingFault, Kind, Message, MessageError};
 use crate::tick::TICK;
 
@@ -144,7 +144,7 @@ closed_list! {
         /// The device ended it.
         Closed => "closed",
         /// It write_error.
-        Reset(OsError) => "reset",
+        Reset(Errno) => "reset",
         /// The device left too many beats unanswered.
         Silent => "silent",
         /// The stream cannot be cut into further objects.

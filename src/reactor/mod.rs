@@ -25,7 +25,7 @@ use self::turn_times::TurnTimes;
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId};
 
 pub use kernel::{Kernel, Ready, WOKEN};
-pub use system::{Datagrams, Io, Listener, System};
+pub use system::{Datagrams, Events, Io, Listener, System};
 pub(crate) use system::{clock, interface_name, is_listening, open_tcp};
 
 /// The limits of one turn, so that a loud peer cannot starve the others.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::kernel::{Kernel, is_exhausted};
 use super::sockets::{Repeat, Sockets};
 use super::stream::{End, Flag, stream_mut};
-use crate::endpoint::{ConnectionId, Endpoint, OsError, StreamEnd};
+use crate::endpoint::{ConnectionId, Endpoint, Errno, StreamEnd};
 
 /// The time in which every stream of the ready list is visited once, if there are not too many.
 const ROUND: Duration = Duration::from_millis(100);
@@ -164,7 +164,7 @@ impl<K: Kernel> Sockets<K> {
     /// Closes a broken stream, by the error of the first write that failed or else by that of the read.
     fn fail(&mut self, id: ConnectionId, read: Option<io::Error>, endpoint: &mut impl Endpoint) {
         let write_error = stream_mut(&mut self.streams, id).and_then(|stream| stream.write_error());
-        let error = write_error.or(read.map(OsError::from)).unwrap_or(OsError(0));
+        let error = write_error.or(read.map(Errno::from)).unwrap_or(Errno(0));
         self.close(id, StreamEnd::Failed(error), endpoint);
         self.drain(endpoint);
     }

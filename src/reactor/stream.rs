@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::system::Io;
-use crate::endpoint::{ConnectionId, OsError};
+use crate::endpoint::{ConnectionId, Errno};
 
 #[derive(Debug)]
 pub(super) struct Stream<S> {
@@ -88,11 +88,11 @@ impl<S> Stream<S> {
     }
 
     /// The error of the first write that failed.
-    pub(super) fn write_error(&self) -> Option<OsError> {
-        (self.write_error != 0).then_some(OsError(self.write_error.into()))
+    pub(super) fn write_error(&self) -> Option<Errno> {
+        (self.write_error != 0).then_some(Errno(self.write_error.into()))
     }
 
-    pub(super) fn fail_write(&mut self, error: OsError) {
+    pub(super) fn fail_write(&mut self, error: Errno) {
         if self.write_error == 0 {
             // An error without a number, which no kernel gives, counts as EIO.
             self.write_error = u16::try_from(error.0).ok().filter(|&errno| errno != 0).unwrap_or(EIO);
@@ -148,9 +148,9 @@ mod tests {
             }
         }
         assert_eq!(stream.write_error(), None);
-        stream.fail_write(OsError(32));
-        stream.fail_write(OsError(104));
-        assert_eq!(stream.write_error(), Some(OsError(32)), "the first error stays");
+        stream.fail_write(Errno(32));
+        stream.fail_write(Errno(104));
+        assert_eq!(stream.write_error(), Some(Errno(32)), "the first error stays");
         assert_eq!(stream.id(7), ConnectionId::new(7, 3));
     }
 

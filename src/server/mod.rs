@@ -3,8 +3,10 @@
 mod builder;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::{AddrParseError, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 pub use self::builder::{Builder, TCP_PORT};
@@ -214,11 +216,7 @@ impl<H: Handler> Server<H> {
     ///
     /// # Errors
     /// If it does not listen, or cannot be registered.
-    pub fn listen_unix(
-        &mut self,
-        listener: std::os::unix::net::UnixListener,
-        outbox_bytes_max: usize,
-    ) -> Result<ListenerId, Error> {
+    pub fn listen_unix(&mut self, listener: UnixListener, outbox_bytes_max: usize) -> Result<ListenerId, Error> {
         let id = self.new_listener();
         let fail = |error| Error::Bind { address: "a Unix socket".into(), error };
         if !is_listening(&listener).map_err(fail)? {
@@ -236,12 +234,26 @@ impl<H: Handler> Server<H> {
         self.gateway.set_outbox_max(listener, outbox_bytes_max);
     }
 
-    /// Gives the loop a stream of the application's own, in non-blocking mode, for which at most
-    /// `outbox_bytes_max` bytes may wait; what happens on it comes to [`Handler::on_stream`].
+    /// Gives the event loop a stream of the application. [`Handler::on_stream`] receives its events. Its send queue
+    /// holds at most `outbox_bytes_max` bytes.
     ///
     /// # Errors
-    /// If it cannot be registered.
-    pub fn attach(&mut self, io: Io, outbox_bytes_max: usize) -> Result<ConnectionId, Error> {
+    /// If the stream cannot be registered.
+    pub fn attach(&mut self, stream: UnixStream, outbox_bytes_max: usize) -> Result<ConnectionId, Error> {
+        let io = Io::unix(stream).map_err(Error::Loop)?;
+        self.attach_io(io, outbox_bytes_max)
+    }
+
+    /// As [`Self::attach`], for a terminal, a pipe or a file that the application only writes to. The caller puts it
+    /// into non-blocking mode: otherwise a slow reader blocks the event loop.
+    ///
+    /// # Errors
+    /// If the file cannot be registered.
+    pub fn attach_output(&mut self, file: File, outbox_bytes_max: usize) -> Result<ConnectionId, Error> {
+        self.attach_io(Io::output(file), outbox_bytes_max)
+    }
+
+    fn attach_io(&mut self, io: Io, outbox_bytes_max: usize) -> Result<ConnectionId, Error> {
         let full = || Error::Loop(io::ErrorKind::OutOfMemory.into());
         let id = self.gateway.attach(outbox_bytes_max).ok_or_else(full)?;
         self.reactor.attach(id, io).map_err(Error::Loop)?;

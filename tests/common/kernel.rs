@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pulsegate::Credentials;
-use pulsegate::endpoint::{PacketInfo, Peer};
-use pulsegate::reactor::{Kernel, Ready};
+use pulsegate::unstable::endpoint::{PacketInfo, Peer};
+use pulsegate::unstable::reactor::{Kernel, Ready};
 
 use super::link::Cut;
 use super::wires::{Call, Event, Fd, Io, LATE, SimKernel, WAITS_IN_A_ROW_MAX};

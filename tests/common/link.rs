@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pulsegate::ConnectionId;
-use pulsegate::connection::{ClientConnection, Heard};
+use pulsegate::unstable::connection::{ClientConnection, Heard};
 
 /// A device's number in its network. It never means another device.
 pub(crate) type SimDeviceId = usize;

@@ -5,18 +5,17 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use pulsegate::endpoint::PacketInfo;
-use pulsegate::reactor::Reactor;
-use pulsegate::{
-    ConnectionId, Disconnect, Gateway, ListenerId, OsError, Queued, SendError, Settings, Target, TurnLimits,
-};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::PacketInfo;
+use pulsegate::unstable::reactor::Reactor;
+use pulsegate::{ConnectionId, Disconnect, Errno, ListenerId, Queued, SendError, Settings, Target, TurnLimits};
 
 use super::link::{Cut, SimDeviceId};
 use super::wires::{Event, Fd, SimKernel};
 use super::{Recorder, Seen};
 
 /// The gateway's grain: what it does is never early, and late by no more than this.
-pub(crate) const TICK: Duration = pulsegate::tick::TICK;
+pub(crate) const TICK: Duration = pulsegate::unstable::tick::TICK;
 
 /// The gateway and all that it is connected to. Its devices are in [`SimKernel::links`].
 pub(crate) struct Network {
@@ -312,4 +311,4 @@ pub(crate) fn brief(bytes: &[u8]) -> String {
 }
 
 /// `ECONNRESET`.
-pub(crate) const RESET: OsError = OsError(104);
+pub(crate) const RESET: Errno = Errno(104);

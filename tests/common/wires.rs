@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pulsegate::endpoint::PacketInfo;
-use pulsegate::proto::heartbeat::ANSWER;
-use pulsegate::reactor::Ready;
+use pulsegate::unstable::endpoint::PacketInfo;
+use pulsegate::unstable::proto::heartbeat::ANSWER;
+use pulsegate::unstable::reactor::Ready;
 
 use super::link::{Cut, SimDevice, SimDeviceId};
 use super::rng::Rng;

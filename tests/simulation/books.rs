@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::common::{Seen, brief};
 use super::world::World;
-use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::{Delivery, MessageError, Reason};
 
 /// What is known of a device besides its link, which has the same number.

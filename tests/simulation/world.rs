@@ -11,8 +11,8 @@ use super::books::{Awaited, Device, Meaning};
 use super::common::{Network, object, object_of, rejected_samples, v4};
 use super::local::Locals;
 use super::stage::{Stage, reloaded};
-use pulsegate::endpoint::PacketInfo;
-use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::unstable::endpoint::PacketInfo;
+use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::{ConnectionId, SendError, Settings, Stats, Target};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);

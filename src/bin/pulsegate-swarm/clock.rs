@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use pulsegate::tick::Tick;
+use pulsegate::unstable::tick::Tick;
 
 /// Turns `Instant`s into the run's own time. The wheel's ticks are milliseconds here: with the
 /// gateway's tenths of a second, thousands of devices would send in ten bursts a second.

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use pulsegate::proto::heartbeat::ANSWER;
+use pulsegate::unstable::proto::heartbeat::ANSWER;
 
 use crate::device::Job;
 use crate::rng::Rng;
@@ -160,7 +160,7 @@ const GARBAGE: [&[u8]; 5] = [
 
 #[cfg(test)]
 mod tests {
-    use pulsegate::proto::{Message, PartialObjects, Reassembled, Splitter};
+    use pulsegate::unstable::proto::{Message, PartialObjects, Reassembled, Splitter};
 
     use super::*;
 

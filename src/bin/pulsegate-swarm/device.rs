@@ -1,7 +1,7 @@
 //! One simulated device: a few dozen bytes, all of its state. What it sends lies in the corpus.
 
-use pulsegate::connection::ClientConnection;
-use pulsegate::wheel::TimerKey;
+use pulsegate::unstable::connection::ClientConnection;
+use pulsegate::unstable::wheel::TimerKey;
 
 use crate::faults::Fault;
 use crate::rng::Rng;

@@ -4,9 +4,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use pulsegate::endpoint::{Endpoint, Output, PacketInfo, Peer};
-use pulsegate::reactor::Reactor;
-use pulsegate::{ConnectionId, ListenerId, StreamEnd, TurnLimits, proto::discovery};
+use pulsegate::unstable::endpoint::{Endpoint, Output, PacketInfo, Peer};
+use pulsegate::unstable::reactor::Reactor;
+use pulsegate::{ConnectionId, ListenerId, StreamEnd, TurnLimits, unstable::proto::discovery};
 
 use crate::clock;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pulsegate::proto::heartbeat;
+use pulsegate::unstable::proto::heartbeat;
 
 use crate::faults::Fault;
 use crate::schedule::Load;
@@ -164,7 +164,7 @@ impl Options {
     }
 }
 
-const DISCOVERY_PORT: u16 = pulsegate::proto::discovery::PORT;
+const DISCOVERY_PORT: u16 = pulsegate::DISCOVERY_PORT;
 const PICTURE_BYTES_MAX: usize = 64 << 20;
 /// Milliseconds of the run are counted in 32 bits.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);

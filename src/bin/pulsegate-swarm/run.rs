@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pulsegate::TurnLimits;
-use pulsegate::reactor::Reactor;
+use pulsegate::unstable::reactor::Reactor;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::clock::{self, Clock};

@@ -1,7 +1,7 @@
 //! What is counted and measured while the fleet runs.
 
 use hdrhistogram::Histogram;
-use pulsegate::{Counters, OsError};
+use pulsegate::{Counters, Errno};
 
 use crate::faults::Fault;
 
@@ -35,7 +35,7 @@ pulsegate::closed_list! {
 }
 
 impl Cause {
-    pub(crate) fn of_error(error: OsError) -> Self {
+    pub(crate) fn of_error(error: Errno) -> Self {
         use std::io::ErrorKind;
         // EMFILE and ENFILE have no kind of their own.
         if matches!(error.0, 23 | 24) {
@@ -62,7 +62,7 @@ pub(crate) struct Tally {
     pub(crate) reconnects: u64,
     pub(crate) failed_dials: Causes,
     /// The first error of each kind that a dial or a connection had.
-    pub(crate) errors: Vec<OsError>,
+    pub(crate) errors: Vec<Errno>,
     /// Connections that ended before the end of the run: of healthy devices.
     pub(crate) healthy_cuts: Causes,
     /// And of faulty ones, by fault.
@@ -153,7 +153,7 @@ impl Tally {
         (self.healthy_cuts.total(), self.faulty_cuts.values().iter().map(Causes::total).sum())
     }
 
-    pub(crate) fn error(&mut self, error: OsError) {
+    pub(crate) fn error(&mut self, error: Errno) {
         // There are few kinds of error: this list stays short.
         if !self.errors.contains(&error) {
             self.errors.push(error);

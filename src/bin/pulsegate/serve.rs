@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pulsegate::{ConnectionId, Io, ListenerId, Server};
+use pulsegate::{ConnectionId, ListenerId, Server};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::Sources;
@@ -154,11 +154,12 @@ impl Daemon {
     /// Opens standard output for events, whatever it is.
     pub(crate) fn open_stdout(&mut self, config: &Config) -> Result<ConnectionId, String> {
         let unusable = |error: &dyn std::fmt::Display| format!("standard output cannot be used: {error}");
-        let io = match Output::open(io::stdout(), 1).map_err(|e| unusable(&e))? {
-            Output::Socket(fd) => Io::from(UnixStream::from(fd)),
-            Output::File(file) => Io::File(file),
-        };
-        self.server.attach(io, config.consumer_bytes_max()).map_err(|e| unusable(&e))
+        let bytes_max = config.consumer_bytes_max();
+        match Output::open(io::stdout(), 1).map_err(|e| unusable(&e))? {
+            Output::Socket(fd) => self.server.attach(UnixStream::from(fd), bytes_max),
+            Output::File(file) => self.server.attach_output(file, bytes_max),
+        }
+        .map_err(|e| unusable(&e))
     }
 
     /// The `listening` events: one for each TCP address, with the UDP addresses beside them.
@@ -276,11 +277,10 @@ const EXIT_SECOND_SIGNAL: i32 = 1;
 
 fn signal_stream(server: &mut Server<App>, signals: &[i32]) -> io::Result<ConnectionId> {
     let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
     for &signal in signals {
         signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
     }
-    server.attach(Io::from(ours), 0).map_err(io::Error::other)
+    server.attach(ours, 0).map_err(io::Error::other)
 }
 
 /// Every device takes a descriptor: asks for as many as the system allows.

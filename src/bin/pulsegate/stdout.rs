@@ -127,7 +127,7 @@ impl Stdout {
 
 #[cfg(test)]
 mod tests {
-    use pulsegate::endpoint::OsError;
+    use pulsegate::Errno;
 
     use super::*;
 
@@ -136,7 +136,7 @@ mod tests {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let (mut stdout, mut missed) = (Stdout::default(), 0);
         stdout.open(ConnectionId::from_u64(1).expect("an id"));
-        missed += stdout.closed(StreamEnd::Failed(OsError(32)), b"{}\n", minutes(5));
+        missed += stdout.closed(StreamEnd::Failed(Errno(32)), b"{}\n", minutes(5));
         assert!(!stdout.warn_again(minutes(20)), "no event was missed since the first warning");
         assert!(stdout.consumer(&mut missed).is_none());
         assert!(!stdout.warn_again(minutes(14)) && stdout.warn_again(minutes(15)) && !stdout.warn_again(minutes(16)));

@@ -48,11 +48,11 @@ impl Listener {
 
     pub(super) fn accept(&self) -> io::Result<(Io, Peer)> {
         match &self.0 {
-            Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| (Io::Tcp(stream), Peer::Tcp(peer))),
+            Socket::Tcp(listener) => listener.accept().map(|(stream, peer)| (Io::tcp(stream), Peer::Tcp(peer))),
             Socket::Unix(listener) => listener.accept().and_then(|(stream, _)| {
                 let peer = getsockopt(&stream.as_fd(), sockopt::PeerCredentials)?;
                 let credentials = Credentials { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() };
-                Ok((Io::Unix(stream), Peer::Unix(credentials)))
+                Ok((Io::accepted(stream), Peer::Unix(credentials)))
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! The kernel that runs under us. The only files that name mio or touch a socket. Floor 3.
+//! The operating system as a [`Kernel`]. Only these files name mio or open a socket.
 
 mod datagram;
 mod listener;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::warn;
-use mio::{Events, Poll, Token, Waker};
+use mio::{Poll, Token, Waker};
 
 pub use self::datagram::Datagrams;
 pub use self::listener::Listener;
@@ -23,7 +23,11 @@ use crate::endpoint::{ListenerId, PacketInfo, Peer};
 pub(crate) use self::datagram::interface_name;
 pub(crate) use self::listener::{is_listening, open_tcp};
 
-/// The operating system's sockets, by mio: epoll or what is like it.
+/// The events of one wait.
+#[derive(Debug)]
+pub struct Events(mio::Events);
+
+/// The operating system: epoll and sockets, by mio.
 #[derive(Debug)]
 pub struct System {
     poll: Poll,
@@ -93,15 +97,15 @@ impl Kernel for System {
     type Events = Events;
 
     fn events(capacity: usize) -> Events {
-        Events::with_capacity(capacity)
+        Events(mio::Events::with_capacity(capacity))
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        self.poll.poll(events, timeout)
+        self.poll.poll(&mut events.0, timeout)
     }
 
     fn ready(events: &Events) -> impl Iterator<Item = Ready> {
-        events.iter().map(|event| {
+        events.0.iter().map(|event| {
             let broken = event.is_error() || event.is_read_closed() && event.is_write_closed();
             let ended = event.is_read_closed() || broken;
             let (readable, writable) = (event.is_readable() || ended, event.is_writable());
@@ -134,7 +138,7 @@ impl Kernel for System {
     }
 
     fn connect(&mut self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Io> {
-        stream::dial(from, to).map(Io::Tcp)
+        stream::dial(from, to)
     }
 
     fn is_connected(&mut self, stream: &Io) -> io::Result<bool> {

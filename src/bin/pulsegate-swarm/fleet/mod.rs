@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pulsegate::connection::Heard;
-use pulsegate::endpoint::{Endpoint, Output, PacketInfo, Peer};
-use pulsegate::tick::Tick;
-use pulsegate::wheel::TimerWheel;
+use pulsegate::unstable::connection::Heard;
+use pulsegate::unstable::endpoint::{Endpoint, Output, PacketInfo, Peer};
+use pulsegate::unstable::tick::Tick;
+use pulsegate::unstable::wheel::TimerWheel;
 use pulsegate::{ConnectionId, ListenerId, StreamEnd};
 
 use self::dials::Dials;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pulsegate::endpoint::Output;
+use pulsegate::unstable::endpoint::Output;
 
 use super::Fleet;
 use crate::content::{GLUED, SPAM};

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use pulsegate::endpoint::{Endpoint, Output, Peer};
-use pulsegate::{ConnectionId, Credentials, Gateway, ListenerId, Settings, StreamEnd};
+use pulsegate::unstable::Gateway;
+use pulsegate::unstable::endpoint::{Endpoint, Output, Peer};
+use pulsegate::{ConnectionId, Credentials, ListenerId, Settings, StreamEnd};
 use serde_json::Value;
 
 use super::{CLIENTS_MAX, REQUEST_BYTES_MAX, RESERVED_CLIENTS, SENDING_MAX};
