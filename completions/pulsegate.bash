@@ -1,7 +1,7 @@
-# Completion of pulsegate(1) for bash, to be put in /usr/share/bash-completion/completions/pulsegate.
-# Made from the table of calls in src/bin/pulsegate/calls.rs: change that, not this.
+# Completion of pulsegate(1) for bash. Install it as /usr/share/bash-completion/completions/pulsegate.
+# Generated from src/bin/pulsegate/commands.rs. Edit that file.
 
-# The addresses of the devices that are connected.
+# The addresses of the connected devices.
 _pulsegate_devices() {
     timeout 2 pulsegate devices --json 2>/dev/null | sed -n 's/.*"ip":"\([0-9.]*\)".*/\1/p' | sort -u
 }
@@ -24,16 +24,16 @@ _pulsegate_files() {
 _pulsegate() {
     COMPREPLY=()
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    # bash makes three words of --name=value.
+    # bash splits --name=value into three words.
     if [[ $cur == = ]]; then
         cur=""
     elif [[ $prev == = ]]; then
         prev=${COMP_WORDS[COMP_CWORD-2]}
     fi
-    local call=${COMP_WORDS[1]} options="" device="" files=""
-    [[ $call == -* ]] && call=serve
-    local calls="serve devices send remove watch stats config reload stop check-config discover"
-    case $call in
+    local command=${COMP_WORDS[1]} options="" device="" files=""
+    [[ $command == -* ]] && command=serve
+    local commands="serve devices send remove watch stats config reload stop check-config discover"
+    case $command in
         serve) options='--config --listen --discovery --control --events --log-level --print-config --help' ;;
         devices) options='--json --control --help' ;;
         send) options='--wait --control --help' device=1 ;;
@@ -46,7 +46,7 @@ _pulsegate() {
         check-config) options='--defaults --help' files=1 ;;
         discover) options='--timeout --port --help' ;;
     esac
-    case $call:$prev in
+    case $command:$prev in
         serve:--config) _pulsegate_files; return ;;
         serve:--listen) :; return ;;
         serve:--discovery) _pulsegate_words 'off'; return ;;
@@ -71,7 +71,7 @@ _pulsegate() {
         _pulsegate_words "$options"
         [[ $COMP_CWORD == 1 ]] && _pulsegate_words --version
     elif [[ $COMP_CWORD == 1 ]]; then
-        _pulsegate_words "$calls"
+        _pulsegate_words "$commands"
     elif [[ $COMP_CWORD == 2 && -n $device ]]; then
         _pulsegate_words "$(_pulsegate_devices)"
     elif [[ -n $files ]]; then

@@ -8,29 +8,23 @@ use std::path::Path;
 
 /// Offences that a directory may still have. Lower the number with every text that you mend.
 const REMAINING: &[(&str, usize)] = &[
-    (".ci", 5),
-    ("Cargo.toml", 4),
     ("benches", 8),
-    ("docs", 3),
-    ("examples", 6),
+    ("examples", 4),
     ("fuzz", 21),
-    ("man", 53),
-    ("packaging", 10),
-    ("pulsegate.toml", 19),
     ("scripts", 10),
-    ("src/bin/pulsegate", 200),
-    ("src/bin/pulsegate-swarm", 67),
+    ("src/bin/pulsegate", 126),
+    ("src/bin/pulsegate-swarm", 65),
     ("src/blocks.rs", 4),
-    ("src/connection", 24),
+    ("src/connection", 19),
     ("src/endpoint", 11),
-    ("src/gateway", 172),
+    ("src/gateway", 159),
     ("src/lib.rs", 1),
-    ("src/proto", 94),
-    ("src/reactor", 45),
-    ("src/server", 22),
+    ("src/proto", 91),
+    ("src/reactor", 22),
+    ("src/server", 21),
     ("src/tick.rs", 8),
     ("src/wheel.rs", 11),
-    ("tests", 275),
+    ("tests", 269),
 ];
 
 /// Places where a rule does not hold: (start of the path, rule or "" for all, reason).

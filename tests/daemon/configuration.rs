@@ -41,7 +41,7 @@ fn config_shows_every_value_and_its_origin() {
         let (code, shown, why) = text(&gateway.call(&["config"]));
         assert_eq!(code, 0, "{why}");
         assert!(
-            shown.starts_with(&format!("# pulsegate {}: {name} was read.\n", env!("CARGO_PKG_VERSION"))),
+            shown.starts_with(&format!("# pulsegate {}, configuration file {name}\n", env!("CARGO_PKG_VERSION"))),
             "{shown}"
         );
         let line = shown.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key}: {shown}"));

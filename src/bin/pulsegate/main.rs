@@ -1,8 +1,8 @@
 //! `pulsegate`: the gateway as a daemon, and the calls by which people and scripts use one that runs.
 
 mod app;
-mod calls;
 mod client;
+mod commands;
 mod config;
 mod control;
 mod control_socket;
@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use calls::{Command, Parsed};
 use client::{ControlCommand, Watch};
+use commands::{Command, Parsed};
 use config::{Config, single_quoted};
 
 /// Why the program ends without having done what it was asked to, with a sentence for people.
@@ -77,9 +77,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let (command, options, arguments) = match calls::parse(std::env::args_os().skip(1)).map_err(Failure::Usage)? {
-        Parsed::Call { command, options, arguments } => (command, options, arguments),
-        Parsed::Help(call) => return print(&calls::help(call)),
+    let (command, options, arguments) = match commands::parse(std::env::args_os().skip(1)).map_err(Failure::Usage)? {
+        Parsed::Run { command, options, arguments } => (command, options, arguments),
+        Parsed::Help(command) => return print(&commands::help(command)),
         Parsed::Version => return print(concat!("pulsegate ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());

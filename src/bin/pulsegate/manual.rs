@@ -1,7 +1,7 @@
-//! What is made from the tables of the program for its users: completions, pulsegate.toml(5), the list of
-//! calls in pulsegate(1); and the tests that hold the rest of the manual to the code.
+//! Tests that keep the manual in step with the code.
 //!
-//! `PULSEGATE_WRITE_MANUAL=1 cargo test manual` writes what is made.
+//! The program's tables generate the shell completions, pulsegate.toml(5), the list of commands in pulsegate(1)
+//! and the statistics in pulsegate-control(7). `PULSEGATE_WRITE_MANUAL=1 cargo test manual` writes these files.
 
 mod completions;
 
@@ -11,12 +11,12 @@ use std::path::Path;
 
 use pulsegate::{CloseReason, Kind, Reason, Refusal, SendError, Suppressed};
 
-use crate::calls::{CALLS, Call};
+use crate::commands::{COMMANDS, Spec};
 use crate::control::{ErrorWord, Operation};
 use crate::stats::{FIGURES, Figure, Metric};
 use crate::{Failure, config, control};
 
-/// Text as roff wants it: what has a meaning there is escaped, sentences begin on lines of their own.
+/// Text in roff: special characters escaped, one sentence a line.
 pub(crate) fn roff(text: &str) -> String {
     let mut escaped = String::new();
     for char in text.chars() {
@@ -38,11 +38,11 @@ pub(crate) fn roff(text: &str) -> String {
     if escaped.starts_with('.') { format!("\\&{escaped}") } else { escaped }
 }
 
-/// The calls and their options, as they stand in pulsegate(1).
-fn calls() -> String {
+/// The commands and their options for pulsegate(1).
+fn commands() -> String {
     let mut text = String::new();
-    for call @ Call { arguments, about, options, .. } in CALLS {
-        let name = call.name();
+    for spec @ Spec { arguments, about, options, .. } in COMMANDS {
+        let name = spec.name();
         let heading = format!("{name} {arguments}");
         let _ = writeln!(text, ".SS {}\n{}{}.", roff(heading.trim_end()), about[..1].to_uppercase(), roff(&about[1..]));
         for option in *options {
@@ -53,7 +53,7 @@ fn calls() -> String {
     text
 }
 
-/// The figures of `stats`, as they stand in pulsegate-control(7).
+/// The statistics for pulsegate-control(7).
 fn figures() -> String {
     let entry = |figure: &Figure| {
         let metric = match figure.metric {
@@ -73,13 +73,13 @@ fn figures() -> String {
     FIGURES.iter().map(entry).collect()
 }
 
-/// A page whose part between two comments, which name the source `of`, is `made`.
-fn page_with(page: &str, of: &str, made: &str) -> String {
+/// The page with `generated` between the two comments that mark the part from `source`.
+fn page_with(page: &str, source: &str, generated: &str) -> String {
     let (page, begin, end) =
-        (read(page), format!(".\\\" Made from {of}: change that, not this.\n"), ".\\\" End of what is made.\n");
-    let (head, rest) = page.split_once(&begin).expect("the page says where the part begins that is made");
-    let (_, tail) = rest.split_once(end).expect("the page says where the part ends that is made");
-    format!("{head}{begin}{made}{end}{tail}")
+        (read(page), format!(".\\\" Generated from {source}. Edit that file.\n"), ".\\\" End of the generated part.\n");
+    let (head, rest) = page.split_once(&begin).expect("a comment begins the generated part");
+    let (_, tail) = rest.split_once(end).expect("a comment ends the generated part");
+    format!("{head}{begin}{generated}{end}{tail}")
 }
 
 fn read(path: &str) -> String {
@@ -91,20 +91,20 @@ fn check(path: &str, expected: &str) {
     if std::env::var_os("PULSEGATE_WRITE_MANUAL").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), expected).unwrap();
     }
-    let message = "is out of date: write it anew with `PULSEGATE_WRITE_MANUAL=1 cargo test manual`";
+    let message = "is out of date: run `PULSEGATE_WRITE_MANUAL=1 cargo test manual`";
     assert!(read(path) == expected, "{path} {message}");
 }
 
 #[test]
-fn what_is_made_from_tables_is_up_to_date() {
+fn generated_files_are_up_to_date() {
     check("man/pulsegate.toml.5", &config::page());
-    check(PAGE, &page_with(PAGE, "src/bin/pulsegate/calls.rs", &calls()));
+    check(PAGE, &page_with(PAGE, "src/bin/pulsegate/commands.rs", &commands()));
     check(CONTROL_PAGE, &page_with(CONTROL_PAGE, "src/bin/pulsegate/stats.rs", &figures()));
     check("completions/pulsegate.bash", &completions::bash());
     check("completions/_pulsegate", &completions::zsh());
 }
 
-/// A page as it is read: without escapes and fonts.
+/// The page without roff's escapes and fonts.
 fn plain(page: &str) -> String {
     let mut text = read(page);
     for (roff, char) in [("\\-", "-"), ("\\(dq", "\""), ("\\(aq", "'"), ("\\fB", ""), ("\\fI", ""), ("\\fR", "")] {
@@ -120,10 +120,10 @@ fn has_word(text: &str, word: &str) -> bool {
 fn must_have<'a>(page: &str, what: &str, words: impl IntoIterator<Item = &'a str>) {
     let text = plain(page);
     let missing: Vec<_> = words.into_iter().filter(|word| !has_word(&text, word)).collect();
-    assert!(missing.is_empty(), "{page} says nothing about the {what} {missing:?}");
+    assert!(missing.is_empty(), "{page} does not name the {what} {missing:?}");
 }
 
-/// The texts in a source file that are single words: events and names of members.
+/// The string literals of a source file that are single words: events and names of members.
 fn words_of(source: &str) -> Vec<&str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let code_lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -132,7 +132,7 @@ fn words_of(source: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_word_of_the_control_socket_is_told() {
+fn the_page_names_every_word_of_the_control_socket() {
     for (what, words) in [
         ("operations", Operation::WORDS),
         ("error words", ErrorWord::WORDS),
@@ -154,27 +154,27 @@ fn every_word_of_the_control_socket_is_told() {
         format!("{} commands", control::SENDING_MAX),
         format!("{} bytes", control::REQUEST_BYTES_MAX),
     ] {
-        assert!(page.contains(&limit), "{CONTROL_PAGE} says nothing about the limit of {limit}");
+        assert!(page.contains(&limit), "{CONTROL_PAGE} does not name the limit of {limit}");
     }
 }
 
 #[test]
-fn members_of_requests_are_told() {
+fn the_page_names_every_member_of_a_request() {
     let error =
         serde_json::from_str::<control::Request<'_>>(r#"{"no such member":1}"#).map(drop).unwrap_err().to_string();
-    // Serde lists the members that it knows, between back quotes.
+    // Serde lists the known members between back quotes.
     let (_, known) = error.split_once("expected one of").expect("a list of members");
     must_have(CONTROL_PAGE, "members of requests", known.split('`').skip(1).step_by(2));
 }
 
 #[test]
-fn reasons_are_told_where_people_look_for_them() {
+fn the_page_explains_every_close_reason() {
     must_have(PAGE, "reasons of a disconnect", CloseReason::WORDS.iter().copied());
     must_have(PAGE, "refusals", Refusal::WORDS.iter().copied());
 }
 
 #[test]
-fn every_exit_code_is_told() {
+fn page_and_help_name_every_exit_code() {
     let page = plain(PAGE);
     let text = String::new;
     for failure in [
@@ -184,7 +184,7 @@ fn every_exit_code_is_told() {
         Failure::NoAnswer(text()),
         Failure::Config(text()),
     ] {
-        // Whoever adds one adds it here: the match has no other arm.
+        // A new failure does not compile here, so the list above gets it too.
         match failure {
             Failure::Failed(_)
             | Failure::Usage(_)
@@ -193,22 +193,22 @@ fn every_exit_code_is_told() {
             | Failure::Config(_) => {}
         }
         let code = failure.code();
-        assert!(page.contains(&format!("\n.B {code}\n")), "{PAGE} says nothing about exit code {code}");
-        let help = crate::calls::help(None);
-        let told = help.lines().find(|line| line.starts_with("Exit codes:")).unwrap();
-        assert!(has_word(told, &code.to_string()), "help says nothing about exit code {code}");
+        assert!(page.contains(&format!("\n.B {code}\n")), "{PAGE} does not name exit code {code}");
+        let help = crate::commands::help(None);
+        let line = help.lines().find(|line| line.starts_with("Exit codes:")).unwrap();
+        assert!(has_word(line, &code.to_string()), "the help does not name exit code {code}");
     }
 }
 
 #[test]
-fn every_variable_is_told() {
+fn the_pages_name_every_environment_variable() {
     let text = plain("man/pulsegate.toml.5");
     let missing: Vec<_> = config::environment().filter(|name| !has_word(&text, name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
-    // And those of others that the program looks at.
+    // The variables of other programs, such as systemd's.
     for source in [include_str!("systemd.rs"), include_str!("control_socket.rs"), include_str!("client.rs")] {
-        let calls = source.split("env::var").skip(1).filter_map(|rest| rest.split('"').nth(1));
-        must_have(PAGE, "variables", calls.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
+        let names = source.split("env::var").skip(1).filter_map(|rest| rest.split('"').nth(1));
+        must_have(PAGE, "variables", names.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
     }
 }
 

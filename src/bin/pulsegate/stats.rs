@@ -86,14 +86,14 @@ macro_rules! figures {
 figures! {
     "version": "The version of the gateway.",
         Metric::Info("build_info", "version"), |_| json!(env!("CARGO_PKG_VERSION"));
-    "uptime_s": "How long the gateway has been running.",
+    "uptime_s": "Seconds since the gateway started.",
         Metric::Gauge("uptime_seconds"), |from| json!(from.gateway.uptime().as_secs());
-    "longest_turn_us": "How long the event loop served no device, at worst, in the last minute. \
-        More than some hundred milliseconds: the machine is too busy.",
+    "longest_turn_us": "The longest turn of the event loop in the last minute. \
+        Above some hundred milliseconds the machine is too busy.",
         Metric::Gauge("longest_turn_seconds"), |from| micros(from.daemon.longest_turn);
-    "events_missed": "Dropped events: their consumers were too slow, or closed.",
+    "events_missed": "Events that the gateway dropped because their consumer was too slow or closed.",
         Metric::Counter("events_missed_total"), |from| json!(from.daemon.events_missed);
-    "stdout.state": "Whether events go to standard output: open, closed (its reader has ended), or none.",
+    "stdout.state": "The state of standard output: open, closed (its reader has ended), or none (no events go there).",
         Metric::Info("stdout_info", "state"), |from| json!(from.daemon.stdout.0);
     "stdout.missed": "Events that standard output missed because it was closed.",
         Metric::Counter("stdout_missed_total"), |from| json!(from.daemon.stdout.1);
@@ -104,17 +104,17 @@ figures! {
         Metric::Counter("connections_accepted_total"), |from| json!(from.gateway.stats().accepted);
     "connections.refused": "Refused connections, by reason.",
         Metric::CounterBy("connections_refused_total", "reason"), |from| by_word(&from.gateway.stats().refused);
-    "connections.accept_errors": "Calls of accept(2) that failed, for instance for want of file descriptors.",
+    "connections.accept_errors": "Failed calls of accept(2), for instance when the process is out of file descriptors.",
         Metric::Counter("connections_accept_errors_total"), |from| json!(from.daemon.accept_errors);
     "connections.closed": "Ended connections, by reason.",
         Metric::CounterBy("connections_closed_total", "reason"), |from| by_word(&from.gateway.stats().closed);
 
-    "messages": "The count and the bytes of accepted objects, by kind. Other is any other Type.",
+    "messages": "The number and the bytes of accepted objects, by kind. Other is any other Type.",
         Metric::CountAndBytesBy(["messages_total", "message_bytes_total"], "kind"), |from| counts(&from.gateway.stats().messages);
-    "rejected": "The count and the bytes of rejected objects, by reason.",
+    "rejected": "The number and the bytes of rejected objects, by reason.",
         Metric::CountAndBytesBy(["rejected_objects_total", "rejected_bytes_total"], "reason"), |from| counts(&from.gateway.stats().rejected);
 
-    "bytes.received": "Bytes from devices: the sum of messages, rejected objects and the next three.",
+    "bytes.received": "Bytes from devices. Accepted objects, rejected objects and the next three add up to them.",
         Metric::Counter("received_bytes_total"), |from| json!(from.gateway.stats().received_bytes);
     "bytes.padding": "Bytes between objects.",
         Metric::Counter("padding_bytes_total"), |from| json!(from.gateway.stats().padding_bytes);
@@ -124,30 +124,30 @@ figures! {
         Metric::Counter("discarded_bytes_total"), |from| json!(from.gateway.stats().discarded_bytes);
     "bytes.sent": "Bytes of commands and beats that the kernel took.",
         Metric::Counter("sent_bytes_total"), |from| json!(from.gateway.stats().sent_bytes);
-    "bytes.unsent": "Bytes of commands and beats that a device's end left unsent.",
+    "bytes.unsent": "Bytes of commands and beats that were still queued when their connection ended.",
         Metric::Counter("unsent_bytes_total"), |from| json!(from.gateway.stats().unsent_bytes);
 
     "beats.sent": "Beats that the gateway sent.",
         Metric::Counter("beats_sent_total"), |from| json!(from.gateway.stats().beats_sent);
-    "beats.answered": "Heartbeat answers, also those that no beat asked for.",
+    "beats.answered": "Heartbeat answers, including answers without a beat.",
         Metric::Counter("beats_answered_total"), |from| json!(from.gateway.stats().messages[&Kind::Heartbeat].count);
     "beats.missed": "Beats that were due while an earlier beat was unanswered.",
         Metric::Counter("beats_missed_total"), |from| json!(from.gateway.stats().beats_missed);
-    "beats.withheld": "Beats that the gateway did not send, because queued bytes still waited.",
+    "beats.withheld": "Beats that the gateway did not send, because the device had queued bytes.",
         Metric::Counter("beats_withheld_total"), |from| json!(from.gateway.stats().beats_withheld);
-    "beats.round_trip_us.p50": "The time from a beat to the answer that belongs to it: half of the answers were quicker.",
+    "beats.round_trip_us.p50": "The median round trip, which is the time from a beat to its answer.",
         Metric::Part, |from| percentile(from, 50);
-    "beats.round_trip_us.p99": "The same for 99 of 100 answers.",
+    "beats.round_trip_us.p99": "The round trip that 99 of 100 answers do not exceed.",
         Metric::Part, |from| percentile(from, 99);
-    "beats.round_trip_us.max": "The longest.",
+    "beats.round_trip_us.max": "The longest round trip.",
         Metric::Part, |from| {
         let round_trip = round_trip(from);
         if round_trip.count() > 0 { micros(round_trip.longest()) } else { Value::Null }
     };
 
     "beats.round_trip_us.sum": "The sum of all round trips.", Metric::Part, |from| micros(round_trip(from).sum());
-    "beats.round_trip_us.buckets": "Round trips by length: pairs of a bound and the number of round trips below it. \
-        The last pair has all.",
+    "beats.round_trip_us.buckets": "A histogram: pairs of a bound and the number of round trips below it. \
+        The last pair counts all round trips.",
         Metric::Histogram("beat_round_trip_seconds"), buckets;
 
     "commands.queued": "Commands that the gateway queued for a device.",
@@ -157,7 +157,7 @@ figures! {
     "commands.refused": "Refused commands, by error word.",
         Metric::CounterBy("commands_refused_total", "reason"), |from| by_word(&from.gateway.stats().commands_refused);
 
-    "discovery.asked": "Probes that came.",
+    "discovery.asked": "Probes that the gateway received.",
         Metric::Counter("probes_total"), |from| json!(from.gateway.stats().probes);
     "discovery.answered": "Probes that the gateway answered.",
         Metric::Counter("probes_answered_total"), |from| json!(from.gateway.stats().probes_answered);
@@ -168,13 +168,13 @@ figures! {
         Metric::Gauge("memory_budget_bytes"), |from| json!(from.gateway.settings().limits.memory_budget);
     "memory.used_bytes": "Bytes of the budget that are in use.",
         Metric::Gauge("memory_used_bytes"), |from| json!(from.gateway.memory().0);
-    "memory.objects_bytes": "Bytes of these that partial objects hold.",
+    "memory.objects_bytes": "The part of memory.used_bytes that partial objects hold.",
         Metric::Gauge("memory_objects_bytes"), |from| json!(from.gateway.buffered().0);
-    "memory.outboxes_bytes": "Bytes of these that send queues hold.",
+    "memory.outboxes_bytes": "The part of memory.used_bytes that send queues hold.",
         Metric::Gauge("memory_outboxes_bytes"), |from| json!(from.gateway.buffered().1);
     "memory.devices_waiting": "Devices that are paused until memory is free.",
         Metric::Gauge("memory_devices_waiting"), |from| json!(from.gateway.memory().1);
-    "memory.pauses": "How often the gateway paused a device.",
+    "memory.pauses": "The number of times that the gateway paused a device.",
         Metric::Counter("memory_pauses_total"), |from| json!(from.gateway.stats().pauses);
 
     "process.resident_bytes": "Resident memory of the process.",

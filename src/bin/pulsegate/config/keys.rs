@@ -1,5 +1,5 @@
-//! The one table of everything that can be configured. The file, the environment, the shipped
-//! `pulsegate.toml` and `--print-config` all follow it.
+//! The one table of configuration keys. The file, the environment, the options, the shipped `pulsegate.toml`, the
+//! manual and `--print-config` follow it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,37 +12,37 @@ use super::list::{Blocks, List, ListOrOff};
 use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Socket, Time, Word};
 use super::{Config, Control, Events, OnClosed};
 
-/// One value that can be configured.
+/// One configuration key.
 pub(super) struct Key {
-    /// Its name in full, `section.name`; those outside of sections come first.
+    /// The full name, `section.name`. Keys without a section come first, as TOML requires.
     pub(super) name: &'static str,
-    /// What it is for, in whole sentences. What it must be is told by [`Self::want`] and [`Self::bound`].
+    /// The purpose, in whole sentences. [`Self::want`] and [`Self::bound`] add the accepted values.
     pub(super) doc: &'static str,
-    /// The option of the command line that sets it.
+    /// The command-line option that sets the value.
     pub(super) option: Option<&'static str>,
-    /// What a value must be.
+    /// The accepted form of the value, such as `a whole number`.
     pub(super) want: &'static str,
-    /// Whether several are one list.
+    /// Whether the value is a list, so that a repeated option adds to it.
     pub(super) list: bool,
     pub(super) read: fn(&mut Config, Input<'_>) -> Result<(), Vec<Fault>>,
     pub(super) show: fn(&Config) -> String,
 }
 
-/// Sections in their order in the file, and what they are about.
+/// The sections in their order in the file, each with its description.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
-    ("discovery", "How devices find the gateway: they send any UDP datagram, and it answers."),
-    ("heartbeat", "How the gateway notices that a device has died."),
+    ("discovery", "How devices find the gateway: a device sends any UDP datagram, and the gateway answers it."),
+    ("heartbeat", "How the gateway notices a dead device."),
     ("commands", "How the gateway sends commands."),
-    ("limits", "What may grow, and how far; how long things may take."),
+    ("limits", "Limits on numbers, sizes and times."),
     (
         "access",
-        "Which devices may connect. Rules are lists of addresses and blocks of them, such as \"192.0.2.7\", \
-         \"192.0.2.0/24\" or \"2001:db8::/32\". An IPv4 device has an IPv4 address, also where it comes by IPv6. When a \
-         reload forbids the address of a connected device, the device is closed.",
+        "Which devices may connect. Each rule is an address or a block of addresses, such as \"192.0.2.7\", \
+         \"192.0.2.0/24\" or \"2001:db8::/32\". An IPv4 device has an IPv4 address, even if it connects to an IPv6 \
+         socket. When a reload forbids the address of a connected device, the gateway closes the device.",
     ),
-    ("events", "What the gateway tells of devices and their messages, as JSON Lines."),
-    ("control", "The Unix socket by which local programs see and steer the gateway."),
-    ("log", "What the gateway tells of itself, on standard error."),
+    ("events", "Events of devices and their messages, as JSON Lines."),
+    ("control", "The Unix socket on which local programs query and control the gateway."),
+    ("log", "The log, on standard error."),
 ];
 
 macro_rules! key {
@@ -68,32 +68,33 @@ pub(super) static KEYS: &[Key] = &[
         List<Vec<SocketAddr>>,
         listen,
         Some("--listen"),
-        "TCP addresses and ports on which devices are awaited. [::] means all addresses of this machine, those of IPv4 \
-         as well; 0.0.0.0 those of IPv4 alone. Port 0 means any that is free."
+        "TCP addresses and ports on which the gateway listens for devices. [::] means all addresses of this machine, \
+         IPv4 addresses included. 0.0.0.0 means all IPv4 addresses. Port 0 means any free port."
     ),
     key!(
         "terminator",
         Raw<Vec<u8>>,
         settings.terminator,
         None,
-        "Bytes that end every command and every beat. With \"\\n\" a device tells them apart by their lines: recommended for \
-         all new devices. Without a terminator, no command may contain heartbeat.payload."
+        "Bytes that end every command and every beat. With \"\\n\" a device separates them by their line ends, which \
+         is recommended for all new devices. Without a terminator, no command may contain heartbeat.payload."
     ),
     key!(
         "discovery.listen",
         ListOrOff<Vec<SocketAddr>>,
         discovery,
         Some("--discovery"),
-        "UDP addresses and ports on which probes are answered, or \"off\": then devices must know the gateway's address."
+        "UDP addresses and ports on which the gateway answers probes, or \"off\". With \"off\" each device must know \
+         the gateway's address."
     ),
     key!("discovery.reply", Raw<Vec<u8>>, settings.discovery.reply, None, "The answer to a probe."),
-    key!("discovery.rate", Rate<u32>, settings.discovery.rate, None, "Answers per second, to all sources together."),
+    key!("discovery.rate", Rate<u32>, settings.discovery.rate, None, "Answers per second to all sources together."),
     key!(
         "discovery.burst",
         Count<u32>,
         settings.discovery.burst,
         None,
-        "Answers at once, to all sources together, after a pause."
+        "Answers in one burst to all sources together, before discovery.rate limits them."
     ),
     key!("discovery.source_rate", Rate<u32>, settings.discovery.source_rate, None, "Answers per second to one source."),
     key!(
@@ -101,22 +102,23 @@ pub(super) static KEYS: &[Key] = &[
         Count<u32>,
         settings.discovery.source_burst,
         None,
-        "Answers at once to one source, after a pause."
+        "Answers in one burst to one source, before discovery.source_rate limits them."
     ),
     key!(
         "discovery.interfaces_allow",
         List<Vec<Glob>>,
         settings.discovery.interfaces.allow,
         None,
-        "Network interfaces on which probes are answered: names, or patterns in which * stands for any characters and ? \
-         for any one, such as \"eth*\". An empty list answers nobody."
+        "Network interfaces on which the gateway answers probes. Each entry is a name or a pattern, such as \
+         \"eth*\". In a pattern, * matches any characters and ? matches one. With an empty list the gateway answers \
+         no probe."
     ),
     key!(
         "discovery.interfaces_deny",
         List<Vec<Glob>>,
         settings.discovery.interfaces.deny,
         None,
-        "Network interfaces on which probes are not answered, whatever interfaces_allow says."
+        "Network interfaces on which the gateway answers no probe, even if interfaces_allow contains them."
     ),
     key!(
         "heartbeat.interval",
@@ -130,197 +132,207 @@ pub(super) static KEYS: &[Key] = &[
         Count<u8>,
         settings.heartbeat.credit,
         None,
-        "Beats that a device may leave unanswered; at the next one it is dead and its connection is closed."
+        "The number of beats that a device may leave unanswered. When the next beat is due, the gateway closes the \
+         connection as silent."
     ),
     key!(
         "heartbeat.credit_from",
         Word<CreditFrom>,
         settings.heartbeat.credit_from,
         None,
-        "What refills a device's credit: \"any\" object that is accepted, or only the answer to a \"heartbeat\"."
+        "The objects that refill a device's credit: \"any\" accepted object, or only an answer to a \"heartbeat\"."
     ),
-    key!("heartbeat.payload", Raw<Vec<u8>>, settings.heartbeat.payload, None, "What a beat sends to the device."),
+    key!(
+        "heartbeat.payload",
+        Raw<Vec<u8>>,
+        settings.heartbeat.payload,
+        None,
+        "The bytes of a beat, without the terminator."
+    ),
     key!(
         "commands.gap",
         Time<Duration>,
         settings.command_gap,
         None,
-        "The least time between two messages to one device, be they commands or beats, for devices that take each read \
-         for one message. At most half of heartbeat.interval."
+        "The shortest time between two messages to one device, for devices that take each read for one message. \
+         Commands and beats are messages. It must be at most half of heartbeat.interval."
     ),
     key!(
         "limits.connections_max",
         Count<usize>,
         settings.limits.connections_max,
         None,
-        "Devices connected at one time. More are turned away. A lowered limit closes no device that is connected."
+        "The number of connected devices. The gateway refuses further connections. A lowered limit closes no \
+         connected device."
     ),
     key!(
         "limits.object_bytes_max",
         Bytes<u32>,
         settings.limits.object_bytes_max,
         None,
-        "Length of one JSON object. A device that sends a longer one is closed."
+        "The length of one JSON object. The gateway closes a device that sends a longer object."
     ),
     key!(
         "limits.object_depth_max",
         Count<u32>,
         settings.limits.object_depth_max,
         None,
-        "Nesting of braces and brackets in an object. One that is deeper is dropped."
+        "The nesting depth of braces and brackets in an object. The gateway rejects a deeper object."
     ),
     key!(
         "limits.object_timeout",
         Time<Duration>,
         settings.limits.object_timeout,
         None,
-        "How long an object may stay unfinished before its device is closed."
+        "The time that a device has to send one object to its end. After that the gateway closes the device."
     ),
     key!(
         "limits.rejected_in_a_row_max",
         Count<u8>,
         settings.limits.rejected_in_a_row_max,
         None,
-        "Objects of a device refused in a row: with the last of them it is closed."
+        "The number of rejected objects in a row with which the gateway closes a device."
     ),
     key!(
         "limits.outbox_bytes_max",
         Bytes<usize>,
         settings.limits.outbox_bytes_max,
         None,
-        "Bytes of commands that may wait for one device. A command that does not fit is refused to its sender."
+        "Queued bytes of commands for one device. The gateway refuses a command that does not fit."
     ),
     key!(
         "limits.write_timeout",
         Time<Duration>,
         settings.limits.write_timeout,
         None,
-        "How long a device may take no byte while something waits for it, before it is closed."
+        "The time for which a device may take none of its queued bytes. After that the gateway closes the device."
     ),
     key!(
         "limits.close_timeout",
         Time<Duration>,
         settings.limits.close_timeout,
         None,
-        "How long a stop of the gateway, or the removal of a device, waits for what is queued to go out."
+        "The time for which a closing connection may still take its queued bytes."
     ),
     key!(
         "limits.memory_budget",
         Bytes<u64>,
         settings.limits.memory_budget,
         None,
-        "Memory for unfinished objects, waiting commands and waiting events, all together. Above five eighths of it, \
-         and from less on where object_bytes_max is more than an eighth of it, devices that send large objects are \
-         read a few at a time. It must be at least twice object_bytes_max, and no less than outbox_bytes_max."
+        "Memory for partial objects, queued commands and queued events together. Above 5/8 of it (high-water mark) \
+         the gateway reads only a few devices with large objects at a time. A large object_bytes_max lowers the mark. \
+         The budget must be at least twice object_bytes_max, and at least outbox_bytes_max."
     ),
     key!(
         "access.allow",
         List<Vec<Cidr>>,
         settings.access.allow,
         None,
-        "Addresses that may connect. An empty list allows nobody."
+        "Addresses that may connect. With an empty list no device may connect."
     ),
     key!(
         "access.deny",
         List<Vec<Cidr>>,
         settings.access.deny,
         None,
-        "Addresses that may not connect, whatever allow says."
+        "Addresses that may not connect, even if allow contains them."
     ),
     key!(
         "access.connections_per_ip_max",
         Count<usize>,
         settings.access.connections_per_ip_max,
         None,
-        "Devices connected at one time from one address. A newcomer replaces a connection from there that has left beats \
-         unanswered."
+        "The number of connected devices with one address. A new connection replaces a connection from its address \
+         that has left beats unanswered."
     ),
     key!(
         "access.connections_per_ip_overrides",
         Blocks<Vec<(Cidr, usize)>>,
         settings.access.connections_per_ip_overrides,
         None,
-        "The same for every address of a block, such as { \"192.0.2.0/24\" = 100, \"192.0.2.7\" = 1 }. Where several \
-         blocks contain an address, the longest prefix counts."
+        "Another connections_per_ip_max for each address of a block, such as { \"192.0.2.0/24\" = 100, \"192.0.2.7\" \
+         = 1 }. If several blocks contain an address, the longest prefix applies."
     ),
     key!(
         "events.output",
         Word<Events>,
         events,
         Some("--events"),
-        "Where events are written: \"-\" for standard output, or \"none\". Programs may also watch them at the control \
-         socket."
+        "The destination of events: \"-\" for standard output, or \"none\". Programs may also watch events on the \
+         control socket."
     ),
     key!(
         "events.on_closed",
         Word<OnClosed>,
         on_closed,
         None,
-        "The gateway's answer to the end of standard output's reader. With \"continue\" the gateway runs on, and counts later \
-         events as missed. With \"stop\" it stops in order and exits with 1, for a supervisor that restarts the pipeline."
+        "The gateway's reaction when the reader of standard output ends. With \"continue\" the gateway runs on and \
+         counts later events as missed. With \"stop\" it stops in order and exits with status 1, for a supervisor \
+         that restarts the pipeline."
     ),
     key!(
         "events.buffer_bytes_max",
         Bytes<usize>,
         events_buffer,
         None,
-        "Bytes of events that may wait for one reader, and no more than a thirty-second of limits.memory_budget, or one \
-         event. Lines that do not fit are left out and counted."
+        "Queued bytes of events for one consumer. The gateway also limits them to 1/32 of limits.memory_budget \
+         (per-consumer limit), but always to at least one event. It drops and counts events that do not fit."
     ),
     key!(
         "control.path",
         Socket<Control>,
         control,
         Some("--control"),
-        "The path of the socket, or \"off\". \"default\" is /run/pulsegate/control.sock for root, and pulsegate.sock in \
-         $XDG_RUNTIME_DIR for others."
+        "The path of the socket, or \"off\". \"default\" means /run/pulsegate/control.sock for root, and \
+         pulsegate.sock in $XDG_RUNTIME_DIR for other users."
     ),
     key!(
         "control.mode",
         Mode<u32>,
         control_mode,
         None,
-        "Permissions of the socket, in octal: who may write to it may send commands to devices."
+        "Permissions of the socket in octal. A program that may write to the socket may send commands to devices."
     ),
     key!(
         "control.group",
         Group<Option<String>>,
         control_group,
         None,
-        "The group that the socket belongs to; \"\" is the group of the gateway's process."
+        "The group that owns the socket. With \"\" the group of the gateway's process owns it."
     ),
     key!(
         "log.level",
         Word<LevelFilter>,
         log_level,
         Some("--log-level"),
-        "The least weight of a line that is written: \"error\", \"warn\" for limits that were reached, \"info\" for \
-         devices that come and go, \"debug\" for their faults, \"trace\" for every message, or \"off\"."
+        "The least severe level that the log contains. \"error\" has failures, and \"warn\" adds reached limits. \
+         \"info\" adds devices that connect and disconnect. \"debug\" adds faults of single devices, and \"trace\" \
+         adds every message. \"off\" writes no log."
     ),
 ];
 
 impl Key {
-    /// The key of that name.
+    /// Returns the key with this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         KEYS.iter().find(|key| key.name == name)
     }
 
-    /// Its place in [`KEYS`].
+    /// Returns the key's index in [`KEYS`].
     pub(super) fn number(&self) -> usize {
         KEYS.iter().position(|key| key.name == self.name).unwrap_or_default()
     }
 
-    /// The section it is in, if it is in one, and its name there.
+    /// Returns the section, if any, and the name in it.
     pub(super) fn parts(&self) -> (Option<&'static str>, &'static str) {
         self.name.split_once('.').map_or((None, self.name), |(section, name)| (Some(section), name))
     }
 
-    /// The environment variable that sets it.
+    /// Returns the environment variable that sets the value.
     pub(super) fn variable(&self) -> String {
         format!("{PREFIX}{}", self.name.replace('.', "_").to_ascii_uppercase())
     }
 
-    /// What the value must be or have, where it has bounds.
+    /// Returns the bounds of the value, such as `be from 1 to 255`.
     pub(super) fn bound(&self) -> Option<String> {
         if self.name == "events.buffer_bytes_max" {
             return Some(super::check::EVENTS_BUFFER_BOUND.into());
@@ -329,5 +341,5 @@ impl Key {
     }
 }
 
-/// What the names of all environment variables begin with.
+/// The prefix of every environment variable that sets a key.
 pub(super) const PREFIX: &str = "PULSEGATE_";

@@ -1,4 +1,4 @@
-//! pulsegate.toml(5), made from the table of keys, so that it says what the code does.
+//! Generates pulsegate.toml(5) from the table of keys.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::keys::{KEYS, SECTIONS};
 use super::load::{FILE, FILE_VARIABLE};
 use crate::manual::roff;
 
-/// The page as it stands in the file.
+/// Returns the page as roff.
 pub(crate) fn page() -> String {
     let defaults = Config::default();
     let mut text = HEAD.replace("FILE_VARIABLE", FILE_VARIABLE).replace("/FILE", FILE);
@@ -19,70 +19,75 @@ pub(crate) fn page() -> String {
             let about = SECTIONS.iter().find(|(known, _)| Some(*known) == section);
             match about {
                 Some((section, about)) => drop(writeln!(text, ".SS [{section}]\n{}", roff(about))),
-                None => text.push_str(".SS Outside of sections\nThese stand first in the file.\n"),
+                None => text.push_str(".SS Keys without a section\nThese keys come first in the file.\n"),
             }
         }
         let bound = key.bound().map(|bound| format!(" It must {bound}.")).unwrap_or_default();
         let _ = writeln!(text, ".TP\n.B {}\n{}", roff(name), roff(&format!("{}{bound}", key.doc)));
         let _ = writeln!(text, "The value is {}.\n.RS\n.PP", roff(key.want));
         let _ = writeln!(text, "Default: \\fB{}\\fR", roff(&(key.show)(&defaults)));
-        let option = key.option.map(|option| format!("; option \\fB{}\\fR", roff(option))).unwrap_or_default();
-        let _ = writeln!(text, ".br\nEnvironment: \\fB{}\\fR{option}\n.RE", key.variable());
+        let _ = writeln!(text, ".br\nEnvironment: \\fB{}\\fR", key.variable());
+        if let Some(option) = key.option {
+            let _ = writeln!(text, ".br\nOption: \\fB{}\\fR", roff(option));
+        }
+        text.push_str(".RE\n");
     }
     text.push_str(TAIL);
     text
 }
 
-/// Every environment variable that sets a key.
+/// Returns every environment variable that the configuration reads.
 pub(crate) fn environment() -> impl Iterator<Item = String> {
     KEYS.iter().map(super::Key::variable).chain([FILE_VARIABLE.into()])
 }
 
-const HEAD: &str = r#".\" Made from the table of keys in src/bin/pulsegate/config/keys.rs: change that, not this.
+const HEAD: &str = r#".\" Generated from src/bin/pulsegate/config/keys.rs. Edit that file.
 .TH PULSEGATE.TOML 5 "" pulsegate "File Formats"
 .SH NAME
 pulsegate.toml \- configuration of the LAN device gateway
 .SH DESCRIPTION
-.BR pulsegate (1)
-reads its configuration from the file that is named by
-.BR \-\-config ,
-else by the environment variable
-.BR FILE_VARIABLE ,
-else from
+The option
+.B \-\-config
+names the configuration file of
+.BR pulsegate (1).
+Without the option, the environment variable
+.B FILE_VARIABLE
+names the file.
+Without both, the gateway reads
 .I /FILE
-where it exists.
-No file is needed: every value has a default.
+if it exists.
+The gateway runs without a file, because every key has a default.
 .PP
 The file is TOML.
-Values stand in sections, each begun by its name in brackets on a line of its own.
-A name that is not known is an error, and so is a value outside of its bounds:
+A section begins with its name in brackets on a line of its own.
+An unknown name is an error, and so is a value outside its bounds.
 .B "pulsegate check\-config"
 .I FILE
-tells the line and column, and
+prints the line and column of each error.
 .B "pulsegate serve \-\-print\-config"
-every value that holds, with where it comes from.
+prints every value with its origin.
 .B "pulsegate check\-config \-\-defaults"
-prints a file with every default, to begin with.
+prints a file with every default value.
 .PP
-Every value may also be given by the environment, which comes before the file; options of the command line come
-before both.
-There, lists are separated by commas, and texts have no quotes and no escapes.
+Environment variables override the file, and command-line options override both.
+In variables and options, commas separate the entries of a list, and texts have neither quotes nor escapes.
 .PP
-Durations are written with their unit, such as \(dq500ms\(dq, \(dq2s\(dq or \(dq1m 30s\(dq.
-So are bytes: \(dq256KiB\(dq is 262144 of them, \(dq1MiB\(dq 1048576.
-Texts are sent as they are; \(dq\en\(dq is a line end, \(dq\eu0000\(dq a NUL.
+Durations have a unit, such as \(dq500ms\(dq, \(dq2s\(dq or \(dq1m 30s\(dq.
+Sizes may have one: \(dq256KiB\(dq is 262144 bytes, and \(dq1MiB\(dq is 1048576 bytes.
+A text may contain the escapes of TOML: \(dq\en\(dq is a line end, and \(dq\eu0000\(dq is a NUL.
 .PP
-A running gateway reads all of this again by
+After
 .BR "pulsegate reload" ,
-and then changes what has changed and nothing else: devices stay connected, except those whose address
+a running gateway reads its configuration again and applies the keys that differ.
+Devices stay connected, except devices whose address
 .B [access]
-no longer allows.
-If anything is wrong, everything stays as it was.
+forbids after the reload.
+If the new configuration has an error, the gateway keeps the old one.
 .SH KEYS
 "#;
 
 const TAIL: &str = r#".SH EXAMPLES
-Devices of one subnet only, at most two connections from each, and none from one that misbehaves:
+Allow the devices of one subnet, with at most two connections from each address, and deny one address:
 .PP
 .nf
 .RS 4

@@ -12,20 +12,20 @@ use super::keys::{KEYS, Key, SECTIONS};
 use super::load::FILE;
 
 impl Config {
-    /// The file that the program has read, in words.
+    /// Returns the path of the configuration file, or a sentence where there is none.
     pub(crate) fn source(&self) -> String {
         let none = || format!("no configuration file ({FILE} does not exist)");
         self.file.as_deref().map_or_else(none, clean)
     }
 
-    /// Every value and its origin, as TOML that means the same.
+    /// Returns every value as TOML, with its origin in a comment.
     pub(crate) fn print(&self) -> String {
         let values = KEYS.iter().map(|key| (key.name, (key.show)(self), self.origin(key.name).to_string()));
         print_values(self.file.as_deref().map(clean).as_deref(), values)
     }
 
-    /// Every value and its origin as JSON. `inherited` has the addresses that sockets of the service manager have
-    /// instead of the configured ones.
+    /// Returns every value with its origin as JSON. `inherited` has the keys that inherited sockets override, with
+    /// the addresses of those sockets.
     pub(crate) fn report(&self, inherited: &[(&str, Vec<String>)]) -> Value {
         let value = |key: &Key| match inherited.iter().find(|(name, _)| *name == key.name) {
             Some((name, addresses)) => json!({ "name": name, "value": addresses, "from": "service manager" }),
@@ -39,7 +39,7 @@ impl Config {
         json!({ "file": self.file.as_deref().map(clean), "values": values })
     }
 
-    /// The text of the `pulsegate.toml` that is shipped: every key, what it does, and its default.
+    /// Returns the text of the shipped `pulsegate.toml`: every key with its description and its default.
     pub(crate) fn defaults_file() -> String {
         let defaults = Self::default();
         let mut text = String::new();
@@ -65,7 +65,7 @@ impl Config {
     }
 }
 
-/// What [`Config::report`] has made, as TOML with the origins behind the values.
+/// Returns a report of [`Config::report`] as TOML, with the origins in comments.
 pub(crate) fn print_report(report: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let values: Vec<_> = report["values"].as_array().into_iter().flatten().collect();
@@ -76,7 +76,7 @@ pub(crate) fn print_report(report: &Value) -> String {
     )
 }
 
-/// Names of keys, their values in TOML and their origins, in the order of [`KEYS`].
+/// Prints keys as `(name, value in TOML, origin)`, in the order of [`KEYS`].
 fn print_values<'a>(file: Option<&str>, values: impl Iterator<Item = (&'a str, String, String)>) -> String {
     let lines: Vec<_> = values
         .map(|(name, value, origin)| {
@@ -84,10 +84,10 @@ fn print_values<'a>(file: Option<&str>, values: impl Iterator<Item = (&'a str, S
             (section, format!("{name} = {value}"), origin)
         })
         .collect();
-    // Longer lines would push the origins of all others out of sight.
+    // A longer line keeps its length, so that it does not move the origins of all other lines.
     let width = lines.iter().map(|(_, line, _)| line.chars().count()).filter(|&width| width <= 48).max().unwrap_or(0);
-    let file = file.map_or("no file was read".into(), |file| format!("{file} was read"));
-    let mut text = format!("# pulsegate {}: {file}.\n", env!("CARGO_PKG_VERSION"));
+    let file = file.map_or("no configuration file".into(), |file| format!("configuration file {file}"));
+    let mut text = format!("# pulsegate {}, {file}\n", env!("CARGO_PKG_VERSION"));
     let mut last = "";
     for (section, line, origin) in lines {
         if section != last {
@@ -99,7 +99,7 @@ fn print_values<'a>(file: Option<&str>, values: impl Iterator<Item = (&'a str, S
     text
 }
 
-/// A value in TOML as JSON.
+/// Converts a value from TOML to JSON.
 fn json_of(toml: &str) -> Value {
     let line = format!("x = {toml}");
     let table = DeTable::parse(&line);
@@ -114,12 +114,12 @@ fn json_of_value(value: &DeValue<'_>) -> Value {
         DeValue::Table(table) => {
             table.iter().map(|(name, value)| (name.get_ref().to_string(), json_of_value(value.get_ref()))).collect()
         }
-        // No key has such a value.
+        // No key has a value of these types.
         DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => Value::Null,
     }
 }
 
-/// A value in JSON as TOML.
+/// Converts a value from JSON to TOML.
 fn toml_of(json: &Value) -> String {
     match json {
         Value::String(text) => quote(text),
@@ -134,17 +134,17 @@ fn toml_of(json: &Value) -> String {
 }
 
 const PREFACE: &[&str] = &[
-    "The configuration of pulsegate. Every value in this file is the default: what is left out means the same.",
+    "The configuration of pulsegate. Every value in this file is the default, so a key may be left out.",
     "",
-    "A value may also be given by the environment: interval in [heartbeat] by PULSEGATE_HEARTBEAT_INTERVAL, with lists \
-     separated by commas. The environment comes before this file, and options of the command line before both. Which \
-     value holds, and where it comes from, is told by: pulsegate --print-config",
+    "Environment variables override this file: PULSEGATE_HEARTBEAT_INTERVAL sets interval in [heartbeat]. In a variable, \
+     commas separate the entries of a list. Command-line options override both. `pulsegate --print-config` prints every \
+     value with its origin.",
     "",
-    "Durations are written with their unit, such as \"500ms\", \"2s\" or \"1m 30s\". So are bytes: \"256KiB\" is 262144 of \
-     them, \"1MiB\" 1048576. Texts are sent as they are; \"\\n\" is a line end, \"\\u0000\" a NUL.",
+    "Durations have a unit, such as \"500ms\", \"2s\" or \"1m 30s\". Sizes may have one: \"256KiB\" is 262144 bytes, and \
+     \"1MiB\" is 1048576 bytes. In a text, \"\\n\" is a line end, and \"\\u0000\" is a NUL.",
 ];
 
-/// Writes `text` as a comment of short lines.
+/// Appends `words` as a comment with lines of at most 98 characters.
 fn comment(text: &mut String, words: &str) {
     let mut width = 0;
     for word in words.split_whitespace() {

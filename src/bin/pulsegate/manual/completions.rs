@@ -1,20 +1,20 @@
-//! Completions for shells, made from the table of calls.
+//! Generates the completions for bash and zsh from the table of commands.
 
 use std::fmt::Write;
 
 use log::LevelFilter;
 
-use crate::calls::{CALLS, Opt};
+use crate::commands::{COMMANDS, Opt};
 
-/// What a value can be completed to.
+/// The completions of an option's value.
 enum Values {
-    /// Nothing is known of it.
+    /// No completion.
     Any,
     /// Names of files.
     Files,
-    /// Devices that are connected.
+    /// Connected devices.
     Devices,
-    /// One of these; files as well, if so.
+    /// One of these words. With `true`, names of files too.
     Words(Vec<String>, bool),
 }
 
@@ -29,25 +29,25 @@ fn values(of: &str) -> Values {
         "LEVEL" => Values::Words(LevelFilter::iter().map(|level| level.to_string().to_lowercase()).collect(), false),
         "TYPE" => words(&["Project", "Performance", "Status"], false),
         "DEVICE" => Values::Devices,
-        other => panic!("say here how {other} is completed"),
+        other => panic!("no completion for {other}: add it here"),
     }
 }
 
 /// completions/pulsegate.bash
 pub(super) fn bash() -> String {
     let mut text = BASH_HEAD.to_owned();
-    let names: Vec<_> = CALLS.iter().map(|call| call.name()).collect();
-    let _ = writeln!(text, "    local calls={:?}", names.join(" "));
-    text.push_str("    case $call in\n");
-    for call in CALLS {
-        let options: String = call.options.iter().map(|option| format!("--{} ", option.name)).collect();
-        let device = if call.arguments.starts_with("DEVICE") { " device=1" } else { "" };
-        let file = if call.arguments.contains("FILE") { " files=1" } else { "" };
-        let _ = writeln!(text, "        {}) options='{options}--help'{device}{file} ;;", call.name());
+    let names: Vec<_> = COMMANDS.iter().map(|spec| spec.name()).collect();
+    let _ = writeln!(text, "    local commands={:?}", names.join(" "));
+    text.push_str("    case $command in\n");
+    for spec in COMMANDS {
+        let options: String = spec.options.iter().map(|option| format!("--{} ", option.name)).collect();
+        let device = if spec.arguments.starts_with("DEVICE") { " device=1" } else { "" };
+        let file = if spec.arguments.contains("FILE") { " files=1" } else { "" };
+        let _ = writeln!(text, "        {}) options='{options}--help'{device}{file} ;;", spec.name());
     }
-    text.push_str("    esac\n    case $call:$prev in\n");
-    for call in CALLS {
-        for Opt { name, value, .. } in call.options {
+    text.push_str("    esac\n    case $command:$prev in\n");
+    for spec in COMMANDS {
+        for Opt { name, value, .. } in spec.options {
             let Some(value) = value else { continue };
             let does = match values(value) {
                 Values::Any => ":".into(),
@@ -58,7 +58,7 @@ pub(super) fn bash() -> String {
                     format!("_pulsegate_words '{}'{and_files}", words.join(" "))
                 }
             };
-            let _ = writeln!(text, "        {}:--{name}) {does}; return ;;", call.name());
+            let _ = writeln!(text, "        {}:--{name}) {does}; return ;;", spec.name());
         }
     }
     text.push_str(BASH_TAIL);
@@ -68,14 +68,14 @@ pub(super) fn bash() -> String {
 /// completions/_pulsegate
 pub(super) fn zsh() -> String {
     let mut text = ZSH_HEAD.to_owned();
-    for call in CALLS {
-        let _ = writeln!(text, "        '{}:{}'", call.name(), quote(call.about));
+    for spec in COMMANDS {
+        let _ = writeln!(text, "        '{}:{}'", spec.name(), quote(spec.about));
     }
     text.push_str(ZSH_MIDDLE);
-    for call in CALLS {
-        let _ = writeln!(text, "        {})\n            _arguments \\", call.name());
-        for Opt { name, value, about } in call.options {
-            // The type of a message may be given several times.
+    for spec in COMMANDS {
+        let _ = writeln!(text, "        {})\n            _arguments \\", spec.name());
+        for Opt { name, value, about } in spec.options {
+            // `watch` takes several `--type` options.
             let many = if *name == "type" { "*" } else { "" };
             let about = quote(about).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
             let _ = match value {
@@ -86,14 +86,14 @@ pub(super) fn zsh() -> String {
                 }
             };
         }
-        match call.arguments {
+        match spec.arguments {
             "" => {}
             "DEVICE" => text.push_str("                '1:DEVICE:_pulsegate_devices' \\\n"),
             "DEVICE TEXT..." => {
                 text.push_str("                '1:DEVICE:_pulsegate_devices' \\\n                '*:TEXT: ' \\\n");
             }
             "[FILE]" => text.push_str("                '1:FILE:_files' \\\n"),
-            other => panic!("say here how {other} is completed"),
+            other => panic!("no completion for {other}: add it here"),
         }
         text.push_str("                '(-h --help)'{-h,--help}'[help]'\n            ;;\n");
     }
@@ -117,10 +117,10 @@ fn quote(text: &str) -> String {
     text.replace('\'', "'\\''")
 }
 
-const BASH_HEAD: &str = r#"# Completion of pulsegate(1) for bash, to be put in /usr/share/bash-completion/completions/pulsegate.
-# Made from the table of calls in src/bin/pulsegate/calls.rs: change that, not this.
+const BASH_HEAD: &str = r#"# Completion of pulsegate(1) for bash. Install it as /usr/share/bash-completion/completions/pulsegate.
+# Generated from src/bin/pulsegate/commands.rs. Edit that file.
 
-# The addresses of the devices that are connected.
+# The addresses of the connected devices.
 _pulsegate_devices() {
     timeout 2 pulsegate devices --json 2>/dev/null | sed -n 's/.*"ip":"\([0-9.]*\)".*/\1/p' | sort -u
 }
@@ -143,14 +143,14 @@ _pulsegate_files() {
 _pulsegate() {
     COMPREPLY=()
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    # bash makes three words of --name=value.
+    # bash splits --name=value into three words.
     if [[ $cur == = ]]; then
         cur=""
     elif [[ $prev == = ]]; then
         prev=${COMP_WORDS[COMP_CWORD-2]}
     fi
-    local call=${COMP_WORDS[1]} options="" device="" files=""
-    [[ $call == -* ]] && call=serve
+    local command=${COMP_WORDS[1]} options="" device="" files=""
+    [[ $command == -* ]] && command=serve
 "#;
 
 const BASH_TAIL: &str = r#"    esac
@@ -158,7 +158,7 @@ const BASH_TAIL: &str = r#"    esac
         _pulsegate_words "$options"
         [[ $COMP_CWORD == 1 ]] && _pulsegate_words --version
     elif [[ $COMP_CWORD == 1 ]]; then
-        _pulsegate_words "$calls"
+        _pulsegate_words "$commands"
     elif [[ $COMP_CWORD == 2 && -n $device ]]; then
         _pulsegate_words "$(_pulsegate_devices)"
     elif [[ -n $files ]]; then
@@ -170,11 +170,10 @@ complete -F _pulsegate pulsegate
 "#;
 
 const ZSH_HEAD: &str = r#"#compdef pulsegate
-# Completion of pulsegate(1) for zsh, to be put in a directory of $fpath, such as
-# /usr/share/zsh/vendor-completions. Made from the table of calls in src/bin/pulsegate/calls.rs:
-# change that, not this.
+# Completion of pulsegate(1) for zsh. Install it in a directory of $fpath, such as /usr/share/zsh/vendor-completions.
+# Generated from src/bin/pulsegate/commands.rs. Edit that file.
 
-# The addresses of the devices that are connected.
+# The addresses of the connected devices.
 _pulsegate_devices() {
     local -a found
     found=(${(f)"$(timeout 2 pulsegate devices --json 2>/dev/null | sed -n 's/.*"ip":"\([0-9.]*\)".*/\1/p' | sort -u)"})
@@ -182,20 +181,20 @@ _pulsegate_devices() {
 }
 
 _pulsegate() {
-    local -a calls
-    calls=(
+    local -a commands
+    commands=(
 "#;
 
 const ZSH_MIDDLE: &str = r#"    )
-    local call=serve
+    local command=serve
     if [[ $words[2] != -* ]]; then
         if (( CURRENT == 2 )); then
-            _describe call calls
+            _describe command commands
             return
         fi
-        call=$words[2]
+        command=$words[2]
         shift words
         (( CURRENT-- ))
     fi
-    case $call in
+    case $command in
 "#;

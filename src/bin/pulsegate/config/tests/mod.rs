@@ -227,7 +227,7 @@ fn precedence() {
         };
         assert_eq!(
             text.lines().next(),
-            Some(&*format!("# pulsegate {}: {} was read.", env!("CARGO_PKG_VERSION"), path.display()))
+            Some(&*format!("# pulsegate {}, configuration file {}", env!("CARGO_PKG_VERSION"), path.display()))
         );
         assert_eq!(line("credit ="), format!("credit = 1 # from: {}:2", path.display()));
         assert_eq!(line("interval"), "interval = \"3s\" # from: environment PULSEGATE_HEARTBEAT_INTERVAL");
@@ -236,7 +236,7 @@ fn precedence() {
         assert_eq!(values(load(&text).unwrap()), values(config));
     }
     let text = load_rest(&[], &[]).unwrap().print();
-    assert!(text.starts_with(&format!("# pulsegate {}: no file was read.\n", env!("CARGO_PKG_VERSION"))));
+    assert!(text.starts_with(&format!("# pulsegate {}, no configuration file\n", env!("CARGO_PKG_VERSION"))));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The command line as data: what can be called, with which options. Help, and the tests that hold
-//! manual and completions to it, are made from the same table.
+//! The command line as one table of commands and options. The help, the list in pulsegate(1) and the shell
+//! completions come from this table.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use lexopt::Arg;
 use crate::config::{nearest, question, single_quoted};
 
 pulsegate::closed_list! {
-    /// What the program can be called for.
+    /// The commands of the program.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Command {
         Serve => "serve",
@@ -26,23 +26,23 @@ pulsegate::closed_list! {
     }
 }
 
-/// One command of the program.
+/// The row of one command.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct Spec {
     pub(crate) command: Command,
-    /// What stands behind the name, as shown in its usage line.
+    /// The arguments behind the name, as the usage line shows them.
     pub(crate) arguments: &'static str,
     pub(crate) about: &'static str,
     pub(crate) options: &'static [Opt],
 }
 
-impl Call {
+impl Spec {
     pub(crate) const fn name(&self) -> &'static str {
         self.command.as_str()
     }
 }
 
-/// An option; with a value, its name is shown in capitals.
+/// An option. Help shows the name of its value in capitals.
 #[derive(Debug)]
 pub(crate) struct Opt {
     pub(crate) name: &'static str,
@@ -58,96 +58,96 @@ const fn with(name: &'static str, value: &'static str, about: &'static str) -> O
     Opt { name, value: Some(value), about }
 }
 
-const CONTROL: Opt = with("control", "PATH", "the gateway's control socket");
+const CONTROL: Opt = with("control", "PATH", "use the control socket at PATH");
 const JSON: Opt = flag("json", "print JSON for programs");
 
-/// Every command has its call, in the order of the list.
+/// A command without a row, or a row out of order, does not compile.
 const _: () = {
     let mut place = 0;
     while place < Command::COUNT {
-        assert!(CALLS[place].command.index() == place && CALLS.len() == Command::COUNT);
+        assert!(COMMANDS[place].command.index() == place && COMMANDS.len() == Command::COUNT);
         place += 1;
     }
 };
 
-/// Every call; the first is what is done without a name.
-pub(crate) const CALLS: &[Call] = &[
-    Call {
+/// One row for each command. A command line that names no command runs the first.
+pub(crate) const COMMANDS: &[Spec] = &[
+    Spec {
         command: Command::Serve,
         arguments: "",
-        about: "run the gateway: events on standard output, log on standard error",
+        about: "run the gateway, with events on stdout and the log on stderr",
         options: &[
             with("config", "FILE", "read the configuration from FILE"),
-            with("listen", "ADDR:PORT", "listen for devices there (default [::]:5556)"),
-            with("discovery", "ADDR:PORT|off", "answer probes there (default 0.0.0.0:5555)"),
-            with("control", "PATH|off", "the control socket"),
+            with("listen", "ADDR:PORT", "listen for devices on this address (default [::]:5556)"),
+            with("discovery", "ADDR:PORT|off", "answer probes on this address (default 0.0.0.0:5555)"),
+            with("control", "PATH|off", "create the control socket at PATH, or create none"),
             with("events", "-|none", "write events to standard output, or nowhere"),
-            with("log-level", "LEVEL", "off, error, warn, info, debug or trace"),
-            flag("print-config", "print every value and where it comes from, and end"),
+            with("log-level", "LEVEL", "set the log level: off, error, warn, info, debug or trace"),
+            flag("print-config", "print every value with its origin, and exit"),
         ],
     },
-    Call { command: Command::Devices, arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
-    Call {
+    Spec { command: Command::Devices, arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
+    Spec {
         command: Command::Send,
         arguments: "DEVICE TEXT...",
         about: "send a command to a device",
-        options: &[with("wait", "SECS", "print the next object of the device; fail if none comes in time"), CONTROL],
+        options: &[with("wait", "SECS", "print the device's next object, or fail after SECS seconds"), CONTROL],
     },
-    Call { command: Command::Remove, arguments: "DEVICE", about: "close a device's connections", options: &[CONTROL] },
-    Call {
+    Spec { command: Command::Remove, arguments: "DEVICE", about: "close a device's connections", options: &[CONTROL] },
+    Spec {
         command: Command::Watch,
         arguments: "",
-        about: "follow events",
+        about: "show events as they happen",
         options: &[
-            with("type", "TYPE", "only messages of that Type; may be given several times"),
-            with("device", "DEVICE", "only events of that device"),
-            flag("reconnect", "wait for a gateway that is away, also when it restarts"),
+            with("type", "TYPE", "show only messages of this Type (repeat it for several)"),
+            with("device", "DEVICE", "show only events of this device"),
+            flag("reconnect", "wait for the gateway at the start and after a restart"),
             JSON,
             CONTROL,
         ],
     },
-    Call {
+    Spec {
         command: Command::Stats,
         arguments: "",
         about: "show counters, memory and uptime",
-        options: &[JSON, flag("prometheus", "print the text format of Prometheus"), CONTROL],
+        options: &[JSON, flag("prometheus", "print the Prometheus text format"), CONTROL],
     },
-    Call {
+    Spec {
         command: Command::Config,
         arguments: "",
-        about: "show the configuration of the running gateway, with origins",
+        about: "show the running gateway's configuration with origins",
         options: &[JSON, CONTROL],
     },
-    Call {
+    Spec {
         command: Command::Reload,
         arguments: "",
-        about: "have the gateway read its configuration again",
+        about: "make the gateway read its configuration again",
         options: &[CONTROL],
     },
-    Call { command: Command::Stop, arguments: "", about: "stop the gateway", options: &[CONTROL] },
-    Call {
+    Spec { command: Command::Stop, arguments: "", about: "stop the gateway", options: &[CONTROL] },
+    Spec {
         command: Command::CheckConfig,
         arguments: "[FILE]",
-        about: "check a configuration without running it",
-        options: &[flag("defaults", "print a file with every default, to begin with")],
+        about: "check a configuration file without running the gateway",
+        options: &[flag("defaults", "print a file with every default value")],
     },
-    Call {
+    Spec {
         command: Command::Discover,
         arguments: "",
         about: "list the gateways that answer a probe on this machine's networks",
         options: &[
-            with("timeout", "SECS", "how long to wait for answers (default 2)"),
-            with("port", "PORT", "the UDP port to ask (default 5555)"),
+            with("timeout", "SECS", "wait SECS seconds for answers (default 2)"),
+            with("port", "PORT", "send the probe to this UDP port (default 5555)"),
         ],
     },
 ];
 
-/// What was given on the command line.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// A call, its options in order, and its arguments.
-    Call { command: Command, options: Vec<(&'static str, String)>, arguments: Vec<String> },
-    /// `--help`, of that call or of all.
+    /// A command, its options in order, and its arguments.
+    Run { command: Command, options: Vec<(&'static str, String)>, arguments: Vec<String> },
+    /// `--help`, of one command or of the program.
     Help(Option<Command>),
     /// `--version`
     Version,
@@ -156,33 +156,33 @@ pub(crate) enum Parsed {
 /// Reads a command line without the program's name. The error is a sentence for people.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
     let mut parser = lexopt::Parser::from_args(line);
-    let mut call: Option<&Call> = None;
+    let mut spec: Option<&Spec> = None;
     let mut options = Vec::new();
     let mut arguments = Vec::new();
     loop {
         match parser.next().map_err(|e| e.to_string())? {
             None => break,
             Some(Arg::Long("help") | Arg::Short('h')) => {
-                return alone(parser, Parsed::Help(call.map(|call| call.command)));
+                return alone(parser, Parsed::Help(spec.map(|spec| spec.command)));
             }
             Some(Arg::Long("version") | Arg::Short('V')) => return alone(parser, Parsed::Version),
-            Some(Arg::Value(word)) if call.is_none() && options.is_empty() => {
+            Some(Arg::Value(word)) if spec.is_none() && options.is_empty() => {
                 let name = text(word)?;
-                let found = CALLS.iter().find(|call| call.name() == name);
-                call = Some(found.ok_or_else(|| {
+                let found = COMMANDS.iter().find(|spec| spec.name() == name);
+                spec = Some(found.ok_or_else(|| {
                     let near = nearest(&name, Command::WORDS.iter());
                     format!("unknown command {}{}", single_quoted(&name), question(near))
                 })?);
             }
             Some(Arg::Value(word)) => {
                 let word = text(word)?;
-                if call.is_none_or(|call| call.arguments.is_empty()) {
+                if spec.is_none_or(|spec| spec.arguments.is_empty()) {
                     return Err(format!("unexpected argument {}", single_quoted(&word)));
                 }
                 arguments.push(word);
             }
             Some(Arg::Long(name)) => {
-                let this = call.unwrap_or(&CALLS[0]);
+                let this = spec.unwrap_or(&COMMANDS[0]);
                 let found = this.options.iter().find(|option| option.name == name);
                 let option = found.ok_or_else(|| {
                     let near = nearest(name, this.options.iter().map(|option| option.name));
@@ -197,24 +197,24 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
                 options.push((option.name, value));
             }
             Some(Arg::Short(letter)) => {
-                let hint = call.map(dash_hint).unwrap_or_default();
+                let hint = spec.map(dash_hint).unwrap_or_default();
                 return Err(format!("unknown option {}{hint}", single_quoted(&format!("-{letter}"))));
             }
         }
     }
-    Ok(Parsed::Call { command: call.unwrap_or(&CALLS[0]).command, options, arguments })
+    Ok(Parsed::Run { command: spec.unwrap_or(&COMMANDS[0]).command, options, arguments })
 }
 
-/// What to do about a text that looks like an option, for commands that take text.
-fn dash_hint(call: &Call) -> String {
-    let hint = ": TEXT that begins with - stands behind --, as in: send '#7' -- -1";
-    if call.arguments.contains("TEXT") { hint.into() } else { String::new() }
+/// Advice for a command that takes text, where the text looks like an option.
+fn dash_hint(spec: &Spec) -> String {
+    let hint = ": put -- before a TEXT that begins with -, as in: send '#7' -- -1";
+    if spec.arguments.contains("TEXT") { hint.into() } else { String::new() }
 }
 
-/// What an option without a value means, unless it was given one.
+/// `given`, or an error where the option has a value.
 fn alone(mut parser: lexopt::Parser, given: Parsed) -> Result<Parsed, String> {
     parser.optional_value().map_or(Ok(given), |value| {
-        Err(format!("unexpected value {}: the option takes none", single_quoted(&value.to_string_lossy())))
+        Err(format!("unexpected value {}: the option takes no value", single_quoted(&value.to_string_lossy())))
     })
 }
 
@@ -226,26 +226,26 @@ fn text(word: OsString) -> Result<String, String> {
 /// The text of `--help`.
 pub(crate) fn help(command: Option<Command>) -> String {
     let mut text = String::new();
-    let Some(call) = command.map(|command| &CALLS[command.index()]) else {
+    let Some(spec) = command.map(|command| &COMMANDS[command.index()]) else {
         text.push_str("pulsegate - a gateway for the devices of a LAN\n\n");
         text.push_str("Usage: pulsegate [serve] [OPTIONS]    run the gateway\n");
-        text.push_str("       pulsegate CALL [OPTIONS]       ask the gateway that runs\n\nCalls:\n");
-        for call in CALLS {
-            entry(&mut text, &format!("{} {}", call.name(), call.arguments), call.about);
+        text.push_str("       pulsegate COMMAND [OPTIONS]    use the running gateway\n\nCommands:\n");
+        for spec in COMMANDS {
+            entry(&mut text, &format!("{} {}", spec.name(), spec.arguments), spec.about);
         }
         text.push_str("\nOptions of serve:\n");
-        options(&mut text, CALLS[0].options);
-        entry(&mut text, "-h, --help", "this text; behind a call, more of that call");
-        entry(&mut text, "-V, --version", "the version");
+        options(&mut text, COMMANDS[0].options);
+        entry(&mut text, "-h, --help", "print this help, or the help of the command before it");
+        entry(&mut text, "-V, --version", "print the version");
         text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
         text.push_str(EXIT_CODES);
         return text;
     };
-    let arguments = if call.arguments.is_empty() { String::new() } else { format!(" {}", call.arguments) };
-    let _ = writeln!(text, "Usage: pulsegate {}{arguments} [OPTIONS]\n\n{}.\n\nOptions:", call.name(), call.about);
-    options(&mut text, call.options);
+    let arguments = if spec.arguments.is_empty() { String::new() } else { format!(" {}", spec.arguments) };
+    let _ = writeln!(text, "Usage: pulsegate {}{arguments} [OPTIONS]\n\n{}.\n\nOptions:", spec.name(), spec.about);
+    options(&mut text, spec.options);
     if arguments.contains("TEXT") {
-        text.push_str("\nTEXT that begins with - stands behind --, as in: send '#7' -- -v\n");
+        text.push_str("\nPut -- before a TEXT that begins with -, as in: send '#7' -- -v\n");
     }
     if arguments.contains("DEVICE") {
         text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
@@ -255,7 +255,7 @@ pub(crate) fn help(command: Option<Command>) -> String {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 it failed, 2 wrong usage, 69 no gateway answers, 78 bad configuration.\n";
+Exit codes: 0 success, 1 failure, 2 wrong usage, 69 no gateway answers, 78 bad configuration.\n";
 
 fn options(text: &mut String, options: &[Opt]) {
     for option in options {
@@ -271,12 +271,12 @@ fn entry(text: &mut String, name: &str, about: &str) {
 mod tests {
     use super::*;
 
-    /// A call's name, its options, its arguments.
+    /// A command's name, its options and its arguments.
     type Parts<'a> = (&'static str, &'a [(&'static str, &'a str)], &'a [&'a str]);
 
     fn check(line: &str, expected: Result<Parts<'_>, &str>) {
         let given = parse(line.split_whitespace().map(OsString::from));
-        let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Parsed::Call {
+        let expected = expected.map_err(str::to_owned).map(|(name, options, arguments)| Parsed::Run {
             command: Command::find(name).unwrap(),
             options: options.iter().map(|&(name, value)| (name, value.to_owned())).collect(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
@@ -299,11 +299,11 @@ mod tests {
         check("stats --wait 1", Err("unknown option '--wait' of stats"));
         check("--lisen x", Err("unknown option '--lisen' of serve, did you mean --listen?"));
         check("-x", Err("unknown option '-x'"));
-        let hint = "TEXT that begins with - stands behind --, as in: send '#7' -- -1";
+        let hint = "put -- before a TEXT that begins with -, as in: send '#7' -- -1";
         check("send #7 -1", Err(&format!("unknown option '-1': {hint}")));
         check("send #7 --volume", Err(&format!("unknown option '--volume' of send: {hint}")));
-        check("--help=1", Err("unexpected value '1': the option takes none"));
-        check("stats --version=2", Err("unexpected value '2': the option takes none"));
+        check("--help=1", Err("unexpected value '1': the option takes no value"));
+        check("stats --version=2", Err("unexpected value '2': the option takes no value"));
         check("serve --listen", Err("missing argument for option '--listen'"));
     }
 
@@ -316,8 +316,8 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal() {
-        for call in CALLS.iter().map(|call| Some(call.command)).chain([None]) {
-            for line in help(call).lines() {
+        for command in COMMANDS.iter().map(|spec| Some(spec.command)).chain([None]) {
+            for line in help(command).lines() {
                 assert!(line.len() <= 96, "{line}");
             }
         }
