@@ -65,8 +65,13 @@ impl Drop for File {
     }
 }
 
+/// The executable, without the variables that set up a test run: it warns of names that it does not know.
 fn pulsegate() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pulsegate"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+    std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PULSEGATE_")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command
 }
 
 /// The lines of a stream, read by a thread so that a test can wait for one with a limit.
