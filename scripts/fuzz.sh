@@ -2,7 +2,10 @@
 # Fuzzes every parser of outside input, one target after another. fuzz/artifacts keeps each input that fails. The fix
 # turns that input into a test.
 #
-#     scripts/fuzz.sh [SECONDS] [TARGET…]     # 60 seconds each; splitter gateway control config discovery
+#     scripts/fuzz.sh [SECONDS] [TARGET…]     # 60 seconds each; splitter gateway control config discovery c
+#
+# The target c compares clients/c/pulsegate.h with the gateway. It needs C compilers instead of the tools below, and prints
+# the seed of a round that fails.
 #
 # A run begins with fuzz/seeds and adds inputs that cover more code to fuzz/corpus, which is not in git. The next run
 # continues from there. The script needs a nightly toolchain for its sanitizers, a C++ compiler, and cargo-fuzz. It
@@ -16,10 +19,14 @@ case ${1-} in
     [0-9]*) seconds=$1; shift ;;
 esac
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(splitter gateway control config discovery)
+[ ${#targets[@]} -gt 0 ] || targets=(splitter gateway control config discovery c)
 for target in "${targets[@]}"; do
-    [ -f "fuzz/fuzz_targets/$target.rs" ] || { echo "fuzz: unknown target '$target': expected splitter, gateway, control, config or discovery" >&2; exit 2; }
+    [ "$target" = c ] || [ -f "fuzz/fuzz_targets/$target.rs" ] ||
+        { echo "fuzz: unknown target '$target': expected splitter, gateway, control, config, discovery or c" >&2; exit 2; }
 done
+if [ "${targets[*]}" = c ]; then
+    exec env PULSEGATE_C_SECONDS="$seconds" cargo test --test c_client random
+fi
 
 missing=
 command -v cargo >/dev/null || missing+=$'\n  cargo: install Rust by rustup'
@@ -35,6 +42,10 @@ echo "== building"
 cargo +nightly fuzz build
 failed=()
 for target in "${targets[@]}"; do
+    if [ "$target" = c ]; then
+        PULSEGATE_C_SECONDS=$seconds cargo test --test c_client random || failed+=(c)
+        continue
+    fi
     printf '\n== %s, %s s\n' "$target" "$seconds"
     dictionary=fuzz/json.dict length=4096
     case $target in

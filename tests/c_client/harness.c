@@ -84,6 +84,7 @@ static const char *begin_file(void *context, const struct pg_file *file, uint64_
 }
 
 static int write_file(void *context, uint64_t offset, const void *data, size_t length) {
+    if (offset + length > incoming.file.size) abort(); /* bytes behind the file's end */
     *(uint64_t *)context = offset + length;
     memcpy(stored + offset, data, length);
     return 0;
