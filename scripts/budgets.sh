@@ -5,8 +5,8 @@
 #     scripts/budgets.sh                  # builds both executables and measures them
 #     scripts/budgets.sh KIND EXECUTABLE  # measures one executable; KIND is static or dynamic
 #
-# Memory is the RSS without the clean pages of shared libraries. pulsegate-swarm plays the devices. When the tools for the static executable cannot be fetched, the script measures the dynamic one, says that
-# the other is unchecked, and ends with exit code 3.
+# Memory is the RSS without the clean pages of shared libraries. pulsegate-swarm simulates the devices. If the tools for the
+# static executable cannot be fetched, the script measures the dynamic one only, says so, and exits with 3.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

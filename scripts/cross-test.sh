@@ -1,33 +1,32 @@
 #!/bin/sh
-# Runs what scripts/cross.sh built for other machines: under qemu-user, or natively where this machine can.
+# Tests the executables of scripts/cross.sh for other machines: under qemu-user, or natively if possible.
 #
 #     scripts/cross.sh --bin pulsegate --tests TARGET…      # first; with --example echo for --echo
 #     scripts/cross-test.sh [--echo] [--no-units | --no-end-to-end] [TARGET…]
 #
-# For each target: every executable in target/cross/TARGET/tests (the library's unit tests: the splitter's stream tables
-# at every cut, the timer wheel against its model, and so on), then scripts/end-to-end.py against target/cross/TARGET/pulsegate,
-# or with --echo against the example of that name. Without TARGET: the six that cross.sh names. Whatever is absent,
-# executable, test or emulator, is a failure and is said. It takes what is there: it does not build.
+# For each target the script runs every executable in target/cross/TARGET/tests, which are the library's unit tests. Then it
+# runs scripts/end-to-end.py against target/cross/TARGET/pulsegate, or with --echo against the example echo. Without TARGET
+# it takes the six targets that cross.sh names. It builds nothing. A missing executable, test or emulator is a failure.
 #
 # The emulators come from target/cross/bin (scripts/cross.sh --fetch-qemu), else from PATH (Debian's qemu-user).
 #
-# qemu-user translates one process and hands its system calls to this machine's kernel. So it shows that the code is
-# right for the word size, the byte order, the alignment and the C library. It cannot show the following, for which the
-# machine itself is needed. (x86_64 runs natively: there only the points on kernel and networks hold.)
+# qemu-user translates one process and passes its system calls to this machine's kernel. So it tests word size, byte order,
+# alignment and C library. It cannot test the following points, which need the machine itself. x86_64 runs natively, so
+# only the points on kernel and networks apply to it.
 #
-# - The target's kernel. Edges of epoll, backlog, socket buffers, time-outs and memory pressure are this kernel's. An old
-#   kernel that lacks a system call (64-bit time on 32-bit machines came with Linux 5.1) is not met here.
+# - The target's kernel. Epoll, accept queue, socket buffers, timeouts and memory pressure are those of this kernel. An
+#   old kernel may lack a system call: 32-bit machines have 64-bit time since Linux 5.1.
 # - IP_PKTINFO on big-endian machines. qemu 7.2 does not know this control message and copies it unconverted ("Unsupported
-#   ancillary data: 0/8" with -d unimp). Addresses are in network order anyway and the interface's number is only handed
-#   back, in the same wrong order, so the check holds; the number as a number is never seen.
-# - Memory and speed: RSS, /proc/self/status and the daemon's `stats` are the emulator's. No figure from here is one.
-# - The least ARMv7. An instruction that the chosen CPU lacks ends the program (armv7 runs without NEON, mips without FPU;
-#   QEMU_CPU chooses another), but qemu has no ARMv7 with 16 VFP registers. Rust keeps to 16, zig builds musl for 32: a
-#   Tegra 2 or Armada 370 remains untried.
-# - Unaligned access and memory order: x86_64 forgives the one and is stricter than the others in the other.
-# - Real networks: broadcast, several interfaces, IPv6 between machines. All runs on 127.0.0.0/8.
-# - A program that starts itself or another of its kind, for which the kernel would have to know the emulator. So
-#   tests/daemon.rs, which starts `pulsegate`, cannot run here; end-to-end.py plays its part from outside.
+#   ancillary data: 0/8" with -d unimp). The test passes, because addresses are in network order and the gateway only
+#   returns the interface number, in the same wrong order. So the test does not check the number itself.
+# - Memory and speed. RSS, /proc/self/status and the daemon's `stats` are those of the emulator.
+# - The smallest ARMv7. A program ends at an instruction that the chosen CPU lacks: armv7 runs without NEON, mips without
+#   FPU, and QEMU_CPU chooses another. But qemu has no ARMv7 with 16 VFP registers. Rust uses 16 of them, and zig builds
+#   musl for 32, so a Tegra 2 or an Armada 370 is untested.
+# - Unaligned access and memory order. x86_64 allows unaligned access, and its memory order is stricter.
+# - Real networks: broadcast, several interfaces, IPv6 between machines. Everything runs on 127.0.0.0/8.
+# - A program that starts an executable of its own kind, because this kernel cannot run it without the emulator.
+#   tests/daemon.rs starts `pulsegate`, so end-to-end.py takes its place.
 set -eu
 
 usage() {
@@ -46,16 +45,16 @@ for argument; do
     --no-units) units='' ;;
     --no-end-to-end) end_to_end='' ;;
     -*) misuse "unknown option $argument" ;;
-    *[!A-Za-z0-9_-]*) misuse "'$argument' is no target" ;;
+    *[!A-Za-z0-9_-]*) misuse "invalid target '$argument'" ;;
     *-linux-musl* | "$(uname -m)"-*-linux-gnu) targets="$targets $argument" ;;
-    *) misuse "'$argument' is neither a musl target nor this machine; others need their C library beside the emulator" ;;
+    *) misuse "invalid target '$argument': expected a musl target or this machine" ;;
     esac
 done
-[ -n "$units$end_to_end" ] || misuse "--no-units and --no-end-to-end leave nothing to do"
+[ -n "$units$end_to_end" ] || misuse "--no-units and --no-end-to-end exclude every test"
 [ -n "$targets" ] || targets="x86_64-unknown-linux-musl armv7-unknown-linux-musleabihf aarch64-unknown-linux-musl
     riscv64gc-unknown-linux-musl mipsel-unknown-linux-musl mips-unknown-linux-musl"
 for tool in python3 timeout; do
-    command -v "$tool" >/dev/null || { echo "cross-test: $tool is needed and not installed" >&2; exit 1; }
+    command -v "$tool" >/dev/null || { echo "cross-test: $tool is not installed" >&2; exit 1; }
 done
 
 faults=0
@@ -64,10 +63,10 @@ fault() {
     faults=$((faults + 1))
 }
 
-# qemu's default CPU may do more than a target requires, so unless QEMU_CPU says otherwise it is one that does little more.
+# qemu's default CPU has more instructions than a target requires. Without QEMU_CPU the script chooses a smaller one.
 cpu=${QEMU_CPU:-}
 
-# Sets `emulator` to what stands before the executable: a command, or nothing for a native one.
+# Sets `emulator` to the command before the executable, or to nothing for a native one.
 choose_emulator() { # TARGET
     case $1 in
     "$(uname -m)"-*) emulator='' how=natively; return ;;
@@ -100,7 +99,7 @@ for target in $targets; do
             ran=$((ran + 1))
             if result=$(timeout 1800 ${emulator:+"$emulator"} "$test" 2>&1); then
                 case $result in
-                *"test result: ok. 0 passed"*) fault "$target: ${test##*/}: it holds no tests" ;;
+                *"test result: ok. 0 passed"*) fault "$target: ${test##*/} has no tests" ;;
                 *) echo "  ok      ${test##*/}: $(echo "$result" | sed -n 's/^test result: ok. //p')" ;;
                 esac
             else
@@ -122,4 +121,4 @@ for target in $targets; do
     fi
 done
 [ "$faults" -eq 0 ] || { echo "cross-test: $faults failed" >&2; exit 1; }
-echo "cross-test: all held"
+echo "cross-test: all passed"

@@ -187,12 +187,12 @@ fn exit_codes() {
     };
     check(&["--help"], 0, "--faulty SHARE");
     check(&["--version"], 0, "pulsegate-swarm 0.");
-    check(&["--devices", "many"], 2, "pulsegate-swarm: --devices: 'many' is not a number from 1 to 18000");
+    check(&["--devices", "many"], 2, "pulsegate-swarm: --devices: invalid number 'many': expected 1 to 18000");
     check(&["--gateway"], 2, "--gateway");
     check(&["127.0.0.1"], 2, "unexpected argument");
-    check(&["--pid=4294967295", "--gateway=127.0.0.1:1"], 1, "there is no process 4294967295");
+    check(&["--pid=4294967295", "--gateway=127.0.0.1:1"], 1, "of process 4294967295");
     // Nobody answers probes there.
-    check(&["--discovery=127.0.0.1:1"], 1, "no gateway answers to discovery");
+    check(&["--discovery=127.0.0.1:1"], 1, "no gateway answers the probes");
     // A run whose dials all fail was still done, and says so.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&["--gateway", &nobody, "--devices=2", "--duration=300ms"], 0, "refused");

@@ -1,6 +1,6 @@
-//! What devices say. Everything is made once, before the run, and lent to all devices, so that a
-//! device costs no bytes of content. The objects look like those of the field and hold what cutting
-//! may trip over: nesting, escapes, braces and quotes in strings, text that is not ASCII.
+//! The objects that devices send. The corpus makes them once, before the run, and lends them to all devices, so a device
+//! needs no memory for content. The objects contain what a splitter may trip over: nesting, escapes, braces and quotes
+//! in strings, and text that is not ASCII.
 
 use std::fmt::Write as _;
 
@@ -9,21 +9,21 @@ use pulsegate::unstable::proto::heartbeat::ANSWER;
 use crate::device::Job;
 use crate::rng::Rng;
 
-/// Every object that devices send, ready to be lent.
+/// Every object that devices send.
 pub(crate) struct Corpus {
     project: Vec<Vec<u8>>,
     performance: Vec<Vec<u8>>,
     status: Vec<Vec<u8>>,
     pictures: Vec<Vec<u8>>,
-    refused: Vec<Vec<u8>>,
+    rejected: Vec<Vec<u8>>,
     spam: Vec<u8>,
 }
 
-/// Objects of each kind; of pictures there are [`PICTURES`].
+/// Objects of each kind, except pictures.
 const VARIANTS: usize = 64;
 const PICTURES: usize = 4;
-/// Objects that [`Job::Glued`] sends in one write.
-pub(crate) const GLUED: u64 = 8;
+/// Objects that [`Job::Coalesced`] sends in one write.
+pub(crate) const COALESCED: u64 = 8;
 /// Heartbeats that [`Job::Spam`] sends in one write.
 pub(crate) const SPAM: usize = 50;
 
@@ -34,11 +34,11 @@ impl Corpus {
         let mut many = |make: fn(&mut Rng) -> String| (0..VARIANTS).map(|_| make(&mut rng).into_bytes()).collect();
         let (project, performance, status) = (many(project), many(performance), many(status));
         let pictures = (0..PICTURES).map(|_| picture(&mut rng, picture_bytes)).collect();
-        Self { project, performance, status, pictures, refused: refused(), spam: ANSWER.repeat(SPAM) }
+        Self { project, performance, status, pictures, rejected: rejected(), spam: ANSWER.repeat(SPAM) }
     }
 
-    /// The bytes of a job. What is not in the corpus as it is, is put together in `scratch`, the same
-    /// each time, since a job may be lent in several pieces.
+    /// Returns the bytes of a job. Jobs that the corpus does not contain are built in `scratch`. Each call gives the same
+    /// bytes, because a job may be lent in several pieces.
     pub(crate) fn bytes<'a>(&'a self, job: Job, echo: u32, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         match job {
             Job::Answer => ANSWER,
@@ -48,14 +48,14 @@ impl Corpus {
             Job::Picture(n) => pick(&self.pictures, n),
             Job::Echo(n) => {
                 scratch.clear();
-                // The semicolon ends the number in the answer, which comes without framing.
+                // The semicolon ends the number in the answer, because a command has no framing.
                 scratch.extend_from_slice(format!(r#"{{"Echo":"{echo};","#).as_bytes());
                 scratch.extend_from_slice(&pick(&self.status, n)[1..]);
                 scratch
             }
-            Job::Glued(n, answer) => {
+            Job::Coalesced(n, answer) => {
                 scratch.clear();
-                for next in 0..GLUED as u16 {
+                for next in 0..COALESCED as u16 {
                     scratch.extend_from_slice(pick(&self.performance, n.wrapping_add(next)));
                     if answer && next == 2 {
                         scratch.extend_from_slice(ANSWER);
@@ -63,7 +63,7 @@ impl Corpus {
                 }
                 scratch
             }
-            Job::Refused(n) => pick(&self.refused, n),
+            Job::Rejected(n) => pick(&self.rejected, n),
             Job::Garbage(n) => GARBAGE[usize::from(n) % GARBAGE.len()],
             Job::Spam => &self.spam,
         }
@@ -120,11 +120,11 @@ fn status(rng: &mut Rng) -> String {
     )
 }
 
-/// An object with a base64 picture, `bytes` long, or as short as it can be.
+/// Returns an object with a base64 picture. It has `bytes` bytes, or more if the members need them.
 fn picture(rng: &mut Rng, bytes: usize) -> Vec<u8> {
     let mut text = String::new();
     let number = rng.below(100);
-    // The `Type` comes last, as some devices write it: a reader must get past the picture first.
+    // Some devices write `Type` last, so a parser has to pass the picture first.
     let _ = write!(text, r#"{{"Camera":"yard \"{number:02}\" {{N}}","Format":"jpeg","Picture":"/9j/4AAQSkZJRgABAQ"#);
     let end = r#"","Type":"Project"}"#;
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -135,8 +135,8 @@ fn picture(rng: &mut Rng, bytes: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Objects whose braces balance and that no gateway accepts.
-fn refused() -> Vec<Vec<u8>> {
+/// Objects with balanced braces that every gateway rejects.
+fn rejected() -> Vec<Vec<u8>> {
     let deep = format!(r#"{{"Type":"Status","Deep":{}1{}}}"#, r#"{"a":"#.repeat(200), "}".repeat(200));
     vec![
         br#"{"Type":"Status","Door":"open",}"#.to_vec(),
@@ -149,7 +149,7 @@ fn refused() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What cannot stand between objects.
+/// Bytes that must not stand between objects.
 const GARBAGE: [&[u8]; 5] = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n",
@@ -164,39 +164,39 @@ mod tests {
 
     use super::*;
 
-    /// The types of the objects that a gateway accepts out of `bytes`, `!` for one it refuses; an
-    /// `x` last if it would end the connection.
-    fn hear(bytes: &[u8]) -> String {
-        let (mut splitter, mut tails, mut whole, mut heard) =
+    /// Splits `bytes` as a gateway does. Returns the first letter of the Type of each accepted object, `!` for each
+    /// rejected object, and `x` for a framing error.
+    fn split(bytes: &[u8]) -> String {
+        let (mut splitter, mut partials, mut complete, mut types) =
             (Splitter::new(), PartialObjects::new(), Reassembled::default(), String::new());
         let mut rest = bytes;
         loop {
-            match splitter.push(rest, 1 << 20, &mut tails, &mut whole) {
+            match splitter.push(rest, 1 << 20, &mut partials, &mut complete) {
                 Ok((used, Some(object))) => {
                     match Message::check(&object, 127) {
-                        Ok(message) => heard.push_str(&message.type_name()[..1]),
-                        Err(_) => heard.push('!'),
+                        Ok(message) => types.push_str(&message.type_name()[..1]),
+                        Err(_) => types.push('!'),
                     }
                     rest = &rest[used..];
                 }
                 Ok((_, None)) => break,
                 Err(_) => {
-                    heard.push('x');
+                    types.push('x');
                     break;
                 }
             }
         }
-        heard
+        types
     }
 
     #[test]
-    fn a_gateway_hears_what_is_meant() {
+    fn a_gateway_accepts_and_rejects_the_objects_as_intended() {
         let corpus = Corpus::new(1, 4096);
         let mut scratch = Vec::new();
         let mut check = |job, expected: &str| {
             for n in 0..4 {
                 let bytes = corpus.bytes(job, n, &mut scratch);
-                assert_eq!(hear(bytes), expected, "{job:?} {}", String::from_utf8_lossy(bytes));
+                assert_eq!(split(bytes), expected, "{job:?} {}", String::from_utf8_lossy(bytes));
             }
         };
         for n in 0..VARIANTS as u16 {
@@ -206,9 +206,9 @@ mod tests {
             check(Job::Status(n), "S");
             check(Job::Echo(n), "S");
             check(Job::Picture(n), "P");
-            check(Job::Glued(n, true), "PPPHPPPPP");
-            check(Job::Glued(n, false), "PPPPPPPP");
-            check(Job::Refused(n), "!");
+            check(Job::Coalesced(n, true), "PPPHPPPPP");
+            check(Job::Coalesced(n, false), "PPPPPPPP");
+            check(Job::Rejected(n), "!");
             check(Job::Garbage(n), "x");
         }
         check(Job::Spam, &"H".repeat(SPAM));

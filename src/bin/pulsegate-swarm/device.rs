@@ -1,4 +1,4 @@
-//! One simulated device: a few dozen bytes, all of its state. What it sends lies in the corpus.
+//! One simulated device. Its state has less than 100 bytes, because the corpus holds the objects that it sends.
 
 use pulsegate::unstable::connection::ClientConnection;
 use pulsegate::unstable::wheel::TimerKey;
@@ -7,78 +7,78 @@ use crate::faults::Fault;
 use crate::rng::Rng;
 use crate::schedule::NEVER;
 
-/// A device and, while it has one, its connection.
+/// A device and its connection, if it has one.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) phase: Phase,
     pub(crate) fault: Option<Fault>,
-    /// Dials, each of which has its own [`pulsegate::ConnectionId`].
+    /// The number of dials. Each dial has its own [`pulsegate::ConnectionId`].
     pub(crate) generation: u32,
-    /// Connections in a row that failed or did not live long.
+    /// Failed dials and short connections in a row.
     pub(crate) failures: u8,
-    /// When the first three [`Report`]s and the [`ACTION`] are due, in milliseconds of the run.
+    /// The due times of the first three [`Report`]s and of the [`ACTION`], in milliseconds of the run.
     pub(crate) due: [u32; 4],
-    /// The wheel's one timer of this device, set to the earliest of them.
+    /// The device's timer in the wheel, set to the earliest due time.
     pub(crate) timer: Option<TimerKey>,
-    /// Reports that wait to be sent: one bit for each [`Report`].
+    /// Queued reports, one bit for each [`Report`].
     waiting: u8,
-    /// Beats that wait to be answered.
+    /// Beats without an answer so far.
     pub(crate) answers: u8,
-    /// A flood of heartbeats waits to be sent.
+    /// Whether a flood of heartbeats is queued.
     pub(crate) flood: bool,
-    /// Reports made so far: what picks the next one.
+    /// The number of reports so far. It selects the next object of the corpus.
     reports: u16,
-    /// What is being sent, and how much of it the kernel has taken.
+    /// The job that is being sent, and the number of its bytes that the kernel has taken.
     pub(crate) job: Option<Job>,
     pub(crate) offset: u32,
-    /// The kernel takes no more for now.
+    /// The kernel takes no more bytes until the socket becomes writable.
     pub(crate) blocked: bool,
-    /// The next piece of the job waits for its time.
+    /// The next piece of the job waits for a timer.
     pub(crate) held: bool,
-    /// Waits in the list of those that have something to send.
+    /// The device is in the ready list.
     pub(crate) queued: bool,
-    /// The gateway has ended the connection in good order.
+    /// The gateway has half-closed the connection (FIN).
     pub(crate) ended: bool,
-    /// It is this side that ended it.
+    /// The device has closed the connection.
     pub(crate) own_end: bool,
-    /// It has been connected before.
+    /// The device had a connection before.
     pub(crate) was_up: bool,
     pub(crate) client: ClientConnection,
-    /// When it dialled or, once it is up, connected: microseconds of the run, wrapping.
+    /// The time of the dial or, once connected, of the connection: microseconds of the run, wrapping.
     pub(crate) since: u32,
-    /// When the last beat of this connection came, likewise.
+    /// The time of the last beat of this connection, in the same unit.
     pub(crate) beat: Option<u32>,
     pub(crate) echo: Echo,
 }
 
-/// Where a device stands.
+/// The state of a device's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Not connected, until its dial is due.
+    /// Not connected. The action timer may start a dial.
     Down,
-    /// Waits for its turn to dial.
+    /// In the queue of dials.
     Queued,
     Connecting,
     Up,
 }
 
-/// The last place in [`Device::due`]: to dial, while it is down; else what its fault asks for.
+/// The last index of [`Device::due`]: a dial of a device that is down, or a step of its fault.
 pub(crate) const ACTION: usize = 3;
 
-/// What a device reports by itself. The first three come by time.
+/// The reports of a device. The first three are periodic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Report {
     Performance,
     Status,
     Picture,
-    /// Who it is: once, after it has connected.
+    /// The identity of the device, once after each connect.
     Project,
 }
 
-/// Something to send. The number picks a variant.
+/// The bytes of one send. The number selects an object of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// To a beat.
+    /// A heartbeat answer.
     Answer,
     Project(u16),
     Performance(u16),
@@ -86,27 +86,27 @@ pub(crate) enum Job {
     Picture(u16),
     /// A status that asks for an answer.
     Echo(u16),
-    /// Many objects in one write, an answer among them if so.
-    Glued(u16, bool),
-    /// An object that is none.
-    Refused(u16),
-    /// Bytes that end the connection.
+    /// Many objects in one write. With `true`, a heartbeat answer is among them.
+    Coalesced(u16, bool),
+    /// An object that the gateway rejects.
+    Rejected(u16),
+    /// Bytes that are a framing error.
     Garbage(u16),
     /// A flood of heartbeats.
     Spam,
 }
 
-/// The round trip that is being measured.
+/// The measurement of one round trip.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Echo {
-    /// The number that was asked back last.
+    /// The number of the last request.
     pub(crate) number: u32,
-    /// When the kernel took its first byte, in microseconds of the run, wrapping.
+    /// The time at which the kernel took its first byte, in microseconds of the run, wrapping.
     pub(crate) at: u32,
-    /// Its answer has not come yet.
+    /// Whether the answer is outstanding.
     pub(crate) waiting: bool,
-    /// The digits heard so far.
-    heard: u32,
+    /// The number that the digits received so far form.
+    received: u32,
 }
 
 impl Device {
@@ -137,7 +137,7 @@ impl Device {
         }
     }
 
-    /// Forgets what belonged to the connection that is over.
+    /// Resets the state of the ended connection.
     pub(crate) fn clear(&mut self) {
         *self = Self {
             generation: self.generation,
@@ -151,12 +151,12 @@ impl Device {
         };
     }
 
-    /// The earliest of its timers.
+    /// The earliest due time.
     pub(crate) fn next_due(&self) -> u32 {
         self.due.into_iter().fold(NEVER, u32::min)
     }
 
-    /// Wants a report sent. False if the one before is still waiting: that is then the one sent.
+    /// Queues a report. Returns false if the previous one of its kind is still queued.
     pub(crate) fn report(&mut self, report: Report) -> bool {
         let bit = 1 << report as u8;
         let free = self.waiting & bit == 0;
@@ -164,23 +164,23 @@ impl Device {
         free
     }
 
-    /// Forgets the reports that wait.
+    /// Drops the queued reports.
     pub(crate) fn drop_reports(&mut self) {
         self.waiting = 0;
         self.flood = false;
     }
 
-    /// Whether there is something to send, now or when the kernel takes more.
+    /// Whether there are bytes to send, at once or when the socket becomes writable.
     pub(crate) fn has_more(&self) -> bool {
         self.job.is_some() || self.answers > 0 || self.waiting != 0 || self.flood
     }
 
-    /// Whether something can be offered to the kernel now.
+    /// Whether the kernel may take bytes at once.
     pub(crate) fn is_ready(&self) -> bool {
         self.phase == Phase::Up && !self.blocked && !self.held && !self.ended && self.has_more()
     }
 
-    /// Begins what is to be sent next, if nothing is being sent: answers before reports.
+    /// Returns the current job, or begins the next one. Answers come before reports.
     pub(crate) fn begin(&mut self, echo: bool, rng: &mut Rng) -> Option<Job> {
         if self.job.is_none() {
             self.offset = 0;
@@ -210,17 +210,17 @@ impl Device {
             Some(Fault::Coalesce) => {
                 let answer = self.answers > 0;
                 self.answers -= u8::from(answer);
-                return Some(Job::Glued(n, answer));
+                return Some(Job::Coalesced(n, answer));
             }
             Some(Fault::Garbage) if n % 6 == 5 => return Some(Job::Garbage(n / 6)),
-            Some(Fault::Garbage) if n % 2 == 1 => return Some(Job::Refused(n / 2)),
+            Some(Fault::Garbage) if n % 2 == 1 => return Some(Job::Rejected(n / 2)),
             _ => {}
         }
         Some(match report {
             Report::Project => Job::Project(n),
             Report::Performance => Job::Performance(n),
             Report::Picture => Job::Picture(n),
-            // One at a time: the numbers of two could not be told apart if one were lost.
+            // One request at a time: after a loss, two numbers would be ambiguous.
             Report::Status if echo && !self.echo.waiting => {
                 self.echo = Echo { number: self.echo.number.wrapping_add(1), waiting: true, ..Echo::default() };
                 Job::Echo(n)
@@ -231,25 +231,25 @@ impl Device {
 }
 
 impl Echo {
-    /// Takes a piece of command text, which may be cut anywhere. True if the answer ended in it.
-    pub(crate) fn hear(&mut self, text: &[u8]) -> bool {
+    /// Takes a piece of command text, which TCP may cut anywhere. Returns true if it completes the answer.
+    pub(crate) fn receive(&mut self, text: &[u8]) -> bool {
         let mut answered = false;
         for &byte in text {
             match byte {
-                b'0'..=b'9' => self.heard = self.heard.wrapping_mul(10).wrapping_add(u32::from(byte - b'0')),
+                b'0'..=b'9' => self.received = self.received.wrapping_mul(10).wrapping_add(u32::from(byte - b'0')),
                 b';' => {
-                    answered |= self.waiting && self.heard == self.number;
-                    self.waiting &= self.heard != self.number;
-                    self.heard = 0;
+                    answered |= self.waiting && self.received == self.number;
+                    self.waiting &= self.received != self.number;
+                    self.received = 0;
                 }
-                _ => self.heard = 0,
+                _ => self.received = 0,
             }
         }
         answered
     }
 }
 
-// Paid once per device.
+// The memory of each device.
 const _: () = assert!(size_of::<Device>() <= 96);
 
 #[cfg(test)]
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_go_first_and_reports_once() {
+    fn answers_come_first_and_each_report_once() {
         let mut rng = Rng::new(1);
         let mut device = Device::new(None);
         assert!(device.report(Report::Status));
@@ -271,19 +271,19 @@ mod tests {
         }
         assert!(matches!(jobs[..], [Job::Answer, Job::Project(_), Job::Echo(_)]), "{jobs:?}");
         assert!(!device.has_more());
-        // While an answer is waited for, a status goes without a number.
+        // While an answer is outstanding, a status asks for none.
         device.report(Report::Status);
         assert!(matches!(device.begin(true, &mut rng), Some(Job::Status(_))));
     }
 
     #[test]
-    fn an_answer_is_known_however_it_is_cut() {
+    fn an_answer_is_recognised_at_every_cut() {
         let text = b"rebootecho 41;echo 42;x";
         for cut in 0..=text.len() {
-            let mut echo = Echo { number: 42, at: 0, waiting: true, heard: 0 };
-            let heard = u8::from(echo.hear(&text[..cut])) + u8::from(echo.hear(&text[cut..]));
-            assert_eq!((heard, echo.waiting), (1, false), "cut at {cut}");
-            assert!(!echo.hear(b"echo 42;"), "twice");
+            let mut echo = Echo { number: 42, at: 0, waiting: true, received: 0 };
+            let answers = u8::from(echo.receive(&text[..cut])) + u8::from(echo.receive(&text[cut..]));
+            assert_eq!((answers, echo.waiting), (1, false), "cut at {cut}");
+            assert!(!echo.receive(b"echo 42;"), "a second answer");
         }
     }
 }

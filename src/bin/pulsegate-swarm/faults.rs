@@ -1,23 +1,23 @@
-//! The ways in which a device may misbehave, and who does.
+//! The faults of simulated devices, and their distribution over the devices.
 
 pulsegate::closed_list! {
-    /// One way to misbehave. `Split` and `Coalesce` are within the protocol, and `Spam` is bearable: a
-    /// sound gateway cuts none of these three.
+    /// One kind of fault. `Split` and `Coalesce` obey the protocol, and `Spam` is bearable. A sound gateway closes no
+    /// connection for one of these three.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Fault {
-        /// Says nothing at all, and answers no beat.
+        /// Sends nothing and answers no beat.
         Silent => "silent",
-        /// Sends an object in tiny pieces, so slowly that it is never done in time.
+        /// Sends an object in tiny pieces, too slowly for `limits.object_timeout`.
         Slow => "slow",
         /// Sends every object in many writes.
         Split => "split",
         /// Sends many objects in one write.
         Coalesce => "coalesce",
-        /// Sends objects that are none, and at last bytes that are not even braces.
+        /// Sends invalid objects, and finally bytes that are no objects.
         Garbage => "garbage",
         /// Sends, but never reads.
         NeverRead => "never-read",
-        /// Breaks its connection (RST) after a few seconds.
+        /// Resets its connection (RST) after a few seconds.
         Reset => "reset",
         /// Floods the gateway with heartbeats.
         Spam => "spam",
@@ -25,19 +25,19 @@ pulsegate::closed_list! {
 }
 
 impl Fault {
-    /// A list of words with commas between them.
+    /// Parses words separated by commas.
     pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, String> {
         let parse = |word: &str| {
-            let unknown = || format!("there is no fault '{word}', only {}", Self::WORDS.join(", "));
+            let unknown = || format!("invalid fault '{word}': expected {}", Self::WORDS.join(", "));
             Self::find(word).ok_or_else(unknown)
         };
         text.split(',').map(|word| parse(word.trim())).collect()
     }
 
-    /// Into how many pieces it cuts each object, and the milliseconds from one to the next.
+    /// The number of pieces of each object, and the milliseconds from one piece to the next.
     pub(crate) fn pieces(self) -> Option<(u32, u32)> {
         match self {
-            // 40 s: longer than a gateway waits for an object, or for an answer to its beats.
+            // 40 s is longer than a gateway waits for an object or for a heartbeat answer.
             Self::Slow => Some((200, 200)),
             Self::Split => Some((16, 10)),
             _ => None,
@@ -45,8 +45,8 @@ impl Fault {
     }
 }
 
-/// The fault of device `index`, if it has one. Exactly `share` of all devices are faulty, spread
-/// evenly over the indices, and the kinds take turns.
+/// Returns the fault of device `index`, if it has one. Exactly `share` of the devices are faulty. They are spread evenly
+/// over the indices, and the kinds take turns.
 pub(crate) fn of_device(index: u32, share: f64, kinds: &[Fault]) -> Option<Fault> {
     let before = (f64::from(index) * share).round() as usize;
     let after = (f64::from(index + 1) * share).round() as usize;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists() {
+    fn a_list_has_known_words_separated_by_commas() {
         assert_eq!(Fault::parse_list("silent, never-read"), Ok(vec![Fault::Silent, Fault::NeverRead]));
         let all = Fault::WORDS.join(",");
         assert_eq!(Fault::parse_list(&all), Ok(Fault::ALL.to_vec()));

@@ -1,4 +1,4 @@
-//! Finds a gateway as a device does: by a datagram to everyone, and whoever answers.
+//! Finds a gateway as a device does: sends a broadcast and takes the first answer.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -10,11 +10,8 @@ use pulsegate::{ConnectionId, ListenerId, StreamEnd, TurnLimits, unstable::proto
 
 use crate::clock;
 
-/// Sends probes to `target` or, without one, to the broadcast address and to this machine, until
-/// someone answers: who it was. None if nobody does.
-///
-/// # Errors
-/// If there is no socket to ask by.
+/// Sends probes to `target` or, without one, to the broadcast address and to this machine. Returns the sender of the
+/// first answer, or `None` if none comes in time.
 pub(crate) fn find(target: Option<SocketAddr>) -> io::Result<Option<SocketAddr>> {
     let usual = [Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST].map(|ip| SocketAddr::from((ip, discovery::PORT)));
     let targets = target.map_or(usual.to_vec(), |target| vec![target]);
@@ -24,7 +21,7 @@ pub(crate) fn find(target: Option<SocketAddr>) -> io::Result<Option<SocketAddr>>
     let mut reactor = Reactor::new(TurnLimits::default())?;
     reactor.receive(SOCKET, socket)?;
     let now = clock::now();
-    let mut finder = Finder { targets, probes: Vec::new(), next: now, until: now + PATIENCE, found: None };
+    let mut finder = Finder { targets, probes: Vec::new(), next: now, until: now + TIMEOUT, found: None };
     while finder.found.is_none() && clock::now() < finder.until {
         reactor.turn(&mut finder)?;
     }
@@ -32,14 +29,14 @@ pub(crate) fn find(target: Option<SocketAddr>) -> io::Result<Option<SocketAddr>>
 }
 
 const SOCKET: ListenerId = ListenerId(0);
-/// From one probe to the next: one may be lost.
+/// The time from one probe to the next. The network may lose a probe.
 const INTERVAL: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The state machine behind [`find`].
 struct Finder {
     targets: Vec<SocketAddr>,
-    /// Those to be asked now.
+    /// Targets of the current probe that are still without it.
     probes: Vec<SocketAddr>,
     next: Instant,
     until: Instant,
@@ -48,7 +45,7 @@ struct Finder {
 
 impl Endpoint for Finder {
     fn handle_datagram(&mut self, _: ListenerId, from: SocketAddr, _: PacketInfo, _: &[u8], _: Instant) {
-        // What a gateway answers can be configured: that it answers is enough.
+        // The text of an answer is configurable, so any datagram is an answer.
         self.found.get_or_insert(from);
     }
 

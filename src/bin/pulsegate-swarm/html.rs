@@ -1,10 +1,10 @@
-//! The report as one page that needs nothing else: styles, script and numbers are in it.
+//! The report as one page that contains its styles, its script and its data.
 
 use crate::report::Report;
 
-/// The page. Its script draws what the report, which lies in it as JSON, says.
+/// Returns the page. Its script plots the report, which the page contains as JSON.
 pub(crate) fn page(report: &Report) -> serde_json::Result<String> {
-    // `</script>` in a string would end the script: JSON lets the slash be escaped.
+    // `</script>` in a string would end the script. JSON allows an escaped slash.
     let data = serde_json::to_string(report)?.replace("</", "<\\/");
     Ok(TEMPLATE
         .replace("/*STYLE*/", include_str!("page.css"))

@@ -1,6 +1,6 @@
-//! Numbers for people.
+//! Formats numbers for people.
 
-/// With commas between thousands.
+/// A number with commas between thousands.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -18,7 +18,7 @@ pub(crate) fn rate(number: f64) -> String {
     count(number.round() as u64)
 }
 
-/// Microseconds, in the unit that leaves few digits.
+/// Microseconds, in the unit that gives few digits.
 pub(crate) fn micros(number: u64) -> String {
     match number {
         0..1_000 => format!("{number} µs"),
@@ -28,7 +28,7 @@ pub(crate) fn micros(number: u64) -> String {
     }
 }
 
-/// Minutes and seconds, and hours if there are any.
+/// Minutes and seconds, preceded by hours if there are any.
 pub(crate) fn clock(seconds: f64) -> String {
     let seconds = seconds as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
+    fn numbers_have_few_digits_and_a_unit() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([7, 1_500, 250_000, 2_500_000].map(micros), ["7 µs", "1.50 ms", "250 ms", "2.50 s"]);
         assert_eq!([0.0, 75.9, 3_661.0].map(clock), ["00:00", "01:15", "1:01:01"]);

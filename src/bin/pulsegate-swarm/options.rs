@@ -11,12 +11,12 @@ use crate::faults::Fault;
 use crate::schedule::Load;
 use crate::units::{self, Sources};
 
-/// What a run is to be like.
+/// The options of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Options {
-    /// None: to be found by discovery.
+    /// With `None`, discovery finds the gateway.
     pub(crate) gateway: Option<SocketAddr>,
-    /// None: the usual port, by broadcast and on this machine.
+    /// With `None`, probes go to the default port, by broadcast and on this machine.
     pub(crate) discovery: Option<SocketAddr>,
     pub(crate) port: u16,
     pub(crate) sources: Option<Sources>,
@@ -36,17 +36,17 @@ pub(crate) struct Options {
     pub(crate) quiet: bool,
 }
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Call {
+pub(crate) enum Invocation {
     Run(Box<Options>),
     Help,
     Version,
 }
 
-/// Devices that one process can play: one descriptor and, on loopback, one of 28,000 ports each.
+/// Each device takes a file descriptor and, on loopback, one of 28,000 ports.
 const DEVICES_MAX: u32 = 18_000;
-/// The port that devices connect to, unless configured otherwise.
+/// The default TCP port of a gateway.
 const PORT: u16 = pulsegate::TCP_PORT;
 
 impl Default for Options {
@@ -61,7 +61,7 @@ impl Default for Options {
             duration: Duration::from_secs(60),
             seed: 1,
             profile: "steady".into(),
-            load: Load::profile("steady").expect("it is one of them"),
+            load: Load::profile("steady").expect("a profile of this name"),
             beat_interval: heartbeat::INTERVAL,
             echo: false,
             faulty: 0.0,
@@ -75,11 +75,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the arguments behind the program's name.
-    ///
-    /// # Errors
-    /// What is wrong, in a sentence.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Call, String> {
+    /// Parses the arguments behind the program's name. The error is a sentence for people.
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
         use lexopt::prelude::*;
         let mut options = Self::default();
         let (mut performance, mut status, mut picture, mut picture_bytes) = (None, None, None, None);
@@ -105,7 +102,7 @@ impl Options {
                 "--duration" => {
                     options.duration = units::duration(&value()?).map_err(in_option)?;
                     if options.duration.is_zero() || options.duration > LONGEST {
-                        return Err(format!("{name}: it must be more than 0s and at most 30days"));
+                        return Err(format!("{name}: expected more than 0s and at most 30days"));
                     }
                 }
                 "--seed" => options.seed = number(&value()?, 0, u64::MAX).map_err(in_option)?,
@@ -113,7 +110,7 @@ impl Options {
                     options.profile = value()?;
                     options.load = Load::profile(&options.profile).ok_or_else(|| {
                         let known = Load::PROFILES.join(", ");
-                        format!("{name}: there is no profile '{}', only {known}", options.profile)
+                        format!("{name}: invalid profile '{}': expected one of {known}", options.profile)
                     })?;
                 }
                 "--performance-every" => performance = Some(units::every(&value()?).map_err(in_option)?),
@@ -122,13 +119,13 @@ impl Options {
                 "--picture-bytes" => {
                     let bytes = units::size(&value()?).map_err(in_option)?;
                     if !(128..=PICTURE_BYTES_MAX).contains(&bytes) {
-                        return Err(format!("{name}: it must be from 128 bytes to 64MiB"));
+                        return Err(format!("{name}: expected 128 bytes to 64MiB"));
                     }
                     picture_bytes = Some(bytes);
                 }
                 "--beat-interval" => {
                     options.beat_interval = units::every(&value()?)
-                        .and_then(|period| period.ok_or_else(|| "beats cannot be off".into()))
+                        .and_then(|period| period.ok_or_else(|| "invalid interval 'off': expected a duration".into()))
                         .map_err(in_option)?;
                 }
                 "--echo" => options.echo = true,
@@ -138,8 +135,8 @@ impl Options {
                 "--html" => options.html = Some(value()?.into()),
                 "--pid" => options.pid = Some(number(&value()?, 1, u64::from(u32::MAX)).map_err(in_option)? as u32),
                 "-q" | "--quiet" => options.quiet = true,
-                "-h" | "--help" => return Ok(Call::Help),
-                "-V" | "--version" => return Ok(Call::Version),
+                "-h" | "--help" => return Ok(Invocation::Help),
+                "-V" | "--version" => return Ok(Invocation::Version),
                 _ => return Err(unknown),
             }
         }
@@ -149,16 +146,16 @@ impl Options {
         load.picture = picture.unwrap_or(load.picture);
         load.picture_bytes = picture_bytes.unwrap_or(load.picture_bytes);
         options.check()?;
-        Ok(Call::Run(Box::new(options)))
+        Ok(Invocation::Run(Box::new(options)))
     }
 
-    /// What options must keep to together.
+    /// Checks options that depend on each other.
     fn check(&self) -> Result<(), String> {
         if self.echo && self.load.status.is_none() {
-            return Err("--echo needs a status to ask by: give --status-every or another --profile".into());
+            return Err("--echo needs status reports: add --status-every or choose another --profile".into());
         }
         if self.sources.is_some() && self.gateway.is_some_and(|gateway| gateway.is_ipv6()) {
-            return Err("--sources are IPv4 addresses, but --gateway is an IPv6 address".into());
+            return Err("--sources has IPv4 addresses, but --gateway is an IPv6 address".into());
         }
         Ok(())
     }
@@ -166,7 +163,7 @@ impl Options {
 
 const DISCOVERY_PORT: u16 = pulsegate::DISCOVERY_PORT;
 const PICTURE_BYTES_MAX: usize = 64 << 20;
-/// Milliseconds of the run are counted in 32 bits.
+/// Milliseconds of the run fit into 32 bits.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 fn sentence(error: lexopt::Error) -> String {
@@ -176,36 +173,36 @@ fn sentence(error: lexopt::Error) -> String {
 fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port)))
-        .map_err(|_| format!("'{text}' is not an address such as 192.0.2.1:{port}"))
+        .map_err(|_| format!("invalid address '{text}': expected one such as 192.0.2.1:{port}"))
 }
 
 fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("'{text}' is not a number from {min} to {max}"))
+    number.ok_or_else(|| format!("invalid number '{text}': expected {min} to {max}"))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.01..=100_000.0).contains(rate));
-    rate.ok_or_else(|| format!("'{text}' is not a number per second from 0.01 to 100000"))
+    rate.ok_or_else(|| format!("invalid rate '{text}': expected 0.01 to 100000 per second"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Call, String> {
+    fn parse(line: &str) -> Result<Invocation, String> {
         Options::parse(line.split_whitespace().map(OsString::from))
     }
 
     fn run(line: &str) -> Options {
         match parse(line) {
-            Ok(Call::Run(options)) => *options,
+            Ok(Invocation::Run(options)) => *options,
             other => panic!("{line}: {other:?}"),
         }
     }
 
     #[test]
-    fn both_ways_to_write_a_value() {
+    fn a_value_follows_its_option_behind_a_space_or_an_equals_sign() {
         assert_eq!(run(""), Options::default());
         let spaced = run("--devices 18000 --gateway 127.0.0.1:7000 --faulty 5% --faults silent,slow --rate 2.5");
         let joined = run("--devices=18000 --gateway=127.0.0.1:7000 --faulty=5% --faults=silent,slow --rate=2.5");
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn single_periods_override_the_profile_wherever_they_stand() {
+    fn single_periods_override_the_profile_in_any_order() {
         let options = run("--status-every 500ms --profile mixed --picture-every off --picture-bytes 64KiB");
         let mixed = Load::profile("mixed").unwrap();
         let expected =
@@ -227,26 +224,32 @@ mod tests {
 
     #[test]
     fn help_and_version() {
-        assert_eq!(parse("--devices 5 --help"), Ok(Call::Help));
-        assert_eq!(parse("-h"), Ok(Call::Help));
-        assert_eq!(parse("-V"), Ok(Call::Version));
+        assert_eq!(parse("--devices 5 --help"), Ok(Invocation::Help));
+        assert_eq!(parse("-h"), Ok(Invocation::Help));
+        assert_eq!(parse("-V"), Ok(Invocation::Version));
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_a_sentence() {
+    fn an_error_names_the_option_the_value_and_the_accepted_values() {
         for (line, expected) in [
-            ("--devices 0", "--devices: '0' is not a number from 1 to 18000"),
-            ("--devices 18001", "--devices: '18001' is not a number from 1 to 18000"),
-            ("--rate 0", "--rate: '0' is not a number per second from 0.01 to 100000"),
-            ("--profile loud", "--profile: there is no profile 'loud', only steady, burst, pictures, idle, mixed"),
-            ("--gateway localhost", "--gateway: 'localhost' is not an address such as 192.0.2.1:5556"),
-            ("--duration 0s", "--duration: it must be more than 0s and at most 30days"),
+            ("--devices 0", "--devices: invalid number '0': expected 1 to 18000"),
+            ("--devices 18001", "--devices: invalid number '18001': expected 1 to 18000"),
+            ("--rate 0", "--rate: invalid rate '0': expected 0.01 to 100000 per second"),
+            (
+                "--profile loud",
+                "--profile: invalid profile 'loud': expected one of steady, burst, pictures, idle, mixed",
+            ),
+            ("--gateway localhost", "--gateway: invalid address 'localhost': expected one such as 192.0.2.1:5556"),
+            ("--duration 0s", "--duration: expected more than 0s and at most 30days"),
             ("--duration", "missing argument for option '--duration'"),
             ("--echo=yes", "unexpected argument for option '--echo': \"yes\""),
             ("--loud", "invalid option '--loud'"),
             ("loud", "unexpected argument \"loud\""),
-            ("--picture-bytes 1", "--picture-bytes: it must be from 128 bytes to 64MiB"),
-            ("--profile idle --echo", "--echo needs a status to ask by: give --status-every or another --profile"),
+            ("--picture-bytes 1", "--picture-bytes: expected 128 bytes to 64MiB"),
+            (
+                "--profile idle --echo",
+                "--echo needs status reports: add --status-every or choose another --profile",
+            ),
         ] {
             assert_eq!(parse(line), Err(expected.into()), "{line}");
         }

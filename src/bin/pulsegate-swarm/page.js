@@ -18,7 +18,7 @@ const percent = n => n == null ? none : `${+n.toFixed(n < 10 ? 1 : 0)} %`;
 const clock = s => { const m = Math.floor(s / 60); return m >= 60 ? `${Math.floor(m / 60)}:${String(m % 60).padStart(2, "0")}:${String(Math.floor(s % 60)).padStart(2, "0")}` : `${m}:${String(Math.floor(s % 60)).padStart(2, "0")}`; };
 const seconds = s => `${+s.toFixed(1)} s`;
 
-// Elements. Text is always set as text: nothing of the report is ever read as markup.
+// Elements. `append` inserts text as text, so the browser never parses the report as markup.
 const SVG = "http://www.w3.org/2000/svg";
 function make(name, attributes = {}, ...children) {
   const svg = ["svg", "g", "path", "line", "text", "circle", "rect", "title"].includes(name);
@@ -29,7 +29,7 @@ function make(name, attributes = {}, ...children) {
 }
 const put = (id, ...children) => document.getElementById(id).append(...children.filter(Boolean));
 
-// Round steps for an axis: 1, 2, 5 and their tens; for time, what a clock has.
+// Round steps for an axis: 1, 2, 5 and their multiples of ten, or `choices` for time.
 function steps(max, wanted, choices) {
   const rough = max / wanted;
   const ten = 10 ** Math.floor(Math.log10(rough || 1));
@@ -94,7 +94,7 @@ function chart({ title, note, format, series, log }) {
       let path = "", first = null, last = null;
       for (const sample of samples) {
         const value = of(sample);
-        // What was not measured is a gap, not a zero.
+        // A missing measurement is a gap, not a zero.
         if (value == null) continue;
         path += `${path ? "L" : "M"}${px(sample.at).toFixed(1)} ${py(value).toFixed(1)}`;
         first ??= sample.at;
@@ -197,7 +197,7 @@ put("charts",
 const costs = (title, of) => of && table(`${title}, process ${of.pid}`, null, [
   ["RSS before the first device", bytes(of.rss_before_bytes)],
   ["RSS with all devices", bytes(of.rss_full_bytes)],
-  ["RSS at most", bytes(of.rss_max_bytes)],
+  ["highest RSS", bytes(of.rss_max_bytes)],
   of.pss_full_bytes != null && ["PSS with all devices", bytes(of.pss_full_bytes)],
   of.bytes_per_device != null && ["RSS added per device", `${count(of.bytes_per_device)} B`],
   ["CPU time", `${of.cpu_seconds.toFixed(2)} s`],
@@ -214,9 +214,9 @@ put("tables",
   table("Connections", null, [
     ["Dials", count(connects.dials)],
     ["Connected", count(connects.connected)],
-    ["Connected again", count(connects.reconnects)],
-    ["Dials that failed", Object.keys(connects.failed).length ? causes(connects.failed) : "0"],
-    ["Up at most", count(connects.up_max)],
+    ["Reconnected", count(connects.reconnects)],
+    ["Failed dials", Object.keys(connects.failed).length ? causes(connects.failed) : "0"],
+    ["Highest number of connected devices", count(connects.up_max)],
     ["Healthy devices cut", summed(cuts.healthy, cuts.healthy_by_cause)],
     ["Faulty devices cut", summed(cuts.faulty, cuts.faulty_by_cause)],
   ]),

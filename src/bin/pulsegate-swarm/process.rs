@@ -1,4 +1,4 @@
-//! What the kernel says about a process: memory and CPU time, by /proc (proc_pid_stat(5) and others).
+//! Memory and CPU time of a process, from /proc (proc_pid_stat(5) and others).
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -6,21 +6,21 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// A process that is watched.
+/// A process to measure.
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     folder: PathBuf,
 }
 
-/// What a process held and had used at one moment.
+/// The memory and CPU time of a process at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Usage {
     /// Resident memory.
     pub(crate) rss_bytes: u64,
-    /// Resident memory, with what is shared split among those who share it.
+    /// Proportional set size: shared pages count in part.
     pub(crate) pss_bytes: Option<u64>,
-    /// CPU time of all its threads.
+    /// CPU time of all threads.
     pub(crate) cpu_seconds: f64,
 }
 
@@ -29,12 +29,12 @@ impl Process {
         Self { pid, folder: format!("/proc/{pid}").into() }
     }
 
-    /// This program itself.
+    /// Returns this process.
     pub(crate) fn own() -> Self {
         Self::new(std::process::id())
     }
 
-    /// The process that listens at `address`, if it is on this machine and may be seen.
+    /// Finds the process that listens at `address`, if it is on this machine and readable.
     pub(crate) fn listening_at(address: SocketAddr) -> Option<Self> {
         if !is_local(address.ip()) {
             return None;
@@ -53,7 +53,7 @@ impl Process {
         pids.find(|pid| holds(pid).is_some()).map(Self::new)
     }
 
-    /// What it holds and has used; None if it is gone.
+    /// Reads memory and CPU time. Returns `None` if the process has ended.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let status = self.read("status")?;
         let pss = self.read("smaps_rollup").and_then(|rollup| kibibytes(&rollup, "Pss:"));
@@ -64,16 +64,16 @@ impl Process {
         })
     }
 
-    /// By the scheduler's own account: to the nanosecond, but of living threads only.
+    /// CPU time from schedstat, in nanoseconds. It covers living threads only.
     fn cpu_nanos(&self) -> Option<u64> {
         let threads = fs::read_dir(self.folder.join("task")).ok()?.flatten();
         threads.map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok().as_deref().and_then(on_cpu)).sum()
     }
 
-    /// To a hundredth of a second.
+    /// CPU time from stat, in steps of 10 ms.
     fn cpu_ticks(&self) -> Option<f64> {
         let stat = self.read("stat")?;
-        // The second field is the name, in parentheses, and may hold anything.
+        // The second field is the name in parentheses. A name may contain spaces and parentheses.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let (user, system) = (fields.get(11)?.parse::<u64>().ok()?, fields.get(12)?.parse::<u64>().ok()?);
         Some((user + system) as f64 / 100.0)
@@ -84,23 +84,23 @@ impl Process {
     }
 }
 
-/// The nanoseconds on a CPU out of a schedstat file.
+/// Parses the nanoseconds of CPU time from a schedstat file.
 fn on_cpu(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
 }
 
-/// The value of a line such as `VmRSS:   1234 kB`, in bytes.
+/// Parses the value of a line such as `VmRSS:   1234 kB`, in bytes.
 fn kibibytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// The inode of the socket in a line of /proc/net/tcp, if it listens at `address`.
+/// Returns the inode of the socket in a line of /proc/net/tcp, if the socket listens at `address`.
 fn listener(line: &str, address: SocketAddr) -> Option<&str> {
     const LISTEN: &str = "0A";
     let mut fields = line.split_whitespace();
     let (ip, port) = fields.nth(1)?.rsplit_once(':')?;
-    // Addresses are written as 32-bit words in the machine's own order.
+    // An address is printed as 32-bit words in native byte order.
     let hex = |octets: &[u8]| -> String {
         let words = octets.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
         words.map(|word| format!("{word:08X}")).collect()
@@ -114,11 +114,11 @@ fn listener(line: &str, address: SocketAddr) -> Option<&str> {
     is_it.then(|| fields.nth(5))?
 }
 
-/// Whether `ip` is an address of this machine: one that it would reach itself from.
+/// Whether `ip` is an address of this machine: the kernel would use it as source address for itself.
 fn is_local(ip: IpAddr) -> bool {
     let own_address_to = |ip: IpAddr| {
         let socket = UdpSocket::bind((if ip.is_ipv4() { "0.0.0.0" } else { "::" }, 0)).ok()?;
-        // Sends nothing: only chooses a way.
+        // connect(2) of a UDP socket sends nothing. It only chooses the source address.
         socket.connect((ip, 9)).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_proc() {
+    fn lines_of_proc_are_parsed() {
         let line =
             "   0: 0100007F:15B4 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 24681 1 x";
         let at = |line: &str, address: &str| listener(line, address.parse().unwrap()).map(str::to_owned);
@@ -150,7 +150,7 @@ mod tests {
     fn this_process_is_found_by_its_port() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let found = Process::listening_at(address).expect("it listens");
+        let found = Process::listening_at(address).expect("this process listens");
         assert_eq!(found.pid, std::process::id());
         let usage = found.usage().unwrap();
         assert!(usage.rss_bytes > 0 && usage.cpu_seconds >= 0.0);

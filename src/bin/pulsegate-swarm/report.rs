@@ -1,4 +1,4 @@
-//! What a run came to: one document, written as JSON, shown as a table, drawn as a page.
+//! The report of a run. `--json` prints it as JSON, the table shows it to people, and `--html` plots it.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::faults::Fault;
 use crate::options::Options;
 use crate::tally::{Cause, Causes, Messages, Micros, Tally};
 use crate::timeline::Sample;
-use crate::watch::Costs;
+use crate::costs::Costs;
 
-/// The whole report. Field names are what `--json` shows; each number has its unit in its name.
+/// The whole report. `--json` shows these field names. The name of each number contains its unit.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) program: String,
@@ -24,7 +24,7 @@ pub(crate) struct Report {
     pub(crate) faults: Vec<FaultReport>,
     /// Only with `--echo`.
     pub(crate) echo: Option<EchoReport>,
-    /// Only if the gateway's process can be seen.
+    /// Only if the gateway's process is readable.
     pub(crate) gateway: Option<Costs>,
     pub(crate) swarm: Option<Costs>,
     pub(crate) samples: Vec<Sample>,
@@ -42,9 +42,9 @@ pub(crate) struct Run {
     pub(crate) rate_per_s: f64,
     pub(crate) duration_s: f64,
     pub(crate) seed: u64,
-    /// How long it really ran.
+    /// The real duration.
     pub(crate) ran_s: f64,
-    /// Ended by a signal.
+    /// Whether a signal ended the run.
     pub(crate) interrupted: bool,
 }
 
@@ -57,19 +57,19 @@ pub(crate) struct Connects {
     pub(crate) up_max: u32,
     pub(crate) up_at_end: u32,
     pub(crate) time_us: Quantiles,
-    /// The texts of the errors met, each once.
+    /// The texts of the errors, each once.
     pub(crate) errors: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Sent {
-    /// Objects that an application behind the gateway gets.
+    /// Objects that the gateway passes to its application.
     pub(crate) messages: u64,
     pub(crate) by_kind: Messages,
     /// All bytes, heartbeat answers included.
     pub(crate) bytes: u64,
     pub(crate) bytes_received: u64,
-    /// Reports left out because the one before was not out yet.
+    /// Reports that were skipped because the previous one was still queued.
     pub(crate) skipped: u64,
     pub(crate) garbage: u64,
     pub(crate) spam_heartbeats: u64,
@@ -79,7 +79,7 @@ pub(crate) struct Sent {
 pub(crate) struct Beats {
     pub(crate) received: u64,
     pub(crate) answered: u64,
-    /// How far the time from one beat to the next is from the interval.
+    /// The difference between the heartbeat interval and the time from one beat to the next.
     pub(crate) spacing_error_us: Quantiles,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Beats {
 pub(crate) struct Cuts {
     pub(crate) healthy: u64,
     pub(crate) faulty: u64,
-    /// Connections that faulty devices reset themselves, not among the cuts.
+    /// Connections that faulty devices reset. They are not among the cuts.
     pub(crate) own_resets: u64,
     pub(crate) healthy_by_cause: BTreeMap<&'static str, u64>,
     pub(crate) faulty_by_cause: BTreeMap<&'static str, u64>,
@@ -109,7 +109,7 @@ pub(crate) struct EchoReport {
     pub(crate) round_trip_us: Quantiles,
 }
 
-/// A histogram in a few numbers. Where nothing was measured, all but the count are null.
+/// Quantiles of a histogram. Without measurements, all of them but the count are null.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Quantiles {
     pub(crate) count: u64,
@@ -158,8 +158,8 @@ impl Run {
 }
 
 impl Report {
-    /// Puts together what was counted. `devices_of` tells how many devices had a fault, `up` how many
-    /// were up before the end of the run closed them.
+    /// Creates the report. `devices_of` returns the number of devices with a fault. `up` is the number of connections
+    /// before the end of the run closed them.
     pub(crate) fn new(run: Run, tally: &Tally, up: u32, echo: bool, devices_of: impl Fn(Fault) -> usize) -> Self {
         let (healthy, faulty) = tally.cuts();
         let mut faulty_causes = Causes::default();
@@ -224,7 +224,7 @@ impl Report {
     }
 }
 
-/// The causes that occurred, by their words.
+/// The causes with a count above 0, by their words.
 fn by_cause(causes: &Causes) -> BTreeMap<&'static str, u64> {
     causes.iter().map(|(word, count)| (word, *count)).filter(|(_, count)| *count > 0).collect()
 }

@@ -1,4 +1,4 @@
-//! Chance that a seed repeats.
+//! Random numbers that a seed repeats.
 
 /// An xorshift64* generator: small, and the same on every machine.
 #[derive(Debug, Clone)]
@@ -6,7 +6,7 @@ pub(crate) struct Rng(u64);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        // One step of splitmix64, so that near seeds give far streams; the state must not be 0.
+        // One step of splitmix64, so that similar seeds give different streams. The state must not be 0.
         let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -20,7 +20,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number from 0 to `below` - 1; 0 if `below` is.
+    /// A number from 0 to `below` - 1, or 0 if `below` is 0.
     pub(crate) fn below(&mut self, below: u32) -> u32 {
         (((self.next() >> 32) * u64::from(below)) >> 32) as u32
     }

@@ -1,4 +1,4 @@
-//! One run: finds the gateway, turns the loop, ends it in good order, and reports.
+//! One run: finds the gateway, runs the event loop, ends in order and reports.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,36 +19,33 @@ use crate::report::{Report, Run};
 use crate::status::Status;
 use crate::tally::Tally;
 use crate::timeline::Timeline;
-use crate::watch::Watch;
+use crate::costs::CostMeter;
 
-/// Runs the whole simulation.
-///
-/// # Errors
-/// Why it could not be done, in a sentence.
+/// Runs the whole simulation. The error is a sentence for people.
 pub(crate) fn run(options: &Options) -> Result<Report, String> {
-    let stop = catch_signals().map_err(|error| format!("signals cannot be caught: {error}"))?;
+    let stop = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
     raise_descriptors(options.devices)?;
     let gateway = gateway_of(options)?;
     let process = match options.pid {
         Some(pid) => {
             let process = Process::new(pid);
             if process.usage().is_none() {
-                return Err(format!("there is no process {pid} that can be watched"));
+                return Err(format!("cannot read the memory and CPU time of process {pid}"));
             }
             Some(process)
         }
         None => Process::listening_at(gateway),
     };
     let budget = TurnLimits { events_per_turn_max: 4096, ..TurnLimits::default() };
-    let reactor = Reactor::new(budget).map_err(|error| format!("the event loop cannot be set up: {error}"))?;
+    let reactor = Reactor::new(budget).map_err(|error| format!("cannot create the event loop: {error}"))?;
     let epoch = clock::now();
     let clock = Clock::new(epoch);
-    let mut swarm = Watch::default();
+    let mut swarm = CostMeter::default();
     if let Some(usage) = Process::own().usage() {
-        // Before the devices take their memory.
-        swarm.see(usage, &Tally::new(), options.devices);
+        // The figure without devices.
+        swarm.record(usage, &Tally::new(), options.devices);
     }
-    let mut play = Play {
+    let mut simulation = Simulation {
         options,
         reactor,
         clock,
@@ -56,34 +53,34 @@ pub(crate) fn run(options: &Options) -> Result<Report, String> {
         timeline: Timeline::new(options.duration, process.clone()),
         next_sample: epoch,
         status: Status::new(options.quiet, options.duration, epoch),
-        gateway: Watch::default(),
+        gateway: CostMeter::default(),
         swarm,
     };
-    play.sample(epoch);
-    play.timeline.samples.clear();
+    simulation.sample(epoch);
+    simulation.timeline.samples.clear();
     let until = epoch + options.duration;
-    play.turn_until(until, |_| stop.load(Ordering::Relaxed))?;
+    simulation.turn_until(until, |_| stop.load(Ordering::Relaxed))?;
     let interrupted = stop.load(Ordering::Relaxed);
     let ended = clock::now();
-    play.sample(ended);
-    let up = play.fleet.tally().up;
-    play.end(ended)?;
+    simulation.sample(ended);
+    let up = simulation.fleet.tally().up;
+    simulation.end(ended)?;
 
-    let fleet = &play.fleet;
+    let fleet = &simulation.fleet;
     let run = Run::new(options, gateway.to_string(), clock.passed(ended).as_secs_f64(), interrupted);
     let mut report = Report::new(run, fleet.tally(), up, options.echo, |fault| fleet.count(fault));
-    report.gateway = process.and_then(|process| play.gateway.costs(process.pid));
-    report.swarm = play.swarm.costs(std::process::id());
+    report.gateway = process.and_then(|process| simulation.gateway.costs(process.pid));
+    report.swarm = simulation.swarm.costs(std::process::id());
     if let Some(swarm) = report.swarm.as_mut().filter(|_| options.devices < 1000) {
-        // The corpus would be most of it.
+        // With few devices, most of the memory is the corpus.
         swarm.bytes_per_device = None;
     }
-    report.samples = play.timeline.samples;
+    report.samples = simulation.timeline.samples;
     Ok(report)
 }
 
-/// A run that is going on.
-struct Play<'a> {
+/// The state of a run.
+struct Simulation<'a> {
     options: &'a Options,
     reactor: Reactor,
     clock: Clock,
@@ -91,12 +88,12 @@ struct Play<'a> {
     timeline: Timeline,
     next_sample: Instant,
     status: Status,
-    gateway: Watch,
-    swarm: Watch,
+    gateway: CostMeter,
+    swarm: CostMeter,
 }
 
-impl Play<'_> {
-    /// Turns the loop until then, or until `done`.
+impl Simulation<'_> {
+    /// Runs the event loop until `until`, or until `done` returns true.
     fn turn_until(&mut self, until: Instant, mut done: impl FnMut(&Fleet) -> bool) -> Result<(), String> {
         loop {
             let now = clock::now();
@@ -109,8 +106,8 @@ impl Play<'_> {
             if let Some(sample) = self.timeline.samples.last() {
                 self.status.show(self.clock.passed(now), sample, self.fleet.tally(), now);
             }
-            // A signal that comes just before the wait is seen no later than this.
-            let wake = [until, self.next_sample, now + SIGNAL_PATIENCE];
+            // A signal just before the wait does not end the wait, so the wait is short.
+            let wake = [until, self.next_sample, now + SIGNAL_LATENCY_MAX];
             let wake = wake.into_iter().chain(self.status.next()).min().unwrap_or(until);
             self.fleet.wake_at(wake.max(now + Duration::from_millis(1)));
             self.reactor.turn(&mut self.fleet).map_err(|error| format!("the event loop failed: {error}"))?;
@@ -120,21 +117,21 @@ impl Play<'_> {
     fn sample(&mut self, now: Instant) {
         let devices = self.options.devices;
         if let Some(usage) = self.timeline.sample(&mut self.fleet, &self.clock, now) {
-            self.gateway.see(usage, self.fleet.tally(), devices);
+            self.gateway.record(usage, self.fleet.tally(), devices);
         }
         if let Some(usage) = Process::own().usage() {
-            self.swarm.see(usage, self.fleet.tally(), devices);
+            self.swarm.record(usage, self.fleet.tally(), devices);
         }
         self.next_sample = now + self.timeline.interval;
     }
 
-    /// Ends the run such that what was counted as sent has been read: everything begun is finished,
-    /// then the gateway is given time to read it, and only then come the closes.
+    /// Ends the run. The devices finish their objects, and the gateway gets time to read them, so that it has read
+    /// every object that counts as sent. Then the connections close.
     fn end(&mut self, now: Instant) -> Result<(), String> {
-        self.status.say("ending");
+        self.status.print("ending");
         self.fleet.end();
-        self.turn_until(now + FINISH_PATIENCE, |fleet| !fleet.is_sending())?;
-        self.turn_until(clock::now() + SETTLE, |_| false)?;
+        self.turn_until(now + FINISH_TIMEOUT, |fleet| !fleet.is_sending())?;
+        self.turn_until(clock::now() + READ_TIME, |_| false)?;
         while self.fleet.close_some(CLOSE_BATCH) {
             self.turn_until(clock::now() + CLOSE_PAUSE, |_| false)?;
         }
@@ -143,33 +140,33 @@ impl Play<'_> {
     }
 }
 
-/// The longest wait for a signal to be noticed.
-const SIGNAL_PATIENCE: Duration = Duration::from_millis(200);
-/// How long devices may take to finish what they are sending.
-const FINISH_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a gateway may take to read what is on its way.
-const SETTLE: Duration = Duration::from_millis(500);
-/// So many connections are closed at once, and then a pause is made.
+/// The longest time from a signal to the reaction.
+const SIGNAL_LATENCY_MAX: Duration = Duration::from_millis(200);
+/// Time for the devices to finish their objects.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the gateway to read the bytes that the kernel has taken.
+const READ_TIME: Duration = Duration::from_millis(500);
+/// Connections that close at once. A pause follows each batch.
 const CLOSE_BATCH: usize = 1000;
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Set by the first SIGINT or SIGTERM; a second one ends the process at once.
+/// Returns a flag that the first SIGINT or SIGTERM sets. A second signal ends the process at once.
 fn catch_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag still down.
+        // This order matters: at the first signal the conditional shutdown must see an unset flag.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
 }
 
-/// Takes as many descriptors as the system allows, and says if that is too few.
+/// Raises the limit of file descriptors to the hard limit, and fails if that is too low.
 fn raise_descriptors(devices: u32) -> Result<(), String> {
-    let told = |error| format!("the limit of open files cannot be read or raised: {error}");
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(told)?;
+    let failed = |error| format!("cannot read or raise the limit of open files: {error}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
     if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(told)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(failed)?;
     }
     let needed = u64::from(devices) + OWN_DESCRIPTORS;
     if hard < needed {
@@ -178,14 +175,14 @@ fn raise_descriptors(devices: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Descriptors besides the devices': streams, epoll, and what reading /proc takes.
+/// File descriptors of the process itself: standard streams, epoll, files of /proc.
 const OWN_DESCRIPTORS: u64 = 32;
 
 fn gateway_of(options: &Options) -> Result<SocketAddr, String> {
     if let Some(gateway) = options.gateway {
         return Ok(gateway);
     }
-    let found = finder::find(options.discovery).map_err(|error| format!("no probe can be sent: {error}"))?;
-    let found = found.ok_or("no gateway answers to discovery; give its address with --gateway")?;
+    let found = finder::find(options.discovery).map_err(|error| format!("cannot send a probe: {error}"))?;
+    let found = found.ok_or("no gateway answers the probes: name its address with --gateway")?;
     Ok(SocketAddr::new(found.ip().to_canonical(), options.port))
 }

@@ -1,14 +1,13 @@
-//! When a device does what: the load it makes, its place in each period, and how long it waits
-//! before it tries again. All times are milliseconds of the run.
+//! The schedule of a device: its load, its place in each period, and its back-off. All times are milliseconds of the run.
 
 use std::time::Duration;
 
 use crate::rng::Rng;
 
-/// Not on the schedule.
+/// A due time that never comes.
 pub(crate) const NEVER: u32 = u32::MAX;
 
-/// What every device reports, and how often.
+/// The reports of every device and their periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) performance: Option<Duration>,
@@ -21,10 +20,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// The names of [`Self::profile`].
+    /// The names that [`Self::profile`] knows.
     pub(crate) const PROFILES: [&'static str; 5] = ["steady", "burst", "pictures", "idle", "mixed"];
 
-    /// A load by its name.
+    /// Returns the load of a profile.
     pub(crate) fn profile(name: &str) -> Option<Self> {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let idle = Self { performance: None, status: None, picture: None, picture_bytes: 128 << 10, together: false };
@@ -50,8 +49,8 @@ impl Load {
     }
 }
 
-/// When something with this period is first due on a connection that is up since `now`: anywhere in
-/// the period, so that thousands do not report at once, or with everyone else.
+/// Returns the first due time on a connection that begins at `now`: a random place in the period, so that devices do not
+/// report at once, or the next multiple of the period if `together`.
 pub(crate) fn first_due(now: u32, period: u32, together: bool, rng: &mut Rng) -> u32 {
     match period {
         NEVER => NEVER,
@@ -60,15 +59,14 @@ pub(crate) fn first_due(now: u32, period: u32, together: bool, rng: &mut Rng) ->
     }
 }
 
-/// When it is due again after `due`, without drift. What a late `now` has passed over is left out.
+/// Returns the due time after `due`, without drift. It skips due times that `now` has passed.
 pub(crate) fn next_due(due: u32, period: u32, now: u32) -> u32 {
     let missed = (now - due) / period;
     due + (missed + 1) * period
 }
 
-/// How long to wait before dialling again after `failures` in a row, at least 1: half a second,
-/// doubled each time to 30 s at most, and give or take a half, so that those who were cut together do
-/// not come back together.
+/// Returns the wait before the next dial after `failures` (at least 1) in a row: 0.5 s, doubled each time, at most 30 s.
+/// A random factor from 0.5 to 1.5 keeps devices that were cut together from returning together.
 pub(crate) fn back_off(failures: u8, rng: &mut Rng) -> u32 {
     let full = (500u32 << failures.saturating_sub(1).min(6)).min(BACK_OFF_MAX);
     (full / 2 + rng.below(full + 1)).min(BACK_OFF_MAX)
@@ -76,7 +74,7 @@ pub(crate) fn back_off(failures: u8, rng: &mut Rng) -> u32 {
 
 const BACK_OFF_MAX: u32 = 30_000;
 
-/// A connection that lived so long counts as a success: the next back-off is the shortest again.
+/// A connection that lived this long counts as a success, and resets the back-off.
 pub(crate) const LIVED: u32 = 10_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The live status: one line that is written over on a terminal, else a plain line now and then.
+//! The live status: one line that is rewritten in place on a terminal, or a plain line every 5 s.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::human;
 use crate::tally::Tally;
 use crate::timeline::Sample;
 
-/// Writes to stderr, so that stdout holds the report alone.
+/// Writes to standard error, because standard output is for the report.
 pub(crate) struct Status {
     terminal: bool,
-    /// When the next line is due; None if none ever is.
+    /// The time of the next line. `None` with `--quiet`.
     next: Option<Instant>,
     duration: Duration,
 }
@@ -28,16 +28,16 @@ impl Status {
         self.next
     }
 
-    /// Shows how it stands, if a line is due. `sample` is the latest.
+    /// Prints the status if a line is due. `sample` is the latest.
     pub(crate) fn show(&mut self, passed: Duration, sample: &Sample, tally: &Tally, now: Instant) {
         if self.next.is_none_or(|next| now < next) {
             return;
         }
         let line = line(passed, self.duration, sample, tally, self.terminal);
         let mut stderr = io::stderr().lock();
-        // A status that cannot be shown is no reason to end the run.
+        // A failed write does not end the run.
         let _ = if self.terminal {
-            // Without wrapping, since a wrapped line could not be written over.
+            // Line wrapping is off, because a wrapped line cannot be rewritten.
             write!(stderr, "\r\x1b[?7l{line}\x1b[K\x1b[?7h").and_then(|()| stderr.flush())
         } else {
             writeln!(stderr, "{line}")
@@ -45,14 +45,14 @@ impl Status {
         self.next = Some(now + if self.terminal { LIVE_INTERVAL } else { PLAIN_INTERVAL });
     }
 
-    /// Shows one last thing that is going on.
-    pub(crate) fn say(&self, what: &str) {
+    /// Replaces the live line by `what`.
+    pub(crate) fn print(&self, what: &str) {
         if self.next.is_some() && self.terminal {
             let _ = write!(io::stderr(), "\r{what}\x1b[K").and_then(|()| io::stderr().flush());
         }
     }
 
-    /// Takes the live line away.
+    /// Removes the live line.
     pub(crate) fn clear(&self) {
         if self.next.is_some() && self.terminal {
             let _ = write!(io::stderr(), "\r\x1b[K");
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
+    fn a_status_line_has_progress_connections_and_rates() {
         let mut tally = Tally::new();
         (tally.up, tally.connecting) = (1500, 3);
         let sample = Sample {

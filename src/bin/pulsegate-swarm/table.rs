@@ -7,9 +7,9 @@ use pulsegate::ByteSize;
 
 use crate::human::{count, micros, rate};
 use crate::report::{Quantiles, Report};
-use crate::watch::Costs;
+use crate::costs::Costs;
 
-/// A report, to be displayed.
+/// Displays a report as a table.
 pub(crate) struct Table<'a>(pub(crate) &'a Report);
 
 impl Display for Table<'_> {
@@ -26,12 +26,12 @@ impl Display for Table<'_> {
         )?;
 
         row(f, "devices up at the end", &count(connects.up_at_end.into()))?;
-        row(f, "connects", &format!("{}, of them again {}", count(connects.connected), count(connects.reconnects)))?;
+        row(f, "connects", &format!("{}, {} of them repeated", count(connects.connected), count(connects.reconnects)))?;
         if !connects.failed.is_empty() {
-            row(f, "dials that failed", &causes(&connects.failed))?;
+            row(f, "failed dials", &causes(&connects.failed))?;
         }
         for error in &connects.errors {
-            row(f, "error met", error)?;
+            row(f, "error", error)?;
         }
         let kinds = sent.by_kind;
         let kinds = [
@@ -93,7 +93,7 @@ fn row(f: &mut Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(f, "  {name:22}  {value}")
 }
 
-/// A number and what it is the sum of.
+/// A sum and its parts.
 fn summed(sum: u64, parts: &BTreeMap<&'static str, u64>) -> String {
     match parts.len() {
         0 => count(sum),
@@ -121,7 +121,7 @@ fn costs(f: &mut Formatter<'_>, name: &str, costs: &Costs) -> fmt::Result {
     let (before, full) = (ByteSize(costs.rss_before_bytes), ByteSize(costs.rss_full_bytes));
     row(f, "  memory", &format!("RSS {before} before, {full} with all devices{pss}"))?;
     if let Some(each) = costs.bytes_per_device {
-        row(f, "  bytes per device", &format!("{each:.0} (RSS added; less in a process that was loaded before)"))?;
+        row(f, "  bytes per device", &format!("{each:.0} (added RSS, lower in a process that had devices before)"))?;
     }
     row(f, "  CPU time", &format!("{:.2} s", costs.cpu_seconds))?;
     if let Some(each) = costs.cpu_us_per_message {

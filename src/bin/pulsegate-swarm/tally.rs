@@ -1,11 +1,11 @@
-//! What is counted and measured while the fleet runs.
+//! Counters and histograms of a run.
 
 use hdrhistogram::Histogram;
 use pulsegate::{Counters, Errno};
 
 use crate::faults::Fault;
 
-/// A histogram of microseconds: from 1 µs to two minutes, to three digits.
+/// A histogram of microseconds, from 1 µs to two minutes, with three significant digits.
 pub(crate) type Micros = Histogram<u32>;
 
 /// An empty histogram.
@@ -14,20 +14,20 @@ pub(crate) fn micros() -> Micros {
 }
 
 pulsegate::closed_list! {
-    /// Why a dial failed or a connection ended.
+    /// The cause of a failed dial or of the end of a connection.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Cause {
-        /// The gateway closed it.
+        /// The gateway closed the connection.
         Closed => "closed",
-        /// The gateway reset it.
+        /// The gateway reset the connection.
         Reset => "reset",
-        /// Nobody listens there.
+        /// No program listens at the address.
         Refused => "refused",
-        /// No answer came.
+        /// The dial got no answer.
         TimedOut => "timed_out",
-        /// No address or port was left to dial from.
+        /// No source address or port was free.
         NoAddress => "no_address",
-        /// No descriptor was left.
+        /// The process was out of file descriptors.
         NoDescriptor => "no_descriptor",
         /// Any other error.
         Other => "other",
@@ -37,7 +37,7 @@ pulsegate::closed_list! {
 impl Cause {
     pub(crate) fn of_error(error: Errno) -> Self {
         use std::io::ErrorKind;
-        // EMFILE and ENFILE have no kind of their own.
+        // `ErrorKind` has no value for EMFILE and ENFILE.
         if matches!(error.0, 23 | 24) {
             return Self::NoDescriptor;
         }
@@ -51,34 +51,34 @@ impl Cause {
     }
 }
 
-/// One counter per cause.
+/// One counter for each cause.
 pub(crate) type Causes = Counters<Cause>;
 
-/// Counters of the whole run. None is ever set back.
+/// Counters of the whole run. None of them decreases, except `up` and `connecting`.
 pub(crate) struct Tally {
     pub(crate) dials: u64,
     pub(crate) connects: u64,
-    /// Connects of devices that had been connected before.
+    /// Connections of devices that had a connection before.
     pub(crate) reconnects: u64,
     pub(crate) failed_dials: Causes,
-    /// The first error of each kind that a dial or a connection had.
+    /// Each different error of a dial or a connection, once.
     pub(crate) errors: Vec<Errno>,
-    /// Connections that ended before the end of the run: of healthy devices.
+    /// Connections of healthy devices that ended before the end of the run.
     pub(crate) healthy_cuts: Causes,
-    /// And of faulty ones, by fault.
+    /// The same for faulty devices, by fault.
     pub(crate) faulty_cuts: Counters<Fault, Causes>,
-    /// Connections that devices reset by their fault. They are no cuts: the gateway did nothing.
+    /// Connections that devices reset by their fault. They are no cuts, because the gateway did not end them.
     pub(crate) own_resets: Counters<Fault>,
     pub(crate) up: u32,
     pub(crate) up_max: u32,
     pub(crate) connecting: u32,
-    /// Objects that were sent whole: those that a gateway hands to its application.
+    /// Complete objects, each of which a gateway passes to its application.
     pub(crate) messages: Messages,
-    /// Reports left out because the one before was still on its way.
+    /// Reports that were skipped because the previous one was still queued.
     pub(crate) skipped: u64,
-    /// Objects and byte strings sent that no gateway accepts.
+    /// Objects and other bytes that no gateway accepts.
     pub(crate) garbage: u64,
-    /// Heartbeats that answer no beat.
+    /// Heartbeat answers without a beat.
     pub(crate) spam: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
@@ -139,7 +139,7 @@ impl Tally {
         }
     }
 
-    /// Counts the end of a connection that was up.
+    /// Counts a cut connection.
     pub(crate) fn cut(&mut self, fault: Option<Fault>, cause: Cause) {
         let causes = match fault {
             None => &mut self.healthy_cuts,
@@ -148,13 +148,13 @@ impl Tally {
         causes[&cause] += 1;
     }
 
-    /// Connections cut: of healthy devices, and of faulty ones.
+    /// The cut connections of healthy devices, and of faulty devices.
     pub(crate) fn cuts(&self) -> (u64, u64) {
         (self.healthy_cuts.total(), self.faulty_cuts.values().iter().map(Causes::total).sum())
     }
 
     pub(crate) fn error(&mut self, error: Errno) {
-        // There are few kinds of error: this list stays short.
+        // The kernel has few error numbers, so the list stays short.
         if !self.errors.contains(&error) {
             self.errors.push(error);
         }

@@ -1,4 +1,4 @@
-//! The run over time: rates and states, taken at even distances.
+//! The run over time: rates and states, sampled at equal intervals.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::process::{Process, Usage};
 
-/// What the last interval was like.
+/// The figures of one interval.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Sample {
-    /// Its end, in seconds of the run.
+    /// The end of the interval, in seconds of the run.
     pub(crate) at: f64,
     pub(crate) up: u32,
     pub(crate) connecting: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Sample {
     pub(crate) cpu_percent: Option<f64>,
 }
 
-/// Samples, and what is needed to take the next one.
+/// The samples, and the counters at the last one.
 pub(crate) struct Timeline {
     pub(crate) samples: Vec<Sample>,
     pub(crate) interval: Duration,
@@ -36,7 +36,7 @@ pub(crate) struct Timeline {
     last: Counts,
 }
 
-/// Counters as they stood at the last sample.
+/// Counters at the last sample.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     at: f64,
@@ -48,13 +48,13 @@ struct Counts {
 }
 
 impl Timeline {
-    /// For a run that long: some hundreds of samples, whatever the duration.
+    /// Creates a timeline of about 240 samples for any duration.
     pub(crate) fn new(duration: Duration, gateway: Option<Process>) -> Self {
         let interval = (duration / 240).clamp(Duration::from_millis(250), Duration::from_secs(60));
         Self { samples: Vec::new(), interval, gateway, last: Counts::default() }
     }
 
-    /// Takes a sample. What the gateway's process uses is given back.
+    /// Takes a sample, and returns the memory and CPU time of the gateway's process.
     pub(crate) fn sample(&mut self, fleet: &mut Fleet, clock: &Clock, now: Instant) -> Option<Usage> {
         let usage = self.gateway.as_ref().and_then(Process::usage);
         let tally = fleet.tally();
@@ -87,7 +87,7 @@ impl Timeline {
         });
         fleet.forget_recent();
         if self.samples.len() > 1 && passed < self.interval.as_secs_f64() / 2.0 {
-            // The rates of the last, short interval of a run would be noise.
+            // The last interval of a run is too short for meaningful rates.
             self.samples.pop();
         }
         usage

@@ -1,4 +1,4 @@
-//! Values of options as people write them: sizes, shares, source addresses, intervals.
+//! Parses the values of options: sizes, shares, source addresses, intervals.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -19,30 +19,31 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     };
     match value {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err(format!("'{text}' is not a share from 0% to 100%")),
+        _ => Err(format!("invalid share '{text}': expected 0% to 100%")),
     }
 }
 
 /// A duration such as `500ms` or `1min 30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| format!("'{text}' is not a duration such as 500ms or 30s"))
+    humantime::parse_duration(text).map_err(|_| format!("invalid duration '{text}': expected one such as 500ms or 30s"))
 }
 
-/// How often something happens: a duration of 10 ms and more, or `off`.
+/// A period from 10 ms to one day, or `off`.
 pub(crate) fn every(text: &str) -> Result<Option<Duration>, String> {
     if text == "off" {
         return Ok(None);
     }
     match duration(text)? {
-        period if period < Duration::from_millis(10) => Err(format!("'{text}' is too often: 10ms is the least")),
-        period if period > DAY => Err(format!("'{text}' is too seldom: 1day is the most")),
+        period if period < Duration::from_millis(10) || period > DAY => {
+            Err(format!("invalid period '{text}': expected 10ms to 1day, or off"))
+        }
         period => Ok(Some(period)),
     }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The addresses that devices connect from.
+/// The source addresses of the devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sources {
     first: u32,
@@ -50,21 +51,21 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// An IPv4 range, `127.1.0.0/16`, or one address.
+    /// Parses an IPv4 range such as `127.1.0.0/16`, or one address.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a range of IPv4 addresses such as 127.1.0.0/16");
+        let wrong = || format!("invalid range '{text}': expected IPv4 addresses such as 127.1.0.0/16");
         let (address, bits) = text.split_once('/').unwrap_or((text, "32"));
         let address = u32::from(address.parse::<Ipv4Addr>().map_err(|_| wrong())?);
         let bits: u32 = bits.parse().ok().filter(|bits| (1..=32).contains(bits)).ok_or_else(wrong)?;
         let network = address & (u32::MAX << (32 - bits));
         Ok(match bits {
             31 | 32 => Self { first: network, count: 1 << (32 - bits) },
-            // Without the network's own address and its broadcast address.
+            // The network address and the broadcast address are left out.
             _ => Self { first: network + 1, count: (u32::MAX >> bits) - 1 },
         })
     }
 
-    /// Where device `index` connects from. Devices share addresses if there are too few.
+    /// Returns the source address of device `index`. Devices share addresses if the range is too small.
     pub(crate) fn address(self, index: u32) -> IpAddr {
         Ipv4Addr::from(self.first + index % self.count).into()
     }
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares() {
+    fn a_share_is_a_fraction_or_a_percentage() {
         for (text, expected) in [("0", 0.0), ("5%", 0.05), ("0.5", 0.5), ("100%", 1.0), ("12.5%", 0.125)] {
             assert_eq!(share(text), Ok(expected), "{text}");
         }
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals() {
+    fn a_period_has_bounds() {
         assert_eq!(every("off"), Ok(None));
         assert_eq!(every("1s"), Ok(Some(Duration::from_secs(1))));
         assert_eq!(every("500ms"), Ok(Some(Duration::from_millis(500))));
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn sources() {
+    fn devices_share_the_addresses_of_a_small_range() {
         let check = |range: &str, index, expected: &str| {
             assert_eq!(Sources::parse(range).unwrap().address(index).to_string(), expected, "{range} {index}");
         };

@@ -1,22 +1,22 @@
-//! How a device's connections begin and end.
+//! The beginning and the end of a device's connections.
 
 use std::time::Instant;
 
-use super::{Fleet, Wish};
+use super::{Fleet, Action};
 use crate::device::{ACTION, Device, Phase, Report};
 use crate::faults::Fault;
 use crate::schedule::{LIVED, NEVER, back_off, first_due, next_due};
 use crate::tally::Cause;
 
 impl Device {
-    /// Whether the reactor holds a stream for it.
+    /// Whether the reactor has a stream for the device.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Connecting | Phase::Up)
     }
 }
 
 impl Fleet {
-    /// It is this device's turn to dial.
+    /// Starts a connection of this device.
     pub(super) fn dial(&mut self, index: u32, now: Instant) {
         let device = &mut self.devices[index as usize];
         device.generation = device.generation.wrapping_add(1);
@@ -24,10 +24,10 @@ impl Fleet {
         device.since = self.clock.micros(now);
         self.tally.dials += 1;
         self.tally.connecting += 1;
-        self.wishes.push_back(Wish::Connect(index));
+        self.actions.push_back(Action::Connect(index));
     }
 
-    /// Its connection is up.
+    /// Handles an established connection.
     pub(super) fn connected(&mut self, index: u32, now: Instant) {
         let (micros, millis) = (self.clock.micros(now), self.clock.millis(now));
         let periods = self.periods(index);
@@ -60,8 +60,8 @@ impl Fleet {
         self.offer(index);
     }
 
-    /// How often the device reports. A faulty one does even in an idle fleet, or there would be
-    /// nothing to see of its fault; a silent one never does, since any report shows life.
+    /// The periods of the device's reports. A faulty device reports even in an idle fleet, so that its fault shows. A
+    /// silent device never reports, because any report refills its credit.
     fn periods(&self, index: u32) -> [u32; 3] {
         match self.devices[index as usize].fault {
             Some(Fault::Silent) => [NEVER; 3],
@@ -70,7 +70,7 @@ impl Fleet {
         }
     }
 
-    /// One of the device's timers is due.
+    /// Handles the device's due timers.
     pub(super) fn due(&mut self, index: u32, now: u32) {
         let periods = self.periods(index);
         let device = &mut self.devices[index as usize];
@@ -85,13 +85,13 @@ impl Fleet {
         let action = &mut device.due[ACTION];
         if *action <= now {
             *action = NEVER;
-            self.act(index, now);
+            self.run_action(index, now);
         }
         self.offer(index);
     }
 
-    /// What a device does besides reporting.
-    fn act(&mut self, index: u32, now: u32) {
+    /// Runs the device's action timer: a dial, or a step of its fault.
+    fn run_action(&mut self, index: u32, now: u32) {
         let device = &mut self.devices[index as usize];
         match (device.phase, device.fault) {
             (Phase::Down, _) if !self.ending => {
@@ -100,7 +100,7 @@ impl Fleet {
             }
             (Phase::Up, Some(Fault::Reset)) => {
                 device.own_end = true;
-                self.wishes.push_back(Wish::Close(index, true));
+                self.actions.push_back(Action::Close(index, true));
             }
             (Phase::Up, Some(Fault::Spam)) if !self.ending => {
                 device.flood = true;
@@ -111,21 +111,21 @@ impl Fleet {
         }
     }
 
-    /// The dial came to nothing.
+    /// Handles a failed dial.
     pub(super) fn dial_failed(&mut self, index: u32, cause: Option<Cause>, now: Instant) {
         self.tally.connecting -= 1;
         if let Some(cause) = cause.filter(|_| !self.devices[index as usize].own_end) {
             self.tally.failed_dials[&cause] += 1;
         }
-        self.again(index, now);
+        self.retry_later(index, now);
     }
 
-    /// A connection that was up has ended. Without a `cause`, the device has closed it.
+    /// Handles the end of an established connection. Without a `cause`, the device has closed it.
     pub(super) fn ended(&mut self, index: u32, cause: Option<Cause>, now: Instant) {
         let device = &mut self.devices[index as usize];
         self.tally.up -= 1;
         match (cause, device.fault) {
-            // The end of the run closes it.
+            // The end of the run closes the connection.
             _ if self.ending && device.own_end => {}
             (Some(cause), fault) => self.tally.cut(fault, cause),
             (None, Some(fault)) => self.tally.own_resets[&fault] += 1,
@@ -134,11 +134,11 @@ impl Fleet {
         if self.clock.micros(now).wrapping_sub(device.since) / 1000 >= LIVED {
             device.failures = 0;
         }
-        self.again(index, now);
+        self.retry_later(index, now);
     }
 
-    /// Dials again after a while.
-    fn again(&mut self, index: u32, now: Instant) {
+    /// Schedules the next dial after a back-off.
+    fn retry_later(&mut self, index: u32, now: Instant) {
         let device = &mut self.devices[index as usize];
         device.clear();
         device.phase = Phase::Down;

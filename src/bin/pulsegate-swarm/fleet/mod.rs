@@ -1,5 +1,5 @@
-//! All devices at once: the device's side of the seam. It is driven by the same reactor as the
-//! gateway, and like the gateway it owns no socket and reads no clock.
+//! All simulated devices, as one `Endpoint` on the library's reactor. Like the gateway, a fleet owns no socket and reads no
+//! clock.
 
 mod dials;
 mod life;
@@ -32,44 +32,44 @@ pub(crate) struct Fleet {
     corpus: Corpus,
     clock: Clock,
     rng: Rng,
-    /// By [`ConnectionId::index`].
+    /// Indexed by [`ConnectionId::index`].
     devices: Vec<Device>,
-    /// One timer at most per device; ticks are milliseconds.
+    /// At most one timer per device. A tick is 1 ms.
     wheel: TimerWheel<u32>,
     dials: Dials,
-    wishes: VecDeque<Wish>,
-    /// Devices that have something to send.
+    actions: VecDeque<Action>,
+    /// Devices with bytes to send.
     ready: VecDeque<u32>,
-    /// Where objects that are not in the corpus are put together.
+    /// Buffer for jobs that the corpus does not contain.
     scratch: Vec<u8>,
-    /// How many bytes are lent, and how many the whole job has.
+    /// The number of lent bytes, and the length of the whole job.
     lent: usize,
-    whole: usize,
-    /// The end of the run has begun: nothing new is sent, nobody dials.
+    job_len: usize,
+    /// The end of the run has begun: devices neither report nor dial.
     ending: bool,
-    /// When the program wants its turn, see [`Self::wake_at`].
+    /// See [`Self::wake_at`].
     wake_at: Instant,
     tally: Tally,
 }
 
-/// What stays the same during a run.
+/// The constants of a run.
 struct Plan {
     gateway: SocketAddr,
     sources: Option<Sources>,
     load: Load,
     echo: bool,
-    /// Microseconds from one beat to the next, as the gateway is configured.
+    /// The gateway's heartbeat interval in microseconds.
     beat_interval_us: u32,
 }
 
-/// What is to be asked of the reactor, besides sending.
-enum Wish {
+/// A pending request to the reactor, besides sending. The flag of `Close` asks for a reset.
+enum Action {
     Connect(u32),
     Close(u32, bool),
 }
 
 impl Fleet {
-    /// The devices that `options` ask for; the first ones dial as soon as the loop turns.
+    /// Creates the devices of `options`. The first ones dial in the first turn of the event loop.
     pub(crate) fn new(options: &Options, gateway: SocketAddr, clock: Clock, now: Instant) -> Self {
         let plan = Plan {
             gateway,
@@ -86,11 +86,11 @@ impl Fleet {
             devices: Vec::with_capacity(options.devices as usize),
             wheel: TimerWheel::new(),
             dials: Dials::new(options.rate, now),
-            wishes: VecDeque::new(),
+            actions: VecDeque::new(),
             ready: VecDeque::new(),
             scratch: Vec::new(),
             lent: 0,
-            whole: 0,
+            job_len: 0,
             ending: false,
             wake_at: now,
             tally: Tally::new(),
@@ -110,22 +110,22 @@ impl Fleet {
         &self.tally
     }
 
-    /// The round trips since it was last asked for are forgotten.
+    /// Begins a new interval for the recent round trips.
     pub(crate) fn forget_recent(&mut self) {
         self.tally.recent_us.reset();
     }
 
-    /// How many devices have that fault.
+    /// Counts the devices with this fault.
     pub(crate) fn count(&self, fault: Fault) -> usize {
         self.devices.iter().filter(|device| device.fault == Some(fault)).count()
     }
 
-    /// Has the turn of the loop end at `at`, if nothing ends it before.
+    /// Ends the next wait of the event loop at `at` at the latest.
     pub(crate) fn wake_at(&mut self, at: Instant) {
         self.wake_at = at;
     }
 
-    /// Begins the end: what is being sent is finished, beats are answered, and that is all.
+    /// Begins the end of the run: devices finish their current object, and answer beats.
     pub(crate) fn end(&mut self) {
         self.ending = true;
         self.dials.clear();
@@ -139,20 +139,20 @@ impl Fleet {
         self.ending
     }
 
-    /// Whether a device that will be done soon is still sending.
+    /// Whether a device still sends, apart from slow ones.
     pub(crate) fn is_sending(&self) -> bool {
         self.devices
             .iter()
             .any(|device| device.phase == Phase::Up && device.fault != Some(Fault::Slow) && device.has_more())
     }
 
-    /// Asks for the end of every connection, a batch at a time. False when none is left.
+    /// Closes up to `batch` connections. Returns false when none is left.
     pub(crate) fn close_some(&mut self, batch: usize) -> bool {
         let open = self.devices.iter().enumerate().filter(|(_, device)| device.is_open());
         let some: Vec<u32> = open.take(batch).map(|(index, _)| index as u32).collect();
         for &index in &some {
             self.devices[index as usize].own_end = true;
-            self.wishes.push_back(Wish::Close(index, false));
+            self.actions.push_back(Action::Close(index, false));
         }
         !some.is_empty()
     }
@@ -161,7 +161,7 @@ impl Fleet {
         ConnectionId::new(index, self.devices[index as usize].generation)
     }
 
-    /// Sets the device's one timer to the earliest of its due times.
+    /// Sets the device's timer to the earliest of its due times.
     fn rearm(&mut self, index: u32) {
         let device = &mut self.devices[index as usize];
         match (device.next_due(), device.timer) {
@@ -175,14 +175,14 @@ impl Fleet {
         }
     }
 
-    /// The connection `id` has ended. Without a `cause`, the device has closed it.
-    fn over(&mut self, id: ConnectionId, cause: Option<Cause>, now: Instant) {
+    /// Handles the end of a connection. Without a `cause`, the device has closed it.
+    fn connection_ended(&mut self, id: ConnectionId, cause: Option<Cause>, now: Instant) {
         let index = id.index() as u32;
         let device = &self.devices[id.index()];
         if device.generation != id.generation() {
             return;
         }
-        // The device closes its end when the gateway has closed the other.
+        // After the gateway's end of stream, the device closes. The gateway is the cause.
         let cause = if device.ended { Some(Cause::Closed) } else { cause };
         match device.phase {
             Phase::Connecting => self.dial_failed(index, cause, now),
@@ -210,7 +210,7 @@ impl Endpoint for Fleet {
         let device = &mut self.devices[id.index()];
         self.tally.bytes_received += bytes.len() as u64;
         if device.own_end || device.fault == Some(Fault::NeverRead) {
-            // It is too late to be answered; a stream that is not read gives its data when it breaks.
+            // The device closes already, or never reads: the reactor delivers unread bytes when the stream fails.
             return;
         }
         let mut rest = bytes;
@@ -229,7 +229,7 @@ impl Endpoint for Fleet {
                     }
                 }
                 Some(Heard::Text(text)) => {
-                    if device.echo.hear(text) {
+                    if device.echo.receive(text) {
                         self.tally.round_trip(now.wrapping_sub(device.echo.at));
                     }
                 }
@@ -243,7 +243,7 @@ impl Endpoint for Fleet {
         let device = &mut self.devices[id.index()];
         if !device.ended {
             device.ended = true;
-            self.wishes.push_back(Wish::Close(id.index() as u32, false));
+            self.actions.push_back(Action::Close(id.index() as u32, false));
         }
     }
 
@@ -258,10 +258,10 @@ impl Endpoint for Fleet {
 
     fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant) {
         match end {
-            StreamEnd::Closed => self.over(id, None, now),
+            StreamEnd::Closed => self.connection_ended(id, None, now),
             StreamEnd::Failed(error) => {
                 self.tally.error(error);
-                self.over(id, Some(Cause::of_error(error)), now);
+                self.connection_ended(id, Some(Cause::of_error(error)), now);
             }
         }
     }
@@ -270,7 +270,7 @@ impl Endpoint for Fleet {
 
     fn handle_timeout(&mut self, now: Instant) {
         let millis = self.clock.millis(now);
-        // A device may be due again at once: each gets its turn once.
+        // A device may be due again at once. The bound gives each device one call.
         for _ in 0..self.wheel.len() {
             let Some((_, index)) = self.wheel.expire(Tick::new(millis)) else { break };
             self.devices[index as usize].timer = None;
@@ -285,16 +285,16 @@ impl Endpoint for Fleet {
     fn handle_wake(&mut self, _: Instant) {}
 
     fn poll_output(&mut self) -> Option<Output<'_>> {
-        while let Some(wish) = self.wishes.pop_front() {
-            match wish {
-                Wish::Connect(index) => {
+        while let Some(action) = self.actions.pop_front() {
+            match action {
+                Action::Connect(index) => {
                     let from = self.plan.sources.map(|sources| sources.address(index));
                     return Some(Output::Connect { id: self.id(index), from, to: self.plan.gateway });
                 }
-                Wish::Close(index, abort) if self.devices[index as usize].is_open() => {
+                Action::Close(index, abort) if self.devices[index as usize].is_open() => {
                     return Some(Output::Close { id: self.id(index), abort });
                 }
-                Wish::Close(..) => {}
+                Action::Close(..) => {}
             }
         }
         let index = loop {
@@ -315,5 +315,5 @@ impl Endpoint for Fleet {
     }
 }
 
-/// The shortest wait for the next dial: many a second go in small batches.
+/// The shortest wait for the next dial, so that a high rate dials in small batches.
 const DIAL_PAUSE: Duration = Duration::from_millis(1);

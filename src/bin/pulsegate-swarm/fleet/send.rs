@@ -1,16 +1,16 @@
-//! How a device's bytes get out: lent from the corpus, a job at a time, with no copy and no queue.
+//! Sending: the corpus lends the bytes of one job at a time, without a copy and without a queue.
 
 use std::time::Instant;
 
 use pulsegate::unstable::endpoint::Output;
 
 use super::Fleet;
-use crate::content::{GLUED, SPAM};
+use crate::content::{COALESCED, SPAM};
 use crate::device::{ACTION, Job};
 use crate::faults::Fault;
 
 impl Fleet {
-    /// Puts the device in line if it has something to send.
+    /// Adds the device to the ready list if it has bytes to send.
     pub(super) fn offer(&mut self, index: u32) {
         let device = &mut self.devices[index as usize];
         if device.is_ready() && !device.queued {
@@ -19,15 +19,15 @@ impl Fleet {
         }
     }
 
-    /// Lends what the device, which is ready, is to send next.
+    /// Lends the next bytes of a ready device.
     pub(super) fn lend(&mut self, index: u32) -> Option<Output<'_>> {
         let id = self.id(index);
         let device = &mut self.devices[index as usize];
-        // Round trips of devices that dawdle on purpose would tell nothing of the gateway.
+        // Faulty devices are slow on purpose, so their round trips would not measure the gateway.
         let echo = self.plan.echo && device.fault.is_none();
         let job = device.begin(echo, &mut self.rng)?;
         let bytes = self.corpus.bytes(job, device.echo.number, &mut self.scratch);
-        self.whole = bytes.len();
+        self.job_len = bytes.len();
         let rest = &bytes[device.offset as usize..];
         let bytes = match device.fault.and_then(Fault::pieces) {
             Some((pieces, _)) => &rest[..rest.len().min(bytes.len().div_ceil(pieces as usize))],
@@ -37,7 +37,7 @@ impl Fleet {
         Some(Output::Send { id, bytes })
     }
 
-    /// The kernel has taken so many of the bytes that were lent.
+    /// Handles `taken` bytes that the kernel took of the lent ones.
     pub(super) fn sent(&mut self, index: u32, taken: usize, now: Instant) {
         let device = &mut self.devices[index as usize];
         let Some(job) = device.job else { return };
@@ -47,7 +47,7 @@ impl Fleet {
         }
         device.offset += taken as u32;
         device.blocked = taken < self.lent;
-        if device.offset as usize == self.whole {
+        if device.offset as usize == self.job_len {
             device.job = None;
             self.count_job(job);
         } else if !device.blocked
@@ -60,7 +60,7 @@ impl Fleet {
         self.offer(index);
     }
 
-    /// A job is done.
+    /// Counts a complete job.
     fn count_job(&mut self, job: Job) {
         let tally = &mut self.tally;
         match job {
@@ -73,11 +73,11 @@ impl Fleet {
                 tally.messages.status += 1;
                 tally.echoes += 1;
             }
-            Job::Glued(_, answer) => {
-                tally.messages.performance += GLUED;
+            Job::Coalesced(_, answer) => {
+                tally.messages.performance += COALESCED;
                 tally.answers += u64::from(answer);
             }
-            Job::Refused(_) | Job::Garbage(_) => tally.garbage += 1,
+            Job::Rejected(_) | Job::Garbage(_) => tally.garbage += 1,
             Job::Spam => tally.spam += SPAM as u64,
         }
     }

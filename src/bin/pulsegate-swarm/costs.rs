@@ -1,19 +1,19 @@
-//! What the gateway's process and this one used, and when: before the first dial, when all devices
-//! were up, at the end. From these come the costs per device, message and beat.
+//! The costs of a process per device, message and beat. They come from its memory and CPU time at three moments: before
+//! the first dial, with all devices connected, and at the end.
 
 use serde::Serialize;
 
 use crate::process::Usage;
 use crate::tally::Tally;
 
-/// The moments at which usage is kept.
+/// Keeps the usage of a process at the moments that matter.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watch {
+pub(crate) struct CostMeter {
     before: Option<Moment>,
-    /// When first all devices were up: from here on the costs of messages and beats are reckoned,
-    /// without those of connecting.
+    /// The first moment with all devices connected. The costs of messages and beats count from here, without the costs
+    /// of connecting.
     steady: Option<Moment>,
-    /// The last with as many devices up as ever were.
+    /// The last moment with the highest number of connected devices.
     full: Option<Moment>,
     last: Option<Moment>,
     rss_max: u64,
@@ -27,29 +27,29 @@ struct Moment {
     beats: u64,
 }
 
-/// Costs of a process.
+/// The costs of a process.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Costs {
     pub(crate) pid: u32,
     pub(crate) rss_before_bytes: u64,
-    /// With as many devices up as ever were.
+    /// At the last moment with the highest number of connected devices.
     pub(crate) rss_full_bytes: u64,
     pub(crate) rss_max_bytes: u64,
     pub(crate) pss_full_bytes: Option<u64>,
-    /// What the devices added, divided by their number.
+    /// The memory that the devices added, divided by their number.
     pub(crate) bytes_per_device: Option<f64>,
     /// From before the first dial to the end.
     pub(crate) cpu_seconds: f64,
-    /// All CPU time since every device was up, divided by the messages of that time: beats are in
-    /// it, so it is a bound.
+    /// All CPU time since all devices were connected, divided by the messages of that time. The time includes beats, so
+    /// the figure is an upper bound.
     pub(crate) cpu_us_per_message: Option<f64>,
-    /// Likewise by the beats: exact only where there were no messages.
+    /// The same time divided by the beats. It is exact only without messages.
     pub(crate) cpu_us_per_beat: Option<f64>,
 }
 
-impl Watch {
-    /// Keeps what is worth keeping of this moment.
-    pub(crate) fn see(&mut self, usage: Usage, tally: &Tally, devices: u32) {
+impl CostMeter {
+    /// Records the usage at this moment.
+    pub(crate) fn record(&mut self, usage: Usage, tally: &Tally, devices: u32) {
         let moment = Moment { usage, up: tally.up, messages: tally.messages.total(), beats: tally.beats };
         self.before.get_or_insert(moment);
         self.last = Some(moment);
@@ -62,7 +62,7 @@ impl Watch {
         }
     }
 
-    /// What it came to.
+    /// Returns the costs so far.
     pub(crate) fn costs(&self, pid: u32) -> Option<Costs> {
         let (before, full, last) = (self.before?, self.full?, self.last?);
         let steady = self.steady.unwrap_or(before);
@@ -89,21 +89,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn costs_are_reckoned_between_the_right_moments() {
-        let mut watch = Watch::default();
+    fn costs_count_between_the_right_moments() {
+        let mut meter = CostMeter::default();
         let mut tally = Tally::new();
-        let mut see = |up, messages, beats, rss_bytes, cpu_seconds| {
+        let mut record = |up, messages, beats, rss_bytes, cpu_seconds| {
             tally.up = up;
             tally.messages.status = messages;
             tally.beats = beats;
-            watch.see(Usage { rss_bytes, pss_bytes: None, cpu_seconds }, &tally, 10);
+            meter.record(Usage { rss_bytes, pss_bytes: None, cpu_seconds }, &tally, 10);
         };
-        see(0, 0, 0, 1000, 5.0);
-        see(5, 100, 0, 2000, 5.5);
-        see(10, 200, 10, 3000, 6.0);
-        see(10, 1200, 30, 4000, 6.5);
-        see(0, 1200, 30, 4500, 7.0);
-        let costs = watch.costs(1).unwrap();
+        record(0, 0, 0, 1000, 5.0);
+        record(5, 100, 0, 2000, 5.5);
+        record(10, 200, 10, 3000, 6.0);
+        record(10, 1200, 30, 4000, 6.5);
+        record(0, 1200, 30, 4500, 7.0);
+        let costs = meter.costs(1).unwrap();
         assert_eq!((costs.rss_before_bytes, costs.rss_full_bytes, costs.rss_max_bytes), (1000, 4000, 4500));
         assert_eq!(costs.bytes_per_device, Some(300.0));
         assert_eq!(costs.cpu_seconds, 2.0);
