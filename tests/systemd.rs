@@ -255,7 +255,7 @@ fn sockets_that_are_handed_in_are_used_and_kept() {
     assert!(place.file("handed.sock").exists(), "the name is the service manager's");
     let mut log = String::new();
     gateway.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(log.contains("listen has no effect: the service manager has handed in the sockets"), "{log}");
+    assert!(log.contains("listen has no effect: the service manager's sockets override it"), "{log}");
 }
 
 fn ask_reply(gateway: SocketAddr) -> Vec<u8> {
@@ -277,7 +277,7 @@ fn what_cannot_be_used_is_said() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(sentence), "{said}");
     };
-    check("datagram", UnixDatagram::unbound().unwrap().into(), "LISTEN_FDS hands in descriptor 3, which is no TCP");
+    check("datagram", UnixDatagram::unbound().unwrap().into(), "invalid descriptor 3 of LISTEN_FDS: expected a TCP");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     check("stream", stream.into(), "the socket does not listen");

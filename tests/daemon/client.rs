@@ -42,7 +42,7 @@ fn watch_waits_for_a_gateway_that_restarts() {
         let note = notes.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {expected}: {error}"));
         assert!(note.contains(expected), "{note}");
     };
-    note("no message of type 'status' has come yet, messages so far have types: none. Did you mean Status?");
+    note("no message of type 'status' so far, earlier messages have types: none. Did you mean Status?");
     drop(first);
     note("waiting for a gateway");
     let second = Daemon::start("restart");

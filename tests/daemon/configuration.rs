@@ -10,7 +10,7 @@ fn check_config_names_the_file_and_warns_of_suspicious_values() {
     let name = file.0.display();
     let check = || text(&pulsegate().arg("check-config").arg(&file.0).output().unwrap());
     let (code, said, warnings) = check();
-    assert_eq!((code, said), (0, format!("{name}: the configuration is good\n")));
+    assert_eq!((code, said), (0, format!("{name}: the configuration is valid\n")));
     assert_eq!(warnings, format!("warning: {name}:2:9: access.allow is empty: no device may connect\n"));
     file.write("credit = 5\n[heartbeat]\ninterval = 2\n");
     let (code, said, faults) = check();

@@ -31,7 +31,7 @@ fn a_reload_changes_what_has_changed_and_cuts_no_one() {
     assert_eq!(code, 78);
     assert!(why.contains(":3:1: ") && why.contains("connections_max"), "{why}");
     gateway.signal(Signal::SIGHUP);
-    while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("stays as it is") {}
+    while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("keeps its configuration") {}
     let (_, devices, _) = text(&gateway.call(&["devices"]));
     assert_eq!(devices.lines().last(), Some("1 device"), "the device that was there still is");
     // An address rule is the one thing that cuts.

@@ -51,7 +51,7 @@ fn under_nohup_or_a_service_manager_sighup_reloads() {
         call.arg("--config").arg(&file.0);
         let (mut process, log, _terminal) = in_terminal(&mut call);
         hang_up(&process);
-        while !log.recv_timeout(PATIENCE).expect("a log line").contains("reload: nothing has changed") {}
+        while !log.recv_timeout(PATIENCE).expect("a log line").contains("reload: no key has changed") {}
         process.kill().unwrap();
         process.wait().unwrap();
     }

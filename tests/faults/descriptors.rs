@@ -69,7 +69,7 @@ fn exhausted(stage: &mut Stage) {
     let changed = config.replace("[discovery]\n", "[discovery]\nreply = \"changed\"\n");
     fs::write(stage.gateway.config_path(), changed).unwrap();
     let said = reload(stage);
-    assert!(said.contains("stays as it is") && said.contains("Too many open files"), "{said}");
+    assert!(said.contains("keeps its configuration") && said.contains("Too many open files"), "{said}");
     assert_eq!(stage.control.call(json!({ "op": "reload" }))["error"], "bad_configuration");
     stage.gateway.until("both are logged", |gateway| reloads(gateway).len() == 2);
     // When they leave, it is as if they had not been: the reload works, and a new device comes in.
@@ -115,7 +115,7 @@ fn reload_with_few(stage: &mut Stage) {
         }
         fs::write(stage.gateway.config_path(), more(free + 1)).unwrap();
         let said = reload(stage);
-        if said.contains("stays as it is") {
+        if said.contains("keeps its configuration") {
             refused += 1;
         } else {
             done += 1;

@@ -1,4 +1,4 @@
-//! The calls that ask a running gateway, as a client of its control socket.
+//! The commands that use a running gateway, as clients of its control socket.
 
 mod connection;
 mod watch;
@@ -12,7 +12,7 @@ use self::connection::{Connection, checked};
 use crate::config::print_report;
 use crate::{Failure, print, prometheus, render};
 
-/// What a running gateway can be asked for.
+/// A command for a running gateway.
 #[derive(Debug)]
 pub(crate) enum ControlCommand {
     Devices { json: bool },
@@ -27,20 +27,20 @@ pub(crate) enum ControlCommand {
 
 pub(crate) use self::watch::Watch;
 
-/// Asks, and prints the answer.
-pub(crate) fn run(ask: &ControlCommand, control: Option<&str>) -> Result<(), Failure> {
-    if let ControlCommand::Watch(watch) = ask {
+/// Sends the request of a command, and prints the answer.
+pub(crate) fn run(command: &ControlCommand, control: Option<&str>) -> Result<(), Failure> {
+    if let ControlCommand::Watch(watch) = command {
         return watch.run(control);
     }
     let mut gateway = Connection::open(control)?;
-    match ask {
+    match command {
         ControlCommand::Devices { json } => devices(&mut gateway, *json),
         ControlCommand::Send { device, text, wait } => send(&mut gateway, device, text, *wait),
         ControlCommand::Remove { device } => {
             let answer = gateway.ask(&json!({ "op": "remove", "device": device }))?;
             print(&format!("{} closed\n", render::number_of(answer["removed"].as_u64(), "connection")))
         }
-        // Done above, since it may open its connection several times.
+        // Handled above, because it may open its connection several times.
         ControlCommand::Watch(_) => Ok(()),
         ControlCommand::Stats { json, prometheus } => {
             let answer = gateway.ask(&json!({ "op": "stats" }))?;
@@ -79,12 +79,12 @@ fn devices(gateway: &mut Connection, json: bool) -> Result<(), Failure> {
 }
 
 fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duration>) -> Result<(), Failure> {
-    // Watching begins before the command goes: its answer cannot come too early to be seen.
+    // The watch begins before the command, so that it cannot miss an early answer.
     gateway.ask(&match wait {
         Some(_) => json!({ "op": "watch", "device": device }),
         None => json!({ "op": "ping" }),
     })?;
-    // This gateway answers. How long the device may take to read the command is for its limits to say.
+    // The gateway has answered, so it runs. From here its own timeouts bound the wait for the device.
     gateway.set_timeout(None)?;
     let sent = gateway.ask(&json!({ "op": "send", "device": device, "text": text }))?;
     if let Some(of) = sent["of"].as_u64().filter(|&of| of > 1) {
@@ -96,7 +96,7 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
     loop {
         let left = deadline.left().ok_or_else(|| {
             Failure::Failed(format!(
-                "device #{} sent nothing within {}",
+                "device #{} sent no object within {}",
                 sent["conn"],
                 humantime::format_duration(wait)
             ))
@@ -110,24 +110,24 @@ fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duratio
         match event["event"].as_str() {
             Some("message") => return print(&format!("{}\n", render::object(object))),
             Some("disconnect") => {
-                let why = event["reason"].as_str().unwrap_or("gone");
-                return Err(Failure::Failed(format!("device #{} is gone: {why}", sent["conn"])));
+                let reason = event["reason"].as_str().unwrap_or("closed");
+                return Err(Failure::Failed(format!("device #{} disconnected: {reason}", sent["conn"])));
             }
             _ => {}
         }
     }
 }
 
-/// A point of time by which something must have happened.
+/// The end of a wait.
 struct Deadline(std::time::Instant);
 
 impl Deadline {
-    #[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
+    #[expect(clippy::disallowed_methods, reason = "a command waits in real time")]
     fn after(wait: Duration) -> Self {
         Self(std::time::Instant::now() + wait)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
+    #[expect(clippy::disallowed_methods, reason = "a command waits in real time")]
     fn left(&self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(std::time::Instant::now());
         (!left.is_zero()).then_some(left)

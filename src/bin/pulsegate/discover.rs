@@ -1,4 +1,4 @@
-//! `pulsegate discover`: asks for gateways as a device does.
+//! `pulsegate discover`: searches gateways as a device does.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -9,12 +9,12 @@ use nix::net::if_::InterfaceFlags;
 
 use crate::{Failure, print};
 
-/// Broadcasts a probe on every interface and prints who answers, until the time is over.
+/// Broadcasts a probe on every interface, and prints each gateway that answers before the timeout.
 pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {error}"));
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| failed("no socket can be had", &e))?;
-    socket.set_broadcast(true).map_err(|e| failed("broadcasts are not allowed", &e))?;
-    let targets = targets().map_err(|e| failed("the interfaces cannot be listed", &e))?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| failed("cannot open a UDP socket", &e))?;
+    socket.set_broadcast(true).map_err(|e| failed("cannot send broadcasts", &e))?;
+    let targets = targets().map_err(|e| failed("cannot list the interfaces", &e))?;
     let sent = targets.iter().filter(|&&ip| socket.send_to(PROBE, (ip, port)).is_ok()).count();
     if sent == 0 {
         return Err(Failure::Failed("no interface of this machine can send a broadcast".into()));
@@ -23,7 +23,7 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
     let mut found: Vec<(SocketAddr, String, Duration)> = Vec::new();
     let mut buffer = [0; 512];
     while let Some(left) = timeout.checked_sub(now() - start).filter(|left| !left.is_zero()) {
-        socket.set_read_timeout(Some(left)).map_err(|e| failed("no answer can be waited for", &e))?;
+        socket.set_read_timeout(Some(left)).map_err(|e| failed("cannot wait for answers", &e))?;
         match socket.recv_from(&mut buffer) {
             Ok((bytes, from)) => {
                 if found.iter().all(|(known, ..)| *known != from) {
@@ -31,7 +31,7 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
                 }
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-            // A refusal of one of the probes.
+            // An ICMP error for one of the probes.
             Err(_) => {}
         }
     }
@@ -46,10 +46,10 @@ pub(crate) fn run(timeout: Duration, port: u16) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a gateway answers to is any datagram.
+/// A gateway answers any datagram.
 const PROBE: &[u8] = b"pulsegate discover";
 
-/// The broadcast address of every interface that is up, and this machine itself.
+/// Returns the broadcast address of every interface that is up, and the loopback address.
 fn targets() -> nix::Result<Vec<Ipv4Addr>> {
     let up = getifaddrs()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
     let broadcast =
@@ -64,12 +64,13 @@ fn targets() -> nix::Result<Vec<Ipv4Addr>> {
     Ok(targets)
 }
 
-/// An interface that was given no broadcast address has its own in that place; that of its network is one all the same.
-fn broadcast_of(own: Ipv4Addr, mask: Ipv4Addr, said: Ipv4Addr) -> Ipv4Addr {
-    if said == own { own | !mask } else { said }
+/// Returns the broadcast address. The kernel reports an interface's own address for an interface without one, and then the
+/// broadcast address of its network works.
+fn broadcast_of(own: Ipv4Addr, mask: Ipv4Addr, reported: Ipv4Addr) -> Ipv4Addr {
+    if reported == own { own | !mask } else { reported }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a call of the program waits for a person's time")]
+#[expect(clippy::disallowed_methods, reason = "a command waits in real time")]
 fn now() -> Instant {
     Instant::now()
 }

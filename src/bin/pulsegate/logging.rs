@@ -1,4 +1,4 @@
-//! The log on standard error: one write a line, and none that waits.
+//! The log on standard error. Each line is one write, which never blocks.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use simplelog::{CombinedLogger, Config, SharedLogger};
 
 use crate::stdio::Output;
 
-/// Starts logging to standard error. Lines carry no time: journald, procd and logread stamp them.
+/// Starts logging to standard error. Lines have no time, because journald, procd and logread add one.
 pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
     let output = match Output::open(io::stderr(), 2)? {
         Output::Socket(fd) => Sink::Socket(fd.into()),
@@ -22,12 +22,12 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
-/// One more of simplelog's loggers. Its own write their records piece by piece, and can write the time, which is
-/// 40 KB of code that would never run.
+/// A logger for simplelog. simplelog's own loggers write a record in several pieces. They can also format time, which adds
+/// 40 KB of unused code.
 struct Logger(Mutex<Lines>);
 
 impl SharedLogger for Logger {
-    /// A reload may change the level: what is logged is decided by the one of the `log` crate.
+    /// A reload may change the level, so the maximum level of the `log` crate decides.
     fn level(&self) -> LevelFilter {
         LevelFilter::Trace
     }
@@ -58,7 +58,7 @@ enum Sink {
     File(File),
 }
 
-/// A line that standard error does not take at once is lost, counted, and told of when it takes one again.
+/// Drops and counts a line that standard error does not take at once. The next line reports the count.
 struct Lines {
     output: Sink,
     line: Vec<u8>,
@@ -77,7 +77,7 @@ impl Lines {
             Sink::Socket(socket) => socket.write(&self.line),
             Sink::File(file) => file.write(&self.line),
         };
-        // Part of a line is better than none; there is no telling it twice.
+        // A line that standard error took in part counts as written, because repeating it would duplicate that part.
         self.lost = if matches!(taken, Ok(bytes) if bytes > 0) { 0 } else { self.lost + 1 };
     }
 }

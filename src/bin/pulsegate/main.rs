@@ -1,4 +1,4 @@
-//! `pulsegate`: the gateway as a daemon, and the calls by which people and scripts use one that runs.
+//! `pulsegate`: the gateway as a daemon, and the commands that use a running gateway.
 
 mod app;
 mod client;
@@ -29,23 +29,23 @@ use client::{ControlCommand, Watch};
 use commands::{Command, Parsed};
 use config::{Config, single_quoted};
 
-/// Why the program ends without having done what it was asked to, with a sentence for people.
+/// The failure of a command, with a sentence for people.
 #[derive(Debug)]
 enum Failure {
-    /// It could not be done.
+    /// The command failed.
     Failed(String),
-    /// The call was wrong.
+    /// The command line is wrong.
     Usage(String),
-    /// No gateway answers on the control socket.
+    /// No gateway listens on the control socket.
     NoGateway(String),
-    /// One is there, and has not answered in time.
+    /// A gateway listens, but has not answered in time.
     NoAnswer(String),
-    /// The configuration is wrong.
+    /// The configuration has an error.
     Config(String),
 }
 
 impl Failure {
-    /// The exit code; 69 and 78 are those of sysexits.h.
+    /// The exit code. 69 and 78 come from sysexits.h.
     fn code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
@@ -55,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// What is said of it. Errors of the configuration begin with their place, as editors expect it.
+    /// The sentence to print. Errors of the configuration begin with their place, as editors expect.
     fn sentence(&self) -> String {
         match self {
             Self::Failed(text) | Self::NoGateway(text) | Self::NoAnswer(text) => format!("pulsegate: {text}"),
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If standard error is gone, there is nobody left to tell.
+            // Nothing is left to do when standard error is closed.
             let _ = writeln!(std::io::stderr(), "{}", failure.sentence());
             ExitCode::from(failure.code())
         }
@@ -137,17 +137,17 @@ fn run() -> Result<(), Failure> {
     client::run(&ask, given("control"))
 }
 
-/// The name of a device, checked here so that a wrong one is wrong usage and no question to the gateway.
+/// Checks the name of a device, so that an invalid name is wrong usage and needs no gateway.
 fn device(name: &str) -> Result<String, Failure> {
     let known = name.parse::<pulsegate::Target>();
     known.map(|_| name.to_owned()).map_err(|e| Failure::Usage(format!("invalid device {}: {e}", single_quoted(name))))
 }
 
-/// Nobody waits longer, and clocks cannot be counted on to.
+/// The longest time that an option takes. A longer one could overflow the clock.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 fn seconds(text: &str) -> Result<Duration, Failure> {
-    // A number alone is one of seconds. To read it as a floating-point number would take 14 KB of tables.
+    // A number without a unit means seconds. Parsing it as floating point would add 14 KB of tables.
     let unit = if text.ends_with(|last: char| last.is_ascii_digit()) { "s" } else { "" };
     let known = humantime::parse_duration(&format!("{text}{unit}")).ok().filter(|duration| *duration <= YEAR);
     let expected = "expected seconds or a duration, such as 5 or 500ms";
@@ -168,12 +168,12 @@ fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
     if given("print-config").is_some() {
         return print(&config.print());
     }
-    logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
+    logging::start(config.log_level).map_err(|e| Failure::Failed(format!("cannot log to standard error: {e}")))?;
     log_configuration(&config);
     serve::run(config, sources, handed).map_err(Failure::Failed)
 }
 
-/// What the configuration is read from, now and at every reload.
+/// The sources of the configuration, for the start and for every reload.
 pub(crate) struct Sources {
     file: Option<PathBuf>,
     overrides: Vec<(&'static str, String)>,
@@ -184,7 +184,7 @@ impl Sources {
         load(self.file.as_deref(), &self.overrides)
     }
 
-    /// As [`Self::load`], for a gateway that runs with another configuration.
+    /// Loads the configuration for a gateway that runs with `running`.
     fn reload(&self, running: &Config) -> Result<Config, Failure> {
         let new = self.load()?;
         new.replaces(running).map_err(Failure::Config)?;
@@ -199,27 +199,27 @@ fn load(file: Option<&Path>, overrides: &[(&'static str, String)]) -> Result<Con
     })
 }
 
-/// Logs which file the gateway has read, and what is suspicious in its configuration.
+/// Logs the file that the gateway has read, and warns of suspicious values.
 fn log_configuration(config: &Config) {
     log::info!("configuration: {}", config.source());
     config.warnings().iter().for_each(|warning| log::warn!("configuration: {warning}"));
 }
 
-/// Says that a configuration is good, and what is suspicious in it.
+/// Prints that a configuration is valid, and warns of suspicious values.
 fn check_config(config: &Config) -> Result<(), Failure> {
     for warning in config.warnings().into_iter().chain(config.absent_addresses()) {
-        // If standard error is gone, there is nobody left to tell.
+        // Nothing is left to do when standard error is closed.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
-    print(&format!("{}: the configuration is good\n", config.source()))
+    print(&format!("{}: the configuration is valid\n", config.source()))
 }
 
-/// Prints to standard output. When its reader has gone, there is nothing left to do, which is no failure.
+/// Prints to standard output. Exits with success when its reader has ended, as `head` does.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Failure::Failed(format!("standard output cannot be written: {error}"))),
+        Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
     }
 }

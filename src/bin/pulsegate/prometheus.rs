@@ -1,4 +1,4 @@
-//! The figures of `stats` in the text format 0.0.4 of Prometheus, made from the one table of figures.
+//! The statistics in the Prometheus text format 0.0.4, from the same table as the JSON and the manual.
 
 use std::fmt::Write;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::stats::{FIGURES, Figure, Metric};
 
-/// Every figure that `stats`, the answer of a gateway, has. A gateway of another version may lack some.
+/// Converts the answer to `stats`. A gateway of another version may lack some statistics.
 pub(crate) fn text(stats: &Value) -> String {
     let mut page = Page(String::new());
     for figure in FIGURES {
         let (group, name) = figure.path.rsplit_once('.').unwrap_or(("", figure.path));
         let group = group.split('.').filter(|name| !name.is_empty()).fold(stats, |place, name| &place[name]);
-        // A figure that the gateway could not read, such as one of /proc, is no sample.
+        // Without a value, such as an unreadable file of /proc, there is no sample.
         if !group[name].is_null() {
             page.figure(figure, &group[name], group);
         }
@@ -77,7 +77,7 @@ impl Page {
     }
 }
 
-/// A number in seconds where the path says that it is one of microseconds.
+/// Converts microseconds to seconds, if the path ends in that unit.
 fn in_base_unit(path: &str, value: &Value) -> String {
     match value.as_u64() {
         Some(micros) if path.contains("_us") => {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_metrics_in_base_units() {
+    fn statistics_are_metrics_in_base_units() {
         let text = text(&json!({
             "version": "1.2.3",
             "longest_turn_us": 1_500,

@@ -1,4 +1,4 @@
-//! A reload: read, check, then change what has changed and nothing else.
+//! A reload reads and checks the configuration, then applies the keys that differ.
 
 use std::net::SocketAddr;
 
@@ -11,22 +11,22 @@ use crate::control_socket::{Access, ControlSocket};
 use crate::serve::{Daemon, Listener, Protocol};
 
 impl Daemon {
-    /// Carries out the reloads that were asked for, by signal or by the control socket.
-    pub(crate) fn reload_if_asked(&mut self) {
-        let askers = self.server.handler_mut().control.take_reloads();
-        if askers.is_empty() {
+    /// Runs the reloads that signals and clients have requested.
+    pub(crate) fn reload_if_requested(&mut self) {
+        let requests = self.server.handler_mut().control.take_reloads();
+        if requests.is_empty() {
             return;
         }
         self.server.handler().manager.reloading();
         let result = self.reload();
         match &result {
-            Ok(changes) if changes.is_empty() => info!("reload: nothing has changed in {}", self.config.source()),
+            Ok(changes) if changes.is_empty() => info!("reload: no key has changed in {}", self.config.source()),
             Ok(changes) => {
                 info!("reload: {}: changed {}", self.config.source(), changes.join(", "));
                 self.config.warnings().iter().for_each(|warning| warn!("reload: {warning}"));
             }
             Err(refused) => {
-                refused.detail.lines().for_each(|line| warn!("reload: the configuration stays as it is: {line}"));
+                refused.detail.lines().for_each(|line| warn!("reload: the gateway keeps its configuration: {line}"));
             }
         }
         match &result {
@@ -34,23 +34,23 @@ impl Daemon {
             _ => self.server.handler().manager.ready(&self.status()),
         }
         let (app, mut gateway) = self.server.parts();
-        for reply_to in askers.into_iter().flatten() {
+        for reply_to in requests.into_iter().flatten() {
             app.control.reloaded(reply_to, &result, &mut gateway);
         }
     }
 
-    /// Tells what has changed. On an error everything is as it was before, unless another program has taken an address
-    /// in that very moment.
+    /// Returns the keys that changed. After an error the gateway has its old state, unless another program has taken one
+    /// of its addresses meanwhile.
     fn reload(&mut self) -> Result<Vec<&'static str>, Refused> {
         let new = self.sources.reload(&self.config);
         let new = new.map_err(|failure| Refused::new(ErrorWord::BadConfiguration, failure.sentence()))?;
         let changes = self.config.changes(&new);
         let closed = self.make_way(&new);
-        if let Err(error) = self.take_over(new, &changes) {
+        if let Err(error) = self.apply(new, &changes) {
             for Listener { protocol, address, .. } in closed {
                 match self.open_address(protocol, address) {
                     Ok(listener) => self.listeners.push(listener),
-                    Err(error) => warn!("reload: an address that was listened on is lost: {error}"),
+                    Err(error) => warn!("reload: cannot listen again on an address: {error}"),
                 }
             }
             return Err(Refused::new(ErrorWord::Failed, error));
@@ -58,8 +58,7 @@ impl Daemon {
         Ok(changes)
     }
 
-    /// Closes what would keep the new addresses from being opened: where `[::]` is listened on, no other address can
-    /// have the same port, and the other way around.
+    /// Closes listeners that would prevent the new addresses: `[::]` and any other address cannot share a port.
     fn make_way(&mut self, new: &Config) -> Vec<Listener> {
         self.close_listeners(|listener| {
             let (wanted, port) = (addresses(new, listener.protocol), listener.address.port());
@@ -74,13 +73,13 @@ impl Daemon {
         closed
     }
 
-    /// Changes what differs from `new`.
-    fn take_over(&mut self, new: Config, changes: &[&str]) -> Result<(), String> {
+    /// Applies the new configuration.
+    fn apply(&mut self, new: Config, changes: &[&str]) -> Result<(), String> {
         let changed = |section: &str| changes.iter().any(|name| name.starts_with(section));
-        // What can fail comes first, and is undone if something behind it does.
+        // Steps that can fail come first. A failure undoes the steps before it.
         let old = self.config.clone();
         let opened = self.open_addresses(&new, |protocol, address| !addresses(&old, protocol).contains(&address))?;
-        // A reader of standard output may be back.
+        // Standard output may have a reader again.
         let stdout = match new.events {
             Events::Stdout if !self.server.handler().stdout.is_open() => match self.open_stdout(&new) {
                 Ok(stream) => Some(stream),
@@ -103,7 +102,7 @@ impl Daemon {
         app.resize(new.consumer_bytes_max(), &mut gateway);
         for (name, protocol) in [("listen", Protocol::Tcp), ("discovery.listen", Protocol::Udp)] {
             if changes.contains(&name) && self.handed.contains(&protocol) {
-                warn!("{name} has no effect: the service manager has handed in the sockets");
+                warn!("{name} has no effect: the service manager's sockets override it");
             }
         }
         log::set_max_level(new.log_level);
@@ -111,7 +110,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Opens, changes or restores the control socket. On an error it stays as it is.
+    /// Opens, changes or restores the control socket. After an error it is unchanged.
     fn apply_control(&mut self, new: &Config, changed: bool) -> Result<(), String> {
         if self.control.as_ref().is_some_and(ControlSocket::is_handed) {
             // An inherited control socket belongs to the service manager.
@@ -132,7 +131,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Makes the control socket again if another program has removed or replaced its name.
+    /// Creates the control socket again if another program has removed or replaced its name.
     pub(crate) fn restore_control_socket(&mut self) {
         if self.control.as_ref().is_none_or(ControlSocket::has_its_name) {
             return;
@@ -140,17 +139,17 @@ impl Daemon {
         let config = &self.config;
         match Access::of(config).and_then(|access| ControlSocket::open(&mut self.server, config, access)) {
             Ok(Some(socket)) => {
-                warn!("the control socket had lost its name: the gateway has made it again");
+                warn!("another program removed or replaced the control socket: the gateway has created it again");
                 let old = self.control.replace(socket);
                 old.into_iter().for_each(|socket| socket.close(&mut self.server));
             }
-            // The reason is in the log already.
+            // The log contains the reason already.
             Ok(None) => {}
-            Err(error) => warn!("the control socket has lost its name: {error}"),
+            Err(error) => warn!("another program removed or replaced the control socket: {error}"),
         }
     }
 
-    /// Closes what was opened for a reload that has failed, and hands back why.
+    /// Closes the listeners and the stream of a failed reload, and returns its error.
     fn undo(&mut self, opened: Vec<Listener>, stdout: Option<ConnectionId>, error: String) -> String {
         opened.into_iter().for_each(|listener| self.server.unlisten(listener.id));
         let (_, mut gateway) = self.server.parts();
@@ -159,7 +158,7 @@ impl Daemon {
     }
 }
 
-/// The addresses of a configuration for one protocol.
+/// Returns the addresses of a configuration for one protocol.
 fn addresses(config: &Config, protocol: Protocol) -> &[SocketAddr] {
     match protocol {
         Protocol::Tcp => &config.listen,

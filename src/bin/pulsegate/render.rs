@@ -1,18 +1,18 @@
-//! What people see: aligned tables and short lines, pictures and long strings cut, control characters escaped.
+//! Output for people: aligned tables and short lines, with long strings cut and control characters escaped.
 
 use std::fmt::Write;
 
 use pulsegate::ByteSize;
 use serde_json::Value;
 
-/// Columns that are as wide as their widest cell.
+/// A table whose columns are as wide as their widest cell.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// The table of `pulsegate devices`.
+    /// Creates the table of `pulsegate devices`.
     pub(crate) fn devices() -> Self {
         let head = vec!["ID", "ADDRESS", "CONNECTED", "LAST SEEN", "CREDIT", "OBJECTS", "BYTES", "LAST TYPE"];
         Self { head, rows: Vec::new() }
@@ -35,7 +35,7 @@ impl Table {
         ]);
     }
 
-    /// The table as text, with how many rows it has below it.
+    /// Returns the table as text, with the number of rows below it.
     pub(crate) fn print(&self) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].len());
@@ -53,7 +53,7 @@ impl Table {
     }
 }
 
-/// One short line for an event. `sent` is the object of a message, as the device sent it.
+/// Returns a short line for an event. `sent` is the object of a message, as the device sent it.
 pub(crate) fn event(event: &Value, sent: &str) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or("");
     let time = text("time").get(11..23).unwrap_or("");
@@ -81,8 +81,8 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
     visible(&line) + "\n"
 }
 
-/// Text of a device's with its control characters as JSON escapes them: a terminal obeys them, and a line end would
-/// begin a line that looks like an event.
+/// Returns text of a device with control characters as JSON escapes. Otherwise a device could send commands to the
+/// terminal, or begin a line that looks like an event.
 fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for char in text.chars() {
@@ -95,16 +95,16 @@ fn visible(text: &str) -> String {
     visible
 }
 
-/// An object as it was sent, but that no control character is in it as such: it is still the same JSON.
+/// Returns an object without control characters. It has the same meaning as JSON.
 pub(crate) fn object(sent: &str) -> String {
-    // JSON has tabs only outside strings (RFC 8259 §7), where any white space will do.
+    // JSON has tabs only outside strings (RFC 8259 §7), where any whitespace has the same meaning.
     visible(&sent.replace('\t', " "))
 }
 
-/// An object as it was sent, with long strings cut, and cut as a whole where it is still long.
+/// Returns an object with long strings cut, cut to [`LINE_CHARS`] as a whole.
 fn shorten(object: &str) -> String {
     let mut text = String::new();
-    // Every second piece between quotes is a string; an escaped quote does not end one.
+    // Text between two quotes is a string. An escaped quote does not end it.
     let (mut string, mut escaped) = (String::new(), false);
     let mut quoted = false;
     for char in object.chars() {
@@ -137,7 +137,7 @@ fn cut(text: &str, chars: usize) -> String {
 const LINE_CHARS: usize = 200;
 const STRING_CHARS: usize = 40;
 
-/// The counters, a group a paragraph; zeros are left out where there is one counter for each of many reasons.
+/// Returns the statistics, one paragraph a group. Counters by reason are left out if they are 0.
 pub(crate) fn stats(stats: &Value) -> String {
     let mut text = String::new();
     for (group, value) in stats.as_object().into_iter().flatten() {
@@ -158,7 +158,7 @@ pub(crate) fn stats(stats: &Value) -> String {
     text
 }
 
-/// The figures of a group. `path` leads from the group to `value`.
+/// Appends the statistics of a group. `path` leads from the group to `value`.
 fn lines(text: &mut String, group: &str, path: &str, value: &Value) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
@@ -175,7 +175,7 @@ fn lines(text: &mut String, group: &str, path: &str, value: &Value) {
     }
 }
 
-/// The name of a figure and the figure as people read it, with its unit. The unit of a time leaves the name.
+/// Returns the name and the value of a statistic, with its unit. The unit of a time moves from the name to the value.
 fn figure(group: &str, path: &str, value: &Value) -> (String, String) {
     if value.is_null() {
         (path.replace("_us", ""), "-".into())
@@ -190,10 +190,10 @@ fn figure(group: &str, path: &str, value: &Value) -> (String, String) {
     }
 }
 
-/// What a reload has changed.
+/// Returns the sentence for a reload.
 pub(crate) fn reloaded(changed: &Value) -> String {
     let names: Vec<&str> = changed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if names.is_empty() { "nothing has changed\n".into() } else { format!("changed: {}\n", names.join(", ")) }
+    if names.is_empty() { "no key has changed\n".into() } else { format!("changed: {}\n", names.join(", ")) }
 }
 
 /// `1 device`, `2 devices`.
@@ -206,7 +206,7 @@ fn bytes(number: &Value) -> String {
     ByteSize(number.as_u64().unwrap_or(0)).to_string()
 }
 
-/// Integers show what floating-point numbers would: the code that formats those takes 10 KB.
+/// Formats with integers, because the code for floating-point numbers takes 10 KB.
 fn milliseconds(micros: u64) -> String {
     format!("{}.{:03} ms", micros / 1_000, micros % 1_000)
 }
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_have_their_units() {
+    fn statistics_have_their_units() {
         let figures = json!({
             "uptime_s": 3_600,
             "bytes": { "received": 570_037_981, "padding": 0 },
@@ -264,7 +264,7 @@ mod tests {
         assert!(event(&long, "{}").len() < 80);
         let rejected = json!({ "event": "rejected", "conn": 7, "ip": "192.0.2.7", "port": 1, "detail": "\n" });
         assert_eq!(event(&rejected, ""), " #7 192.0.2.7:1 rejected detail=\\u000a\n");
-        // What `send --wait` prints is read by programs as well.
+        // Programs parse the output of `send --wait`.
         let object = object(sent);
         assert!(!object.contains(char::is_control));
         let [given, shown] = [sent, &object].map(|text| serde_json::from_str::<Value>(text).unwrap());
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_shown_as_sent_but_for_long_strings() {
+    fn only_long_strings_of_an_object_are_cut() {
         let sent = r#"{"Type":"S","Z":1e2,"A":1.10,"A":"\"}\\","B":{"c":[]}}"#;
         assert_eq!(shorten(sent), sent);
         let long = format!(r#"{{"P":"{}","Q":"é"}}"#, "x".repeat(20_000));

@@ -19,28 +19,28 @@ use crate::control_socket::{Access, ControlSocket};
 use crate::stdio::Output;
 use crate::systemd::{Manager, Sockets};
 
-/// A gateway that runs, and what it was made from.
+/// A running gateway with its configuration.
 pub(crate) struct Daemon {
     pub(crate) server: Server<App>,
     pub(crate) config: Config,
     pub(crate) sources: Sources,
     pub(crate) control: Option<ControlSocket>,
-    /// What listens on the addresses of the configuration.
+    /// The listeners on the addresses of the configuration.
     pub(crate) listeners: Vec<Listener>,
-    /// The protocols whose sockets were handed in: for these, the configuration's addresses mean nothing.
+    /// The protocols with inherited sockets, which override the addresses of the configuration.
     pub(crate) handed: Vec<Protocol>,
 }
 
-/// What devices use an address for.
+/// The protocol of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// They connect there.
+    /// For devices.
     Tcp,
-    /// They probe there.
+    /// For discovery.
     Udp,
 }
 
-/// An address of the configuration that is listened on.
+/// A listener on an address of the configuration.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) protocol: Protocol,
@@ -48,7 +48,7 @@ pub(crate) struct Listener {
     pub(crate) id: ListenerId,
 }
 
-/// Runs the gateway until it is told to stop. The error is a sentence for people.
+/// Runs the gateway until a stop. The error is a sentence for people.
 pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(), String> {
     raise_descriptor_limit(config.settings.limits.connections_max);
     let mut daemon = Daemon::open(config, sources, handed)?;
@@ -58,10 +58,10 @@ pub(crate) fn run(config: Config, sources: Sources, handed: Sockets) -> Result<(
         let goes_on = daemon.server.turn().map_err(|e| e.to_string())?;
         daemon.server.handler_mut().figures.longest_turn = daemon.server.longest_turn();
         daemon.server.handler_mut().figures.accept_errors = daemon.server.accept_errors();
-        daemon.reload_if_asked();
-        daemon.report_config_if_asked();
+        daemon.reload_if_requested();
+        daemon.report_config_if_requested();
         daemon.do_chores();
-        // Where no device is connected, a stop begins and ends in one turn.
+        // Without devices a stop begins and ends in one turn.
         if daemon.server.is_stopping() && !std::mem::replace(&mut stopping, true) {
             daemon.server.handler().manager.stopping();
         }
@@ -82,7 +82,7 @@ impl Daemon {
         let manager = Manager::from_environment();
         let hangup = Hangup::of_this_process(&manager);
         server.handler_mut().manager = manager;
-        watch_signals(&mut server, hangup).map_err(|e| format!("signals cannot be watched: {e}"))?;
+        watch_signals(&mut server, hangup).map_err(|e| format!("cannot handle signals: {e}"))?;
         let mut daemon =
             Self { server, config: config.clone(), sources, control: None, listeners: Vec::new(), handed: Vec::new() };
         let Sockets { tcp, udp, control } = sockets;
@@ -100,7 +100,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Takes over sockets that were open before the process was. They stay to its end.
+    /// Adds inherited sockets. They stay open until the process ends.
     fn adopt(&mut self, tcp: Vec<TcpListener>, udp: Vec<UdpSocket>) -> Result<(), pulsegate::Error> {
         for listener in tcp {
             self.server.adopt_tcp(listener)?;
@@ -113,8 +113,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Opens those addresses of `config` that are wanted and have no sockets in their place; if one cannot
-    /// be had, none is.
+    /// Opens the wanted addresses of `config`, except where inherited sockets override them. If one fails, it closes all.
     pub(crate) fn open_addresses(
         &mut self,
         config: &Config,
@@ -151,9 +150,9 @@ impl Daemon {
         id.map(|id| Listener { protocol, address, id })
     }
 
-    /// Opens standard output for events, whatever it is.
+    /// Opens standard output for events.
     pub(crate) fn open_stdout(&mut self, config: &Config) -> Result<ConnectionId, String> {
-        let unusable = |error: &dyn std::fmt::Display| format!("standard output cannot be used: {error}");
+        let unusable = |error: &dyn std::fmt::Display| format!("cannot write events to standard output: {error}");
         let bytes_max = config.consumer_bytes_max();
         match Output::open(io::stdout(), 1).map_err(|e| unusable(&e))? {
             Output::Socket(fd) => self.server.attach(UnixStream::from(fd), bytes_max),
@@ -162,7 +161,7 @@ impl Daemon {
         .map_err(|e| unusable(&e))
     }
 
-    /// The `listening` events: one for each TCP address, with the UDP addresses beside them.
+    /// Publishes the `listening` events: one for each TCP address, paired with the UDP addresses.
     pub(crate) fn announce(&mut self) {
         let tcp: Vec<SocketAddr> = self.server.listen_addresses().collect();
         let udp: Vec<SocketAddr> = self.server.discovery_addresses().collect();
@@ -176,10 +175,10 @@ impl Daemon {
         self.server.handler().manager.ready(&status);
     }
 
-    /// Answers the clients that have asked for the configuration.
-    fn report_config_if_asked(&mut self) {
-        let askers = self.server.handler_mut().control.take_config_requests();
-        if askers.is_empty() {
+    /// Answers the clients that have requested the configuration.
+    fn report_config_if_requested(&mut self) {
+        let requests = self.server.handler_mut().control.take_config_requests();
+        if requests.is_empty() {
             return;
         }
         let text = |addresses: &mut dyn Iterator<Item = SocketAddr>| addresses.map(|a| a.to_string()).collect();
@@ -192,10 +191,10 @@ impl Daemon {
         }
         let report = self.config.report(&inherited);
         let (app, mut gateway) = self.server.parts();
-        askers.into_iter().for_each(|reply_to| app.control.configured(reply_to, &report, &mut gateway));
+        requests.into_iter().for_each(|reply_to| app.control.configured(reply_to, &report, &mut gateway));
     }
 
-    /// One line for people: the addresses, and what is wrong.
+    /// Returns a line for people: the addresses, and a closed standard output.
     pub(crate) fn status(&self) -> String {
         let list = |addresses: &mut dyn Iterator<Item = SocketAddr>| {
             addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
@@ -207,12 +206,12 @@ impl Daemon {
         };
         let stdout = &self.server.handler().stdout;
         if stdout.is_closed() {
-            status += &format!("; {}", stdout.status());
+            status += &format!(", {}", stdout.status());
         }
         status
     }
 
-    /// Does what callbacks have asked for.
+    /// Runs the chores that callbacks have requested.
     fn do_chores(&mut self) {
         let chores = std::mem::take(&mut self.server.handler_mut().chores);
         if chores.status && !self.server.is_stopping() {
@@ -224,8 +223,8 @@ impl Daemon {
     }
 }
 
-/// Two streams carry signals into the loop: one asks for a stop, the other for a reload. The second
-/// signal of the first kind ends the process there and then, whatever the loop is doing.
+/// Connects signals to the event loop by two streams, one for stops and one for reloads. The second signal for a stop ends
+/// the process at once.
 fn watch_signals(server: &mut Server<App>, hangup: Hangup) -> io::Result<()> {
     let (stops, reloads): (&[i32], &[i32]) = match hangup {
         Hangup::Stops => (&[SIGTERM, SIGINT, SIGHUP], &[]),
@@ -236,7 +235,7 @@ fn watch_signals(server: &mut Server<App>, hangup: Hangup) -> io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, EXIT_SECOND_SIGNAL, Arc::clone(&stopping))?;
         signal_hook::flag::register(signal, Arc::clone(&stopping))?;
     }
-    // A file that may not grow is a write that fails, not the end of the process.
+    // At a limit on file size, the write fails instead of ending the process.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let stop = signal_stream(server, stops)?;
     let reload = signal_stream(server, reloads)?;
@@ -244,7 +243,7 @@ fn watch_signals(server: &mut Server<App>, hangup: Hangup) -> io::Result<()> {
     Ok(())
 }
 
-/// What SIGHUP does.
+/// The effect of SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hangup {
     Stops,
@@ -252,9 +251,9 @@ enum Hangup {
 }
 
 impl Hangup {
-    /// A gateway that somebody runs in a terminal ends with that terminal: it would keep the ports, and nobody would
-    /// see it. A gateway that a service manager runs, or whose three standard streams lead elsewhere, has no terminal
-    /// to lose. nohup(1) has SIGHUP ignored, so that the gateway outlives its terminal.
+    /// A gateway in a terminal ends with its terminal, because it would keep the ports unseen. A gateway of a service
+    /// manager, or without a terminal on its three standard streams, reloads. nohup(1) ignores SIGHUP, so that the gateway
+    /// outlives its terminal.
     fn of_this_process(manager: &Manager) -> Self {
         let has_terminal = io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
         match has_terminal && !manager.is_present() && !is_hangup_ignored() {
@@ -264,7 +263,7 @@ impl Hangup {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored. Only /proc says so without changing it.
+/// Whether the parent of this process ignored SIGHUP. Only /proc shows that without a change.
 fn is_hangup_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -272,7 +271,7 @@ fn is_hangup_ignored() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
-/// What a stop that was not waited for exits with.
+/// The exit code after a second signal.
 const EXIT_SECOND_SIGNAL: i32 = 1;
 
 fn signal_stream(server: &mut Server<App>, signals: &[i32]) -> io::Result<ConnectionId> {
@@ -283,7 +282,7 @@ fn signal_stream(server: &mut Server<App>, signals: &[i32]) -> io::Result<Connec
     server.attach(ours, 0).map_err(io::Error::other)
 }
 
-/// Every device takes a descriptor: asks for as many as the system allows.
+/// Raises the limit of file descriptors to the hard limit, because each device takes one.
 fn raise_descriptor_limit(connections_max: usize) {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -292,12 +291,12 @@ fn raise_descriptor_limit(connections_max: usize) {
     match limit {
         Ok(limit) if limit < connections_max as u64 + OWN_DESCRIPTORS => {
             let possible = limit.saturating_sub(OWN_DESCRIPTORS);
-            warn!("{limit} descriptors are allowed: about {possible} of {connections_max} devices can connect");
+            warn!("the limit of file descriptors is {limit}: about {possible} of {connections_max} devices can connect");
         }
         Ok(_) => {}
-        Err(error) => warn!("the limit on descriptors cannot be raised: {error}"),
+        Err(error) => warn!("cannot raise the limit of file descriptors: {error}"),
     }
 }
 
-/// Descriptors that are not devices: listeners, control clients, standard streams, the poll.
+/// File descriptors for other purposes than devices: listeners, control clients, standard streams, epoll.
 const OWN_DESCRIPTORS: u64 = 100;

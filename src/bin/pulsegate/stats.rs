@@ -1,4 +1,4 @@
-//! Counters and devices as JSON, for `pulsegate stats` and `pulsegate devices`.
+//! Statistics and devices as JSON, for `pulsegate stats` and `pulsegate devices`.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use pulsegate::{ClosedList, Context, Count, Counters, Device, Histogram, Kind};
 use serde_json::{Map, Value, json};
 
-/// A device as `pulsegate devices --json` shows it; ages are in seconds.
+/// Returns a device as JSON. Ages are in seconds, rounded down to 0.1 s.
 pub(crate) fn device(device: &Device) -> Value {
     let seconds = |age: Duration| (age.as_millis() / 100) as f64 / 10.0;
     json!({
@@ -23,49 +23,49 @@ pub(crate) fn device(device: &Device) -> Value {
     })
 }
 
-/// What the daemon knows besides what the library counts.
+/// Statistics of the daemon, beside those of the library.
 #[derive(Debug, Default)]
 pub(crate) struct DaemonStats {
-    /// The longest turn of the loop in the last minute.
+    /// The longest turn of the event loop in the last minute.
     pub(crate) longest_turn: Duration,
-    /// Calls of accept(2) that failed.
+    /// Failed calls of accept(2).
     pub(crate) accept_errors: u64,
-    /// Lines that those who follow events were too slow for.
+    /// Events that the gateway dropped for any consumer.
     pub(crate) events_missed: u64,
-    /// How standard output stands, and how many events it has missed since its end.
+    /// The state of standard output, and the number of events that it missed because it was closed.
     pub(crate) stdout: (&'static str, u64),
 }
 
-/// One figure of `stats`. The JSON and pulsegate-control(7) are made from the table of these.
+/// One statistic. The JSON, the metrics and pulsegate-control(7) come from the table of these.
 pub(crate) struct Figure {
-    /// The names of the members on the way to it.
+    /// The names of the nested members, separated by dots.
     pub(crate) path: &'static str,
-    /// What it tells, as it stands in the manual and beside the metric.
+    /// The sentences for the manual and the metric.
     pub(crate) about: &'static str,
     pub(crate) metric: Metric,
     value: fn(&Source<'_>) -> Value,
 }
 
-/// How Prometheus sees a figure. Names stand without the prefix `pulsegate_`.
+/// The Prometheus metric of a statistic. Names lack the prefix `pulsegate_`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Metric {
-    /// It only grows.
+    /// A number that never decreases.
     Counter(&'static str),
-    /// It grows and shrinks.
+    /// A number that increases and decreases.
     Gauge(&'static str),
-    /// A counter for each word, and the label that has the word.
+    /// A counter for each word, with the label for the word.
     CounterBy(&'static str, &'static str),
-    /// The same for a count and for bytes.
+    /// A counter of objects and a counter of bytes for each word.
     CountAndBytesBy([&'static str; 2], &'static str),
-    /// A text, and the label that has it.
+    /// A text, with the label for it.
     Info(&'static str, &'static str),
     /// Pairs of bound and count, beside a `sum`.
     Histogram(&'static str),
-    /// It is part of another figure.
+    /// A part of another statistic.
     Part,
 }
 
-/// What the figures are taken from.
+/// The sources of the statistics.
 struct Source<'a> {
     gateway: &'a Context<'a>,
     daemon: &'a DaemonStats,
@@ -185,7 +185,8 @@ figures! {
         Metric::Gauge("process_max_fds"), |_| json!(getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft));
 }
 
-/// Open file descriptors. Linux 6.2 and later give their number as the directory's size: to list thousands takes milliseconds.
+/// Counts the open file descriptors. Since Linux 6.2 the size of the directory is their number, and a listing of thousands
+/// would take milliseconds.
 fn descriptors() -> Option<usize> {
     const OPEN: &str = "/proc/self/fd";
     match fs::metadata(OPEN).ok()?.len() {
@@ -194,7 +195,7 @@ fn descriptors() -> Option<usize> {
     }
 }
 
-/// Every figure of the gateway and of its process.
+/// Returns every statistic of the gateway and of its process.
 pub(crate) fn collect(gateway: &Context<'_>, daemon: &DaemonStats) -> Value {
     let source = Source { gateway, daemon };
     let mut stats = Value::Object(Map::new());
@@ -217,8 +218,8 @@ fn percentile(from: &Source<'_>, percent: u32) -> Value {
     round_trip(from).percentile(percent).map_or(Value::Null, micros)
 }
 
-/// Pairs of a bound and the number of round trips up to it, from 128 us to 134 s, which span whatever a credit allows
-/// in practice. The last pair has the longer ones as well.
+/// Returns pairs of a bound and the number of round trips up to it, from 128 us to 134 s. A usual credit allows no longer
+/// round trip. The last pair counts all round trips.
 fn buckets(from: &Source<'_>) -> Value {
     let mut below = 0;
     let pairs = round_trip(from).buckets().map(|(bound, count)| {
@@ -231,7 +232,7 @@ fn buckets(from: &Source<'_>) -> Value {
     pairs.into()
 }
 
-/// The buckets of the histogram that programs see.
+/// The range of the library's buckets that the JSON contains.
 const BUCKETS: std::ops::Range<usize> = 7..28;
 
 fn by_word<L: ClosedList>(counters: &Counters<L>) -> Value {
@@ -242,7 +243,7 @@ fn counts<L: ClosedList>(counters: &Counters<L, Count>) -> Value {
     object(&mut counters.iter().map(|(word, count)| (word, json!({ "count": count.count, "bytes": count.bytes }))))
 }
 
-/// One function for all, since each costs kilobytes of code. Collecting would cost more: it sorts first.
+/// Not generic, because each instance would add kilobytes of code. `collect` would add more, because it sorts.
 fn object(members: &mut dyn Iterator<Item = (&'static str, Value)>) -> Value {
     let mut object = Map::new();
     members.for_each(|(name, value)| drop(object.insert(name.to_owned(), value)));

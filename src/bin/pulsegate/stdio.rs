@@ -1,4 +1,4 @@
-//! Standard output and error, whatever they are, such that writing never blocks.
+//! Opens standard output and standard error so that a write never blocks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,22 +7,21 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// A descriptor to write to that never blocks.
+/// A file descriptor in non-blocking mode.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// A stream socket, as a service manager gives.
+    /// A stream socket, which service managers use.
     Socket(OwnedFd),
-    /// A terminal, a pipe, a file, a device.
+    /// A terminal, a pipe, a regular file or a character device.
     File(File),
 }
 
 impl Output {
-    /// The output behind `fd`, which is descriptor `number` of this process.
+    /// Opens `fd`, which is descriptor `number` of this process.
     ///
-    /// Non-blocking mode belongs to the open file and not to the descriptor: switching it on where
-    /// the shell has opened the file would switch it on for the shell. So a terminal or pipe is
-    /// opened once more, by its name in /proc, and only where that cannot be is the mode switched on.
-    /// Writing to a regular file never waits for a peer; it keeps its place and mode as they are.
+    /// Non-blocking mode belongs to the open file description, which the shell shares. So the function opens a terminal or
+    /// a pipe again, by its name in /proc, and sets the mode of the shared description only if that fails. A regular file
+    /// keeps its description and offset, because a write to it never waits for a peer.
     pub(crate) fn open(fd: impl AsFd, number: i32) -> io::Result<Self> {
         let file = File::from(fd.as_fd().try_clone_to_owned()?);
         let kind = file.metadata()?.file_type();

@@ -1,8 +1,8 @@
-//! What the program has to do with a service manager: it tells it how it is, and takes over the sockets
-//! that it hands in. Without one, all of this is nothing.
+//! The service manager: notifications of sd_notify(3), and sockets of sd_listen_fds(3). Without a service manager, this
+//! module does nothing.
 //!
-//! The messages are those of sd_notify(3). They are written here, and not by a crate, because the loop
-//! itself sends them: it must not wait for a manager that does not read.
+//! The event loop sends the notifications itself, so a send has to time out when the manager does not read. The usual
+//! crates block.
 
 use std::env;
 use std::net::{TcpListener, UdpSocket};
@@ -14,19 +14,19 @@ use listenfd::ListenFd;
 use log::{debug, warn};
 use nix::time::{ClockId, clock_gettime};
 
-/// The service manager, if there is one that wants to be told.
+/// The service manager, if one asks for notifications.
 #[derive(Debug, Default)]
 pub(crate) struct Manager {
     socket: Option<UnixDatagram>,
-    /// How often it wants to hear that the loop turns: twice in the time after which it restarts us.
+    /// The interval of watchdog notifications, which is half of the manager's timeout.
     pub(crate) watchdog: Option<Duration>,
 }
 
-/// How long one message may wait where the manager does not read.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// The longest wait for a manager that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Manager {
-    /// As the environment tells: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     pub(crate) fn from_environment() -> Self {
         let Some(name) = env::var("NOTIFY_SOCKET").ok().filter(|name| !name.is_empty()) else {
             return Self::default();
@@ -36,7 +36,7 @@ impl Manager {
                 Self { socket: Some(socket), watchdog: watchdog(|name| env::var(name).ok(), std::process::id()) }
             }
             Err(error) => {
-                warn!("the service manager cannot be told anything on NOTIFY_SOCKET {name}: {error}");
+                warn!("cannot notify the service manager on NOTIFY_SOCKET {name}: {error}");
                 Self::default()
             }
         }
@@ -47,42 +47,42 @@ impl Manager {
         self.socket.is_some()
     }
 
-    /// All is open and the loop begins to turn, or goes on after a reload.
+    /// Notifies that the gateway serves, at its start and after a reload.
     pub(crate) fn ready(&self, status: &str) {
-        self.tell(&format!("READY=1\nSTATUS={status}"));
+        self.notify(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// The configuration is being read again. The time lets the manager tell this reload from others.
+    /// Notifies that the gateway reads its configuration again. The manager identifies a reload by its time.
     pub(crate) fn reloading(&self) {
         if self.socket.is_some() {
             match clock_gettime(ClockId::CLOCK_MONOTONIC) {
                 Ok(now) => {
                     let micros = Duration::from(now).as_micros();
-                    self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+                    self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
                 }
-                Err(error) => warn!("the service manager is not told of the reload: {error}"),
+                Err(error) => warn!("cannot notify the service manager of the reload: {error}"),
             }
         }
     }
 
-    /// The line that the manager shows has changed.
+    /// Changes the status line that the manager shows.
     pub(crate) fn status(&self, status: &str) {
-        self.tell(&format!("STATUS={status}"));
+        self.notify(&format!("STATUS={status}"));
     }
 
     pub(crate) fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=stopping");
+        self.notify("STOPPING=1\nSTATUS=stopping");
     }
 
-    /// The loop turns.
+    /// Notifies the watchdog that the event loop runs.
     pub(crate) fn alive(&self) {
-        self.tell("WATCHDOG=1");
+        self.notify("WATCHDOG=1");
     }
 
-    fn tell(&self, message: &str) {
+    fn notify(&self, message: &str) {
         if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(message.as_bytes())) {
-            // Whoever started us may have left: then nobody waits for it.
-            debug!("the service manager was not told {message:?}: {error}");
+            // The manager may have ended, and then nothing waits for the message.
+            debug!("cannot send {message:?} to the service manager: {error}");
         }
     }
 }
@@ -94,11 +94,11 @@ fn open(name: &str) -> std::io::Result<UnixDatagram> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     Ok(socket)
 }
 
-/// Half of the time that the manager allows between two signs of life, if it wants any from this process.
+/// Returns half of the watchdog timeout, if the manager watches this process.
 fn watchdog(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Option<Duration> {
     let number = |name: &str| variable(name)?.parse::<u64>().ok();
     let for_us = variable("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(pid.into());
@@ -106,36 +106,36 @@ fn watchdog(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Option<Durat
     Some(Duration::from_micros(micros / 2))
 }
 
-/// Sockets that were open before we were started (sd_listen_fds(3)). What each is for is told by its kind.
+/// Inherited sockets (sd_listen_fds(3)). The kind of a socket decides its purpose.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    /// Where devices are awaited.
+    /// For devices.
     pub(crate) tcp: Vec<TcpListener>,
-    /// Where probes are answered.
+    /// For discovery.
     pub(crate) udp: Vec<UdpSocket>,
     /// The control socket.
     pub(crate) control: Option<UnixListener>,
 }
 
 impl Sockets {
-    /// Takes over what `LISTEN_FDS` and `LISTEN_PID` tell of. It must be called before the process opens
-    /// anything of its own, and once. The error is a sentence for people.
+    /// Takes the sockets of `LISTEN_FDS` and `LISTEN_PID`. Call it once, before the process opens a file. The error is a
+    /// sentence for people.
     pub(crate) fn from_environment() -> Result<Self, String> {
-        let mut handed = ListenFd::from_env();
+        let mut inherited = ListenFd::from_env();
         let mut sockets = Self::default();
-        for number in 0..handed.len() {
-            // One of the wrong kind is an error and stays where it is.
-            if let Ok(Some(listener)) = handed.take_tcp_listener(number) {
+        for number in 0..inherited.len() {
+            // A call for the wrong kind fails and leaves the socket in place.
+            if let Ok(Some(listener)) = inherited.take_tcp_listener(number) {
                 sockets.tcp.push(listener);
-            } else if let Ok(Some(socket)) = handed.take_udp_socket(number) {
+            } else if let Ok(Some(socket)) = inherited.take_udp_socket(number) {
                 sockets.udp.push(socket);
-            } else if let Ok(Some(listener)) = handed.take_unix_listener(number) {
+            } else if let Ok(Some(listener)) = inherited.take_unix_listener(number) {
                 if sockets.control.replace(listener).is_some() {
-                    return Err("two Unix sockets were handed in: there is one control socket".into());
+                    return Err("LISTEN_FDS has two Unix sockets: expected one, for the control socket".into());
                 }
             } else {
                 return Err(format!(
-                    "LISTEN_FDS hands in descriptor {}, which is no TCP, UDP or Unix stream socket",
+                    "invalid descriptor {} of LISTEN_FDS: expected a TCP, UDP or Unix stream socket",
                     FIRST + number
                 ));
             }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manager_hears_twice_in_its_timeout() {
+    fn the_watchdog_gets_two_notifications_in_its_timeout() {
         check(Some("10000000"), None, Some(Duration::from_secs(5)));
         check(Some("10000000"), Some("7"), Some(Duration::from_secs(5)));
         for (usec, pid) in [(Some("10000000"), Some("8")), (Some("0"), None), (Some("x"), None), (None, None)] {

@@ -1,4 +1,4 @@
-//! A connection to the control socket of a gateway.
+//! A connection to a gateway's control socket.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,14 +16,14 @@ use crate::config::Control;
 use crate::control_socket::{SYSTEM_PATH, connect, default_path};
 use crate::{Failure, load};
 
-/// How long a gateway may take for an answer. A gateway that is out of file descriptors accepts no client.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// The time for an answer. A gateway that is out of file descriptors accepts no client.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// The path that the configuration names, if it does. A faulty one keeps nobody from asking a gateway that runs.
+/// Returns the path that the configuration names, if any. A faulty configuration does not stop a command.
 fn configured() -> Option<PathBuf> {
     match load(None, &[]).ok()?.control {
         Control::Path(path) => Some(path),
@@ -43,13 +43,13 @@ impl Connection {
             let path = std::env::var("PULSEGATE_CONTROL_PATH").ok().filter(|path| path.starts_with('/'));
             path.map(PathBuf::from).or_else(configured)
         });
-        // Without a name, a gateway of this user's own comes before the system's.
+        // Without a path, this user's own gateway comes before the system's.
         let defaults = || default_path().into_iter().chain([SYSTEM_PATH.into()]).collect();
         let mut paths: Vec<_> = named.map_or_else(defaults, |path| vec![path]);
         paths.dedup();
         let mut failures = Vec::new();
         for path in paths {
-            match connect(&path, ANSWER_WITHIN) {
+            match connect(&path, ANSWER_TIMEOUT) {
                 Ok(stream) => return Ok(Self { stream: BufReader::new(stream), path }),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(Failure::Failed(denied(&path)));
@@ -60,7 +60,7 @@ impl Connection {
         Err(Failure::NoGateway(format!("no gateway answers on the control socket {}", failures.join(", nor on "))))
     }
 
-    /// Sends a request and gives the answer to it. Events that come before it are passed over.
+    /// Sends a request and returns its answer. Skips events before the answer.
     pub(super) fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
         self.put(request)?;
         loop {
@@ -76,7 +76,7 @@ impl Connection {
         if is_timeout(&error) {
             return Err(self.lost(error));
         }
-        // A gateway that has no place for one more client says so, and closes, before it is asked anything.
+        // A gateway without a free place for a client answers and closes before it reads a request.
         match self.line() {
             Ok(answer) => checked(answer).and(Err(self.lost(error))),
             Err(_) => Err(self.lost(error)),
@@ -92,7 +92,7 @@ impl Connection {
         parse(line).map_err(|error| self.lost(error.into()))
     }
 
-    /// The next line, or nothing if none has come in the time that was set.
+    /// Returns the next line, or `None` if none comes before the timeout.
     pub(super) fn line_in_time(&mut self) -> Result<Option<String>, Failure> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
@@ -107,7 +107,7 @@ impl Connection {
         self.stream.get_ref().set_read_timeout(timeout).map_err(|error| self.lost(error))
     }
 
-    /// The path of the control socket.
+    /// Returns the path of the control socket.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -123,9 +123,9 @@ impl Connection {
     }
 }
 
-/// Why a control socket that is there refuses this user, and who may use it.
+/// Explains a control socket that refuses this user, and names the group that may use it.
 fn denied(path: &Path) -> String {
-    // The user may lack the right to search the directory, and then cannot see the socket in it.
+    // A user who may not search the directory cannot see the socket in it.
     let place = [Some(path), path.parent()].into_iter().flatten().find_map(|place| fs::metadata(place).ok());
     let group = place.map(|place| {
         let name = Group::from_gid(Gid::from_raw(place.gid())).ok().flatten().map(|group| group.name);
@@ -135,8 +135,8 @@ fn denied(path: &Path) -> String {
     format!("permission denied on the control socket {}{members}", path.display())
 }
 
-/// An answer or event, and the object in it as the device sent it. That one is not read: it may be nested as deep as
-/// a whole line may be.
+/// Parses an answer or event without the object in it, and returns that object as the device sent it. The object may be
+/// nested as deep as the parser allows for a whole line.
 fn parse(line: &str) -> serde_json::Result<(Value, &str)> {
     #[derive(Deserialize)]
     struct Sent<'a> {
@@ -146,11 +146,11 @@ fn parse(line: &str) -> serde_json::Result<(Value, &str)> {
     let Some(object) = serde_json::from_str::<Sent<'_>>(line)?.data.map(RawValue::get) else {
         return Ok((serde_json::from_str(line)?, ""));
     };
-    // No other member can hold it: in a string its quotes would be escaped.
+    // No other member contains this text, because a string would escape its quotes.
     Ok((serde_json::from_str(&line.replacen(object, "null", 1))?, object))
 }
 
-/// The answer, or what it says was wrong.
+/// Returns the answer, or its error as a failure.
 pub(super) fn checked(answer: Value) -> Result<Value, Failure> {
     if answer["ok"] == true {
         return Ok(answer);
@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection, and the gateway's end of it.
+    /// Returns a connection and the gateway's end of it.
     fn connection() -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (Connection { stream: BufReader::new(ours), path: "test.sock".into() }, theirs)
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_came_before_the_request_is_told() {
+    fn a_refusal_that_came_before_the_request_is_its_answer() {
         let (mut gateway, mut end) = connection();
         let refusal = json!({ "id": null, "ok": false, "error": "too_many_clients", "detail": "too many" });
         writeln!(end, "{refusal}").unwrap();
@@ -201,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_accepts_nobody_is_not_waited_for() {
-        let path = std::env::temp_dir().join(format!("pulsegate-{}-deaf.sock", std::process::id()));
+    fn a_command_ends_in_time_when_the_gateway_accepts_no_client() {
+        let path = std::env::temp_dir().join(format!("pulsegate-{}-full.sock", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
         listen(&listener, Backlog::new(0).unwrap()).unwrap();
         let limit = Duration::from_millis(20);
@@ -211,8 +211,8 @@ mod tests {
         let failure = gateway.ask(&json!({ "op": "stats" })).unwrap_err();
         assert_eq!((failure.code(), failure.sentence().contains("has not answered in time")), (69, true));
         let failure = gateway.put(&json!({ "text": "x".repeat(4 << 20) })).unwrap_err();
-        assert!(matches!(failure, Failure::NoAnswer(_)), "a stop that was not heard is no stop: {failure:?}");
-        // Nor can anybody else connect while it waits.
+        assert!(matches!(failure, Failure::NoAnswer(_)), "the gateway has not read the request: {failure:?}");
+        // The accept queue is full, so another connect times out as well.
         assert!(is_timeout(&connect(&path, limit).unwrap_err()));
         fs::remove_file(&path).unwrap();
     }

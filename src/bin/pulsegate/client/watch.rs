@@ -1,4 +1,4 @@
-//! `pulsegate watch`: follows the events of a gateway, also across its restarts.
+//! `pulsegate watch`: prints the events of a gateway, also across its restarts.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use crate::{Failure, print, render};
 
-/// Which events to follow, and how.
+/// The options of `watch`.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) types: Vec<String>,
     pub(crate) device: Option<String>,
     pub(crate) json: bool,
-    /// Whether to wait for a gateway that is away, at the beginning or later.
+    /// Whether to wait for a gateway, at the start and after it ends.
     pub(crate) reconnect: bool,
 }
 
-/// The pauses between two attempts to connect: the first, and the longest.
+/// The first and the longest pause between two attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 
 impl Watch {
@@ -29,7 +29,7 @@ impl Watch {
             let mut gateway = match Connection::open(control) {
                 Ok(gateway) => gateway,
                 Err(failure) => {
-                    // The first attempt tells why, and those behind it would repeat that.
+                    // Only the first attempt prints the reason.
                     self.wait_or_fail(failure, pause == PAUSES[0])?;
                     wait(pause);
                     pause = PAUSES[1].min(pause * 2);
@@ -37,7 +37,7 @@ impl Watch {
                 }
             };
             if pause > PAUSES[0] {
-                tell(&format!("connected to the gateway on {}", gateway.path().display()));
+                note(&format!("connected to the gateway on {}", gateway.path().display()));
             }
             pause = PAUSES[0];
             let Err(failure) = self.follow(&mut gateway) else { return Ok(()) };
@@ -47,12 +47,12 @@ impl Watch {
         }
     }
 
-    /// Says why there is no gateway, where waiting for it was asked for.
-    fn wait_or_fail(&self, failure: Failure, aloud: bool) -> Result<(), Failure> {
+    /// Returns the failure, unless `--reconnect` waits for a gateway. `print` prints the reason of the wait.
+    fn wait_or_fail(&self, failure: Failure, print: bool) -> Result<(), Failure> {
         match failure {
-            Failure::NoGateway(why) | Failure::NoAnswer(why) if self.reconnect => {
-                if aloud {
-                    tell(&format!("{why}: waiting for a gateway"));
+            Failure::NoGateway(reason) | Failure::NoAnswer(reason) if self.reconnect => {
+                if print {
+                    note(&format!("{reason}: waiting for a gateway"));
                 }
                 Ok(())
             }
@@ -65,7 +65,7 @@ impl Watch {
         gateway.ask(&json!({ "op": "watch", "types": self.types, "device": self.device }))?;
         if !self.types.is_empty() {
             let answer = gateway.ask(&json!({ "op": "stats" }))?;
-            unseen(&self.types, &answer["stats"]["messages"]).into_iter().for_each(|note| tell(&note));
+            unseen(&self.types, &answer["stats"]["messages"]).into_iter().for_each(|text| note(&text));
         }
         gateway.set_timeout(None)?;
         loop {
@@ -81,8 +81,8 @@ impl Watch {
     }
 }
 
-/// A note for each type of which no message has come, with the types of the messages so far. Types are compared
-/// letter by letter: `status` never comes where devices send `Status`.
+/// Returns a note for each wanted type without a message so far, with the types of earlier messages. Types are
+/// case-sensitive: no message has the type `status` if devices send `Status`.
 fn unseen(types: &[String], messages: &Value) -> Vec<String> {
     let seen: Vec<&str> = Kind::ALL
         .iter()
@@ -96,9 +96,9 @@ fn unseen(types: &[String], messages: &Value) -> Vec<String> {
             .map(|word| format!(" Did you mean {word}?"))
             .unwrap_or_default();
         let seen = if seen.is_empty() { "none".into() } else { seen.join(", ") };
-        format!("no message of type '{wanted}' has come yet, messages so far have types: {seen}.{meant}")
+        format!("no message of type '{wanted}' so far, earlier messages have types: {seen}.{meant}")
     };
-    // The gateway counts all types of no kind of their own as Other.
+    // The gateway counts every type without a kind of its own as Other.
     let is_unseen = |wanted: &&String| {
         let is_known = Kind::WORDS.contains(&wanted.as_str());
         !seen.contains(&wanted.as_str()) && (is_known || !seen.contains(&Kind::Other.as_str()))
@@ -107,14 +107,14 @@ fn unseen(types: &[String], messages: &Value) -> Vec<String> {
     types.iter().filter(is_unseen).map(note).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a command of the program waits for a gateway")]
+#[expect(clippy::disallowed_methods, reason = "a command waits in real time")]
 fn wait(pause: Duration) {
     std::thread::sleep(pause);
 }
 
-/// A line for people beside the events.
-fn tell(text: &str) {
-    // If standard error is gone, there is nobody left to tell.
+/// Prints a line for people, apart from the events.
+fn note(text: &str) {
+    // Nothing is left to do when standard error is closed.
     let _ = writeln!(io::stderr(), "pulsegate: {text}");
 }
 
@@ -135,9 +135,9 @@ mod tests {
             "status",
             some(),
             &[
-                "no message of type 'status' has come yet, messages so far have types: Status, Other. Did you mean Status?",
+                "no message of type 'status' so far, earlier messages have types: Status, Other. Did you mean Status?",
             ],
         );
-        check("Alarm", json!({}), &["no message of type 'Alarm' has come yet, messages so far have types: none."]);
+        check("Alarm", json!({}), &["no message of type 'Alarm' so far, earlier messages have types: none."]);
     }
 }
