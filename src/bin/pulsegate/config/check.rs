@@ -1,5 +1,5 @@
-//! What only shows when everything is put together: values that contradict each other, and values that are
-//! suspicious on this machine.
+//! Checks that need the whole configuration: values that contradict each other, and values that are suspicious on this
+//! machine.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
@@ -16,19 +16,19 @@ use super::{Config, Control, Events};
 
 const EVENTS_BUFFER: RangeInclusive<usize> = 4 << 10..=1 << 30;
 pub(super) const EVENTS_BUFFER_BOUND: &str = "be from 4KiB to 1GiB";
-/// Addresses that one key may list.
+/// The maximum of addresses in one key.
 const ADDRESSES_MAX: usize = 64;
 
 impl Loader {
-    /// Adds the faults of values that are out of bounds or contradict each other. A value that could not be read has
-    /// its fault already, and its default stands in its place.
+    /// Adds the errors of values that are out of bounds or contradict each other. An unreadable value has its error
+    /// already, and its default is in its place.
     pub(super) fn check(&mut self) {
         for error in self.config.settings.errors() {
             let names = [Some(error.name()), error.than()].into_iter().flatten();
             if names.clone().any(|name| self.faulty.contains(&name)) {
                 continue;
             }
-            // Of two values that contradict each other, one may be a default, which stands nowhere.
+            // One of two contradictory values may be a default, which has no place in a file.
             let origin = names.map(|name| self.config.origin(name)).max_by_key(|origin| **origin != Origin::Default);
             let origin = origin.cloned().unwrap_or(Origin::Default);
             let text = error.to_string();
@@ -57,12 +57,12 @@ impl Loader {
             return self.must(name, &format!("have at most {ADDRESSES_MAX} entries"));
         }
         let origin = self.config.origin(name).clone();
-        // Port 0 is another one each time.
+        // Each entry with port 0 gets a different port.
         let is_twice = |&(n, address): &(usize, &SocketAddr)| address.port() != 0 && addresses[..n].contains(address);
         if let Some((_, address)) = addresses.iter().enumerate().find(is_twice) {
-            self.errors.add(origin.clone(), format!("{name}: invalid entry '{address}': it stands there twice"));
+            self.errors.add(origin.clone(), format!("{name}: invalid entry '{address}': the list contains it twice"));
         }
-        // Whether [::] takes IPv4 as well is, for UDP, the system's to say.
+        // For UDP the system decides whether [::] includes IPv4.
         let covers = |all: &SocketAddr, one: &SocketAddr| {
             let same_port = all != one && all.port() == one.port() && all.port() != 0;
             let both = all.is_ipv4() == one.is_ipv4() || all.is_ipv6() && name == "listen";
@@ -76,13 +76,12 @@ impl Loader {
 }
 
 impl Config {
-    /// A value as a message shows it.
+    /// Returns a value as messages show it.
     fn shown(&self, name: &str) -> String {
         Key::find(name).map(|key| short(&(key.show)(self))).unwrap_or_default()
     }
 
-    /// What an operator should know of a configuration that is good: what the program ignored, and values that have
-    /// no use on this machine.
+    /// Returns warnings about a valid configuration: ignored variables, and values without effect on this machine.
     pub(crate) fn warnings(&self) -> Vec<Finding> {
         let mut warnings = self.ignored.clone();
         let mut warn = |origin: &Origin, text| warnings.push(Finding { origin: origin.clone(), text });
@@ -94,14 +93,14 @@ impl Config {
             warn(self.origin("access.allow"), "access.allow is empty: no device may connect".into());
         }
         if !self.discovery.is_empty() && interfaces.allow.is_empty() {
-            let text = "discovery.interfaces_allow is empty: no probe is answered";
+            let text = "discovery.interfaces_allow is empty: the gateway answers no probe";
             warn(self.origin("discovery.interfaces_allow"), text.into());
         }
         if self.events == Events::None && self.control == Control::Off {
             let text = "events.output is \"none\" and control.path is \"off\": no program receives events";
             warn(self.origin("control.path"), text.into());
         }
-        // Where the system does not list its interfaces, there is nothing to compare with.
+        // Without a list of interfaces there is nothing to compare with.
         let present: Option<Vec<String>> = if_nameindex()
             .map(|list| list.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect())
             .ok();
@@ -122,7 +121,7 @@ impl Config {
         warnings
     }
 
-    /// The configured addresses that this machine lacks. The gateway could not listen on them.
+    /// Returns the configured addresses that this machine lacks, so that the gateway cannot listen on them.
     pub(crate) fn absent_addresses(&self) -> impl Iterator<Item = Finding> {
         let all = [("listen", &self.listen), ("discovery.listen", &self.discovery)];
         let all = all.into_iter().flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)));

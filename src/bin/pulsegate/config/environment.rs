@@ -1,23 +1,23 @@
-//! Variables whose names begin with `PULSEGATE_`: which of them are ours.
+//! Environment variables whose names begin with `PULSEGATE_`. Not all of them belong to this program.
 
 use std::ffi::{OsStr, OsString};
 
 use super::keys::{KEYS, Key, PREFIX, SECTIONS};
 use super::suggest::{brief, nearest, question};
 
-/// What a variable means to this program.
+/// The meaning of a variable.
 pub(super) enum Meaning {
-    /// It sets that key.
+    /// The variable sets this key.
     Key(&'static Key),
-    /// Kubernetes or Docker made it for a service whose name begins with "pulsegate".
+    /// Kubernetes or Docker set it for a service whose name begins with "pulsegate".
     Foreign,
-    /// Nothing. The text says so.
+    /// No key has this variable. The text is a warning.
     Unknown(String),
-    /// Nothing, and its name is so near to that of a key that it is a mistake. The text says so.
+    /// No key has this variable, but one has a similar name. The text is an error.
     Misspelt(String),
 }
 
-/// The variables of a process that may be ours.
+/// Returns the variables that begin with the prefix.
 pub(super) fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(String, OsString)> {
     let ours = |(variable, value): (OsString, OsString)| {
         let variable = variable.into_string().ok().filter(|variable| variable.starts_with(PREFIX))?;
@@ -42,7 +42,7 @@ pub(super) fn meaning(variable: &str, value: &OsStr) -> Meaning {
     }
 }
 
-/// Whether a variable has the form of those that Kubernetes and Docker set for every service, such as
+/// Whether a variable has the form of a service link. Kubernetes and Docker set those for every service, such as
 /// `PULSEGATE_SERVICE_HOST`, `PULSEGATE_PORT=tcp://…` and `PULSEGATE_WEB_PORT_5580_TCP_ADDR`.
 fn is_service_link(variable: &str, value: &OsStr) -> bool {
     let is_url =
@@ -58,7 +58,7 @@ fn is_service_link(variable: &str, value: &OsStr) -> bool {
     is_host || is_port || is_protocol || variable.ends_with("_PORT") && is_url()
 }
 
-/// A variable's name, whatever is in it, on one line.
+/// Returns a variable's name on one line, with control characters escaped.
 pub(super) fn shown(variable: &str) -> String {
     brief(variable)
 }

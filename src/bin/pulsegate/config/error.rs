@@ -1,18 +1,18 @@
-//! What is wrong with a configuration, and where.
+//! Errors of a configuration, with their places.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Nobody has set it.
+    /// The default.
     Default,
-    /// A file, and the place in it.
+    /// A place in a file.
     File(PathBuf, Position),
     /// An environment variable.
     Environment(String),
-    /// An option.
+    /// A command-line option.
     CommandLine(&'static str),
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// The place of byte `offset` of a text.
+    /// Returns the place of byte `offset` of a text.
     pub(super) fn of(text: &[u8], offset: usize) -> Self {
         let before = &text[..offset.min(text.len())];
         let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
@@ -49,7 +49,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A fault or a suspicion, and the place that it is about.
+/// An error or a warning, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(super) origin: Origin,
@@ -69,14 +69,14 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Findings that one report may hold. A file of 1 MiB may have a fault in every third byte.
+/// The maximum of findings in one report. A file of 1 MiB may have an error in every third byte.
 pub(super) const FINDINGS_MAX: usize = 20;
 
-/// Every fault of a configuration, in the order in which the program reads it.
+/// The errors of a configuration, in the order in which the program reads it.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigErrors {
     findings: Vec<Finding>,
-    /// More faults were found than [`FINDINGS_MAX`].
+    /// There are more errors than [`FINDINGS_MAX`].
     has_more: bool,
 }
 
@@ -92,12 +92,12 @@ impl ConfigErrors {
         self.findings.is_empty()
     }
 
-    /// Whether a report has no room for one more.
+    /// Whether the report has no room for another error.
     pub(super) fn is_full(&self) -> bool {
         self.has_more
     }
 
-    /// Whether only the command line is wrong.
+    /// Whether all errors come from the command line.
     pub(crate) fn is_usage(&self) -> bool {
         self.findings.iter().all(|finding| matches!(finding.origin, Origin::CommandLine(_)))
     }
@@ -109,13 +109,13 @@ impl fmt::Display for ConfigErrors {
         for (number, finding) in self.findings.iter().enumerate() {
             write!(f, "{}{finding}", if number > 0 { "\n" } else { "" })?;
         }
-        f.write_str(if self.has_more { "\nmore faults follow" } else { "" })
+        f.write_str(if self.has_more { "\nthere are more errors" } else { "" })
     }
 }
 
 impl std::error::Error for ConfigErrors {}
 
-/// A path on one line, whatever is in it.
+/// Returns a path on one line, with control characters replaced.
 pub(super) fn clean(path: &Path) -> String {
     path.to_string_lossy().chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }

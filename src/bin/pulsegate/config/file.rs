@@ -1,4 +1,4 @@
-//! Reads a configuration file: where its values stand, and which of them nobody knows.
+//! Reads a configuration file: its values with their places, and its unknown names.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,21 +15,21 @@ use super::keys::{KEYS, Key, SECTIONS};
 use super::load::Loader;
 use super::suggest::{brief, nearest, question};
 
-/// The longest file that is read.
+/// The maximum size of a file.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// A file's bytes. `None` where there is no such file and it is not `required`.
+/// Reads a file. Returns `None` if it does not exist and is not `required`.
 pub(super) fn read(path: &Path, required: bool) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
-    // Reading a pipe would wait for its writer, and a reload could not read it again.
+    // A read of a pipe would wait for its writer, and a reload could not read the pipe again.
     let open = || {
         let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
         match file.metadata()?.file_type().is_fifo() {
-            true => Err(io::Error::other("it is a pipe, which cannot be read again at a reload")),
+            true => Err(io::Error::other("it is a pipe, which a reload cannot read again")),
             false => Ok(file),
         }
     };
-    // A link to nothing is a mistake: somebody wanted a file there.
+    // A dangling link is a mistake: somebody meant a file to be there.
     let is_absent = || fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     match open().and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)) {
         Ok(_) if bytes.len() as u64 > BYTES_MAX => Err("the file is larger than 1MiB".into()),
@@ -39,14 +39,14 @@ pub(super) fn read(path: &Path, required: bool) -> Result<Option<Vec<u8>>, Strin
     }
 }
 
-/// Where a name stands in a file.
+/// The place of a name in a file.
 struct Offset {
     bytes: usize,
-    /// It is one name in quotes with a dot in it.
+    /// The name is quoted and contains a dot.
     is_quoted: bool,
 }
 
-/// What a file holds at one place: a name in full, where it stands, and its value.
+/// An entry of a file: the full name, its place and the value.
 struct Found<'a> {
     name: String,
     offset: Offset,
@@ -56,7 +56,7 @@ struct Found<'a> {
 impl Loader {
     /// Reads the values of the file at `path`.
     pub(super) fn read_file(&mut self, path: &Path, bytes: &[u8]) {
-        // A byte order mark is no part of the text (RFC 3629 section 6).
+        // A byte order mark does not belong to the text (RFC 3629 section 6).
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let at = |offset| Origin::File(path.into(), Position::of(bytes, offset));
         let text = match std::str::from_utf8(bytes) {
@@ -66,18 +66,18 @@ impl Loader {
         let (table, errors) = DeTable::parse_recoverable(text);
         let broken_lines = self.add_syntax_errors(&errors, at);
         for Found { name, offset, value } in entries(table.get_ref()) {
-            // The file is read to its end for its faults, and no further than a report has room for them.
+            // The report contains all errors of the file, up to its limit.
             if self.errors.is_full() {
                 break;
             }
-            // What the parser made of the rest of a broken line says nothing about the file.
+            // After a syntax error the rest of the line has no meaning.
             if !broken_lines.is_empty() && broken_lines.contains(&Position::of(bytes, offset.bytes).line) {
                 continue;
             }
             match Key::find(&name) {
                 Some(_) if offset.is_quoted => self
                     .errors
-                    .add(at(offset.bytes), format!("{name} in quotes is no key of a section: leave the quotes out")),
+                    .add(at(offset.bytes), format!("invalid key '{name}': remove its quotes")),
                 Some(key) => {
                     let whole = value.span();
                     self.read_value(key, Input::Toml(value), |part| at(part.unwrap_or(whole.clone()).start));
@@ -110,7 +110,7 @@ impl Loader {
     }
 }
 
-/// What a table holds, in the order of the file: a table is sorted by name.
+/// Returns the entries of a table in the order of the file. The table itself is sorted by name.
 fn entries<'a>(table: &'a DeTable<'a>) -> Vec<Found<'a>> {
     let mut found = Vec::new();
     for (name, value) in table {
@@ -135,10 +135,10 @@ fn is_section(name: &str) -> bool {
     SECTIONS.iter().any(|&(section, _)| section == name)
 }
 
-/// What is wrong with a name that no key has.
+/// Returns the error for a name that is no key.
 fn unknown(name: &str, value: &DeValue<'_>) -> String {
     if is_section(name) {
-        return format!("{name} is a section: [{name}] stands on a line of its own, and its keys below it");
+        return format!("{name} is a section: write [{name}] on a line of its own, and its keys below it");
     }
     let (section, last) = name.rsplit_once('.').map_or((None, name), |(section, last)| (Some(section), last));
     if section.is_none() && value.is_table() {

@@ -1,4 +1,4 @@
-//! What all kinds of values have in common: where they are read from, and what can be wrong with them.
+//! The common part of all kinds of values: their input and their errors.
 
 use std::fmt::{self, Display};
 use std::ops::Range;
@@ -9,16 +9,16 @@ use toml::de::DeValue;
 use super::error::FINDINGS_MAX;
 use super::suggest::{brief, short};
 
-/// A value as it is found.
+/// An unparsed value.
 #[derive(Clone, Copy)]
 pub(super) enum Input<'a> {
-    /// In the environment or on the command line. Lists are separated by commas.
+    /// From the environment or the command line. Commas separate the entries of a list.
     Text(&'a str),
-    /// In a file.
+    /// From a file.
     Toml(&'a Spanned<DeValue<'a>>),
 }
 
-/// Why a value cannot be read, and, of a list in a file, at which of its entries.
+/// The error of a value. `span` is the place of a wrong entry in a list.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) span: Option<Range<usize>>,
@@ -27,13 +27,13 @@ pub(super) struct Fault {
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// It is not as [`Format::WANT`] says.
+    /// The value does not have the form of [`Format::WANT`].
     Unlike,
-    /// It is of that type, which is not the expected one.
+    /// The value has this type instead of the expected one.
     OfType(&'static str),
-    /// The number is too small or too large to be stored.
+    /// The number is too small or too large.
     OutOfBounds,
-    /// An entry of a list, as shown, is wrong, as the text says.
+    /// An entry of a list (the first text) is wrong. The second text is the reason.
     Entry(String, String),
 }
 
@@ -43,20 +43,20 @@ impl From<What> for Fault {
     }
 }
 
-/// The faults of one value: of a list, those of its entries.
+/// The errors of one value. A list may have several.
 impl From<What> for Vec<Fault> {
     fn from(what: What) -> Self {
         vec![what.into()]
     }
 }
 
-/// The entries of a list, or the faults of the first [`FINDINGS_MAX`] entries that have one.
+/// Returns the entries of a list, or the errors of its first [`FINDINGS_MAX`] wrong entries.
 pub(super) fn all<T>(entries: impl Iterator<Item = Result<T, Fault>>) -> Result<Vec<T>, Vec<Fault>> {
     let (mut values, mut faults) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry {
             Ok(value) => values.push(value),
-            // One more says that there are more.
+            // One error more than the report can hold shows that there are more.
             Err(_) if faults.len() > FINDINGS_MAX => break,
             Err(fault) => faults.push(fault),
         }
@@ -64,20 +64,20 @@ pub(super) fn all<T>(entries: impl Iterator<Item = Result<T, Fault>>) -> Result<
     if faults.is_empty() { Ok(values) } else { Err(faults) }
 }
 
-/// How values of a kind are written.
+/// Parses and formats one kind of values.
 pub(super) trait Format<T> {
-    /// What such a value must be.
+    /// The accepted form of a value.
     const WANT: &'static str;
-    /// Whether several are one list.
+    /// Whether the value is a list.
     const LIST: bool = false;
 
     fn read(input: Input<'_>) -> Result<T, Vec<Fault>>;
 
-    /// The value in TOML, on one line.
+    /// Formats the value as TOML on one line.
     fn show(value: &T) -> String;
 }
 
-/// The text of a value that is a string in TOML.
+/// Returns the text of a value.
 pub(super) fn text(input: Input<'_>) -> Result<&str, What> {
     match input {
         Input::Text(text) => Ok(text),
@@ -97,7 +97,7 @@ pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Text in quotes as TOML has it.
+/// Returns a text as a TOML string.
 pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::from('"');
     for char in text.chars() {
@@ -115,7 +115,7 @@ pub(super) fn quote(text: &str) -> String {
     quoted
 }
 
-/// A value as a message shows it: as it stands in the file, or in single quotes.
+/// Returns a value as messages show it: as TOML, or in single quotes.
 pub(super) fn shown(input: Input<'_>) -> String {
     match input {
         Input::Text(text) => single_quoted(text),
@@ -130,12 +130,12 @@ pub(super) fn shown(input: Input<'_>) -> String {
     }
 }
 
-/// Text from outside in single quotes, short and on one line.
+/// Returns untrusted text in single quotes, shortened and on one line.
 pub(crate) fn single_quoted(text: &str) -> String {
     format!("'{}'", brief(text))
 }
 
-/// What is wrong with the value of a key of that name, of which `want` and `bound` tell what it must be.
+/// Displays the error of a value. `want` is the accepted form, and `bound` has the accepted numbers.
 pub(super) struct Sentence<'a> {
     pub(super) name: &'a str,
     pub(super) want: &'a str,
@@ -155,10 +155,10 @@ impl Display for Sentence<'_> {
             (What::OfType(found), _) => write!(f, "{name}: expected {want}, found {found}")?,
             (What::Entry(entry, text), _) => write!(f, "{name}: invalid entry {entry}: {text}")?,
         }
-        // A shell takes quotes away. An env file or a container's configuration may leave them in place.
+        // A shell removes quotes. An env file or a container's configuration may keep them.
         match self.input {
             Input::Text(text) if text.len() > 1 && text.starts_with(['"', '\'']) && text.ends_with(&text[..1]) => {
-                f.write_str(" (the quotes are part of the value: leave them out)")
+                f.write_str(" (the quotes are part of the value: remove them)")
             }
             _ => Ok(()),
         }

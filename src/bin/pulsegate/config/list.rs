@@ -11,9 +11,9 @@ use toml::de::{DeString, DeValue};
 use super::format::{Fault, Format, Input, What, all, quote, shown, single_quoted, text, type_of};
 use super::scalar::Count;
 
-/// What a list may hold.
+/// An entry of a list.
 pub(super) trait Entry: FromStr<Err: Display> + Display {
-    /// Why a text is no such entry.
+    /// Returns the accepted form, for a text that is no such entry.
     fn fault(_text: &str, error: Self::Err) -> String {
         error.to_string()
     }
@@ -34,7 +34,7 @@ impl Entry for SocketAddr {
 impl Entry for Cidr {}
 impl Entry for Glob {}
 
-/// Entries in any number, the single one also without brackets.
+/// A list. A single entry needs no brackets.
 pub(super) struct List;
 
 impl<T: Entry> Format<Vec<T>> for List {
@@ -74,7 +74,7 @@ fn at(value: &Spanned<DeValue<'_>>, what: What) -> Fault {
     Fault { span: Some(value.span()), what }
 }
 
-/// A list that may be switched off.
+/// A list, or `off` for an empty list.
 pub(super) struct ListOrOff;
 
 impl<T: Entry> Format<Vec<T>> for ListOrOff {
@@ -90,7 +90,7 @@ impl<T: Entry> Format<Vec<T>> for ListOrOff {
     }
 }
 
-/// A number for each of some blocks of addresses.
+/// A number for each block of addresses.
 pub(super) struct Blocks;
 
 impl Format<Vec<(Cidr, usize)>> for Blocks {

@@ -1,4 +1,4 @@
-//! Puts a configuration together: defaults, file, environment, command line.
+//! Loads a configuration from defaults, file, environment and command line.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,24 @@ use super::file;
 use super::format::{Fault, Input, Sentence};
 use super::keys::Key;
 
-/// The file that is read where it exists and no other is named.
+/// The default file.
 pub(super) const FILE: &str = "/etc/pulsegate/pulsegate.toml";
-/// Names the file, where the command line does not.
+/// The variable that names the file. The command line overrides it.
 pub(super) const FILE_VARIABLE: &str = "PULSEGATE_CONFIG";
 
-/// A configuration that is being put together, and every fault so far.
+/// An incomplete configuration, and its errors so far.
 #[derive(Default)]
 pub(super) struct Loader {
     pub(super) config: Config,
     pub(super) errors: ConfigErrors,
-    /// The keys whose values could not be read.
+    /// The keys with an error.
     pub(super) faulty: Vec<&'static str>,
 }
 
 impl Config {
-    /// Puts the configuration together. `file` is what the command line names; without it, the
-    /// environment may name one, or [`FILE`] is read where it exists. `environment` is that of the
-    /// process, of which only variables that begin with `PULSEGATE_` count. `overrides` are the names of keys and
-    /// their values on the command line; those of a list add up.
+    /// Loads the configuration. `file` is the file that the command line names. Without it the environment names the file,
+    /// or [`FILE`] is the file if it exists. `environment` has the variables of the process. `overrides` has the keys and
+    /// values of the command line. Repeated values of a list add up.
     pub(crate) fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -37,7 +36,7 @@ impl Config {
         Self::load_or(Path::new(FILE), file, environment, overrides)
     }
 
-    /// As [`Self::load`], with that default file.
+    /// [`Self::load`] with another default file.
     pub(super) fn load_or(
         default_file: &Path,
         file: Option<&Path>,
@@ -115,7 +114,7 @@ impl Loader {
                 continue;
             };
             let origin = Origin::CommandLine(key.option.unwrap_or(key.name));
-            // Only the last value holds, and of a list the last one holds all.
+            // The last value overrides the earlier ones. For a list it collects them.
             if overrides[number + 1..].iter().any(|(other, _)| other == name) {
                 continue;
             }
@@ -129,7 +128,7 @@ impl Loader {
         self.read_value(key, Input::Text(text), |_| origin.clone());
     }
 
-    /// Reads the value of a key. `origin` is that of the value, or of that part of it.
+    /// Reads the value of a key. `origin` returns the origin of the value, or of a part of it.
     pub(super) fn read_value(
         &mut self,
         key: &'static Key,
@@ -148,7 +147,7 @@ impl Loader {
         }
     }
 
-    /// The configuration, if nothing is wrong with it.
+    /// Returns the configuration, or its errors.
     pub(super) fn finish(mut self) -> Result<Config, ConfigErrors> {
         self.check();
         if self.errors.is_empty() { Ok(self.config) } else { Err(self.errors) }

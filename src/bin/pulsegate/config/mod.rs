@@ -1,8 +1,9 @@
-//! The daemon's configuration: command line before environment before file before defaults.
+//! The daemon's configuration. The command line overrides the environment, which overrides the file, which overrides the
+//! defaults.
 //!
-//! [`keys`] has the one table that everything here follows. [`format`], [`scalar`] and [`list`] read and show
-//! values, [`file`] finds them in TOML, [`environment`] in variables. [`load`] puts them together, [`check`]
-//! compares them with each other and with this machine, and [`print`] writes them.
+//! [`keys`] has the one table of keys. [`format`], [`scalar`] and [`list`] parse and format values. [`file`] finds the
+//! values in TOML, and [`environment`] in variables. [`load`] combines them, [`check`] compares them with each other and
+//! with this machine, and [`print`] prints them.
 
 mod check;
 mod environment;
@@ -34,70 +35,70 @@ pub(crate) use self::manual::{environment, page};
 pub(crate) use self::print::print_report;
 pub(crate) use self::suggest::{nearest, question};
 
-/// All that an operator can say, and where it was said.
+/// The values of all keys and their origins.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
-    /// What the library is to keep to; it has passed [`Settings::check`].
+    /// The library's settings. They have passed [`Settings::check`].
     pub(crate) settings: Settings,
-    /// Where devices are awaited. At least one. `[::]` falls back to IPv4 where IPv6 is off.
+    /// The TCP addresses, at least one. Without IPv6, `[::]` falls back to IPv4.
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where probes are answered. None: discovery is off.
+    /// The UDP addresses for discovery. Without any, discovery is off.
     pub(crate) discovery: Vec<SocketAddr>,
-    /// Where events are written.
+    /// The destination of events.
     pub(crate) events: Events,
-    /// What the gateway does when standard output ends.
+    /// The gateway's reaction when standard output ends.
     pub(crate) on_closed: OnClosed,
-    /// Bytes of events that may wait for one consumer.
+    /// Queued bytes of events for one consumer.
     pub(crate) events_buffer: usize,
-    /// Where the control socket is.
+    /// The path of the control socket.
     pub(crate) control: Control,
-    /// Its permission bits.
+    /// The permission bits of the control socket.
     pub(crate) control_mode: u32,
-    /// The name of its group, unless it is that of the process.
+    /// The group of the control socket. With `None` it is the group of the process.
     pub(crate) control_group: Option<String>,
-    /// The least weight of a line of the log.
+    /// The least severe level that the log contains.
     pub(crate) log_level: LevelFilter,
     /// The file that the program has read.
     pub(crate) file: Option<PathBuf>,
-    /// Whether that file holds nothing but whitespace.
+    /// Whether the file contains only whitespace.
     file_is_empty: bool,
-    /// What the program ignored while it read the configuration.
+    /// Variables that the program has ignored.
     ignored: Vec<Finding>,
-    /// Where the values come from, in the order of [`KEYS`].
+    /// The origins of the values, in the order of [`KEYS`].
     origins: Vec<Origin>,
 }
 
-/// Where events are written.
+/// The destination of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Events {
-    /// To standard output.
+    /// Standard output.
     Stdout,
-    /// Nowhere.
+    /// No destination.
     None,
 }
 
-/// What the gateway does when standard output ends.
+/// The gateway's reaction when standard output ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum OnClosed {
-    /// It runs on, and counts the events.
+    /// The gateway runs on and counts events as missed.
     #[default]
     Continue,
-    /// It stops.
+    /// The gateway stops.
     Stop,
 }
 
-/// Where the control socket is.
+/// The path of the control socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
-    /// Where it belongs for whoever runs the gateway.
+    /// The default path of the user.
     Default,
-    /// There is none.
+    /// No control socket.
     Off,
-    /// There.
+    /// This path.
     Path(PathBuf),
 }
 
-/// Room for what an event has besides the object.
+/// Room for the members of an event beside the object.
 const EVENT_EXTRA_BYTES: usize = 4 << 10;
 
 impl Default for Config {
@@ -122,19 +123,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Bytes of events that may wait for one reader, such that the longest object fits with what an
-    /// event says besides.
+    /// Returns the queue limit of one consumer. The event of the longest object fits.
     pub(crate) fn consumer_bytes_max(&self) -> usize {
         self.events_buffer.max(self.settings.limits.object_bytes_max as usize + EVENT_EXTRA_BYTES)
     }
 
-    /// The key that an option of the command line, named without its dashes, sets.
+    /// Returns the key that an option sets. `option` is its name without dashes.
     pub(crate) fn key_of_option(option: &str) -> Option<&'static str> {
         let sets = |key: &&Key| key.option.and_then(|name| name.strip_prefix("--")) == Some(option);
         KEYS.iter().find(sets).map(|key| key.name)
     }
 
-    /// The names of the keys whose values differ.
+    /// Returns the names of the keys whose values differ.
     pub(crate) fn changes(&self, other: &Self) -> Vec<&'static str> {
         KEYS.iter().filter(|key| (key.show)(self) != (key.show)(other)).map(|key| key.name).collect()
     }

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::format::{Fault, Format, Input, What, quote, text, type_of};
 use super::{Control, Events, OnClosed};
 
-/// A bare number of things.
+/// A whole number without a unit.
 pub(super) struct Count;
 
 impl<T: TryFrom<u64> + Display> Format<T> for Count {
@@ -44,7 +44,7 @@ fn integer(value: &DeValue<'_>) -> Result<u64, What> {
     u64::from_str_radix(number.as_str(), number.radix()).map_err(|_| What::OutOfBounds)
 }
 
-/// Bytes, with a unit or as a bare number.
+/// A number of bytes, with or without a unit.
 pub(super) struct Bytes;
 
 impl<T: TryFrom<u64> + TryInto<u64> + Copy> Format<T> for Bytes {
@@ -69,7 +69,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Format<T> for Bytes {
     }
 }
 
-/// So many a second.
+/// A number per second.
 pub(super) struct Rate;
 
 impl Format<u32> for Rate {
@@ -85,7 +85,7 @@ impl Format<u32> for Rate {
     }
 }
 
-/// A length of time.
+/// A duration.
 pub(super) struct Time;
 
 impl Format<Duration> for Time {
@@ -93,11 +93,11 @@ impl Format<Duration> for Time {
 
     fn read(input: Input<'_>) -> Result<Duration, Vec<Fault>> {
         let text = text(input)?;
-        // humantime 2.4 panics where a sum is just too large for a `Duration`. No sensible one has numbers this long.
+        // humantime 2.4 panics if a sum just exceeds a `Duration`. No sensible duration has numbers this long.
         if text.split(|char: char| !char.is_ascii_digit()).any(|number| number.len() > 9) {
             return Err(What::OutOfBounds.into());
         }
-        // It takes "0" for a duration without a unit.
+        // humantime accepts "0" without a unit.
         if text.len() > 64 || text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(What::Unlike.into());
         }
@@ -109,7 +109,7 @@ impl Format<Duration> for Time {
     }
 }
 
-/// Bytes that are sent as they are: the UTF-8 of a text.
+/// The UTF-8 bytes of a text.
 pub(super) struct Raw;
 
 impl Format<Vec<u8>> for Raw {
@@ -124,13 +124,13 @@ impl Format<Vec<u8>> for Raw {
     }
 }
 
-/// One of a few words.
+/// One word of a closed list.
 pub(super) struct Word;
 
-/// What has a few values, each with its word.
+/// A type with a word for each value.
 pub(super) trait Words: Copy + PartialEq + 'static {
     const WORDS: &'static [(&'static str, Self)];
-    /// The words as they are listed in a sentence.
+    /// The words as a sentence lists them.
     const WANT: &'static str;
 }
 
@@ -175,7 +175,7 @@ impl Words for LevelFilter {
     const WANT: &'static str = "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
 }
 
-/// Where the control socket is.
+/// The path of the control socket.
 pub(super) struct Socket;
 
 impl Format<Control> for Socket {
@@ -185,7 +185,7 @@ impl Format<Control> for Socket {
         match text(input)? {
             "default" => Ok(Control::Default),
             "off" => Ok(Control::Off),
-            // More does not fit into an address, with the NUL at its end (unix(7)).
+            // A Unix address has room for 107 bytes and a NUL (unix(7)).
             path if (1..108).contains(&path.len()) && !path.contains('\0') => Ok(Control::Path(PathBuf::from(path))),
             _ => Err(What::Unlike.into()),
         }
@@ -208,7 +208,7 @@ impl Format<u32> for Mode {
 
     fn read(input: Input<'_>) -> Result<u32, Vec<Fault>> {
         let digits = match input {
-            // In decimal digits, 660 would be 01224.
+            // The decimal number 660 would be 01224.
             Input::Toml(value) if value.get_ref().as_integer().is_some_and(|number| number.radix() == 8) => {
                 value.get_ref().as_integer().map(|number| number.as_str()).unwrap_or_default()
             }
@@ -224,7 +224,7 @@ impl Format<u32> for Mode {
     }
 }
 
-/// The name of a group; an empty one is none.
+/// The name of a group, or an empty text for no group.
 pub(super) struct Group;
 
 impl Format<Option<String>> for Group {

@@ -1,8 +1,8 @@
-//! Names that nobody knows, and the ones that may have been meant.
+//! Suggestions for unknown names.
 
-/// The nearest of the `known` names, if one is near enough to have been meant.
+/// Returns the `known` name that is most similar to `name`, if it is similar enough for a typing error.
 pub(crate) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>) -> Option<T> {
-    // Also bounds the work for what anyone may have written.
+    // Bounds the work for untrusted input.
     if name.len() > 64 {
         return None;
     }
@@ -10,10 +10,10 @@ pub(crate) fn nearest<T: AsRef<str>>(name: &str, known: impl Iterator<Item = T>)
     (near.0 <= 1 + name.len() / 6).then_some(near.1)
 }
 
-/// How many characters must be put in, taken out or changed to make one text of another.
+/// The Levenshtein distance: the number of insertions, deletions and changes between two texts.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
-    // The distances of what has been read of `a` to every beginning of `b`.
+    // The distances from the characters of `a` so far to each prefix of `b`.
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, in_a) in a.chars().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
@@ -26,12 +26,12 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// The end of a sentence about an unknown name.
+/// Returns the end of a sentence about an unknown name.
 pub(crate) fn question(near: Option<impl std::fmt::Display>) -> String {
     near.map(|near| format!(", did you mean {near}?")).unwrap_or_default()
 }
 
-/// A text that may hold anything, fit for a sentence.
+/// Returns untrusted text escaped and shortened for a message.
 pub(super) fn brief(text: &str) -> String {
     let mut brief = String::new();
     for char in text.chars().take(SHOWN_CHARS + 1) {
@@ -43,10 +43,10 @@ pub(super) fn brief(text: &str) -> String {
     short(&brief)
 }
 
-/// Characters of a text that a sentence shows.
+/// The maximum of characters that a message shows.
 const SHOWN_CHARS: usize = 64;
 
-/// The beginning of a text.
+/// Returns the beginning of a text.
 pub(super) fn short(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_names() {
+    fn a_similar_name_is_suggested() {
         let known = ["interval", "credit", "credit_from", "payload"];
         for (name, expected) in [
             ("intervall", Some("interval")),

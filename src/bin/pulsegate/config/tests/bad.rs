@@ -1,4 +1,4 @@
-//! What is refused, and what is said of it.
+//! Invalid configurations and their errors.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 #[test]
-fn bad_files() {
+fn an_invalid_file_has_an_error_with_its_place() {
     let check = |text: &str, expected: &str| {
         let got = load(text).map(|_| ()).unwrap_err();
         assert_eq!(got, format!("test.toml:{expected}"), "{text}");
@@ -20,7 +20,7 @@ fn bad_files() {
     );
     check("[log]\nlevel = 'off'\nlevel = 'off'\n", "3:1: invalid TOML: duplicate key");
     check("hé = \"éé\" x", "1:2: invalid TOML: invalid unquoted key, expected letters, numbers, `-`, `_`");
-    // Unknown names; the first in the file is told, whatever the alphabet says.
+    // Unknown names, in the order of the file.
     check("[limits]\nzzz = 1\naaa = 1\n", "2:1: unknown key 'limits.zzz'\ntest.toml:3:1: unknown key 'limits.aaa'");
     check("credit = 5", "1:1: unknown key 'credit', did you mean heartbeat.credit?");
     check("[limits]\nallow = []", "2:1: unknown key 'limits.allow', did you mean access.allow?");
@@ -30,13 +30,13 @@ fn bad_files() {
     check("[heartbeet]\ninterval = 1", "1:2: unknown section 'heartbeet', did you mean heartbeat?");
     check(
         "'heartbeat.interval' = '3s'",
-        "1:1: heartbeat.interval in quotes is no key of a section: leave the quotes out",
+        "1:1: invalid key 'heartbeat.interval': remove its quotes",
     );
     check("[colours]", "1:2: unknown section 'colours'");
     check("\"a\\nb\" = 1", "1:1: unknown key 'a\\nb'");
     check("\"\" = 1", "1:1: unknown key ''");
-    check("limits = 3", "1:1: limits is a section: [limits] stands on a line of its own, and its keys below it");
-    check("[[log]]", "1:3: log is a section: [log] stands on a line of its own, and its keys below it");
+    check("limits = 3", "1:1: limits is a section: write [limits] on a line of its own, and its keys below it");
+    check("[[log]]", "1:3: log is a section: write [log] on a line of its own, and its keys below it");
     check("limits.credit.x = 3", "1:8: unknown key 'limits.credit', did you mean heartbeat.credit?");
     // Types.
     check("listen = 5", "1:10: listen: expected a list of texts, such as [\"…\", \"…\"], found a bare number");
@@ -137,7 +137,7 @@ fn bad_files() {
         "listen = ['[::]:1', '192.0.2.1']",
         "1:21: listen: invalid entry '192.0.2.1': expected an IP address with a port, such as 192.0.2.1:5556 or [2001:db8::1]:5556",
     );
-    check("listen = ['[::]:1', '[::]:1']", "1:10: listen: invalid entry '[::]:1': it stands there twice");
+    check("listen = ['[::]:1', '[::]:1']", "1:10: listen: invalid entry '[::]:1': the list contains it twice");
     check(
         "terminator = '0123456789abcdefg'",
         "1:14: terminator: invalid value \"0123456789abcdefg\": must have at most 16 bytes",
@@ -198,7 +198,7 @@ fn bad_files() {
 }
 
 #[test]
-fn every_fault_is_reported_at_once() {
+fn a_report_has_every_error() {
     let text = "listen = ['x', '[::]:1', 'y']
 [heartbeat]
 credit = 0
@@ -210,18 +210,18 @@ memory_budget = 'much'
 ";
     let errors = load(text).unwrap_err();
     let places: Vec<_> = errors.lines().map(|line| line.splitn(4, ':').skip(1).take(2).collect::<Vec<_>>()).collect();
-    // The budget is not compared with the length of an object: nobody knows what it was to be.
+    // An unreadable budget is not compared with the length of an object.
     let expected = [["5", "15"], ["1", "11"], ["1", "26"], ["4", "1"], ["8", "17"], ["3", "10"]];
     assert_eq!(places, expected, "{errors}");
     let environment = [("PULSEGATE_LOG_LEVEL", "loud"), ("PULSEGATE_ACCESS_DENY", "192.0.2.0/33")];
     let errors = load_rest(&environment, &[("events.output", "x"), ("listen", "5556")]).unwrap_err();
     assert_eq!(errors.lines().count(), 4, "{errors}");
     let many = load(format!("[access]\nallow = [{}]", "'x',".repeat(10_000))).unwrap_err();
-    assert_eq!((many.lines().count(), many.lines().last()), (21, Some("more faults follow")));
+    assert_eq!((many.lines().count(), many.lines().last()), (21, Some("there are more errors")));
 }
 
 #[test]
-fn bad_environments_and_options() {
+fn an_invalid_variable_or_option_has_an_error() {
     let check = |environment: &[(&str, &str)], overrides: &[(&'static str, &str)], expected: &str| {
         assert_eq!(load_rest(environment, overrides).map(|_| ()).unwrap_err(), expected);
     };
@@ -258,7 +258,7 @@ fn bad_environments_and_options() {
         "--log-level: log.level: invalid value 'loud': expected \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
     );
     check(&[], &[("colour", "x")], "command line: unknown key colour");
-    let listen = "listen: invalid entry '192.0.2.1:5556': it stands there twice";
+    let listen = "listen: invalid entry '192.0.2.1:5556': the list contains it twice";
     check(&[], &[("listen", "192.0.2.1:5556"), ("listen", "192.0.2.1:5556")], &format!("--listen: {listen}"));
     // The file is the default one's namesake only where it exists.
     let none: [(OsString, OsString); 0] = [];
@@ -274,7 +274,7 @@ fn bad_environments_and_options() {
 }
 
 #[test]
-fn deep_and_long_files_are_refused() {
+fn a_deep_or_long_file_has_an_error() {
     for (text, expected) in [
         (
             "a=".to_string() + &"[".repeat(100_000),

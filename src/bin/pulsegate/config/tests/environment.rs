@@ -1,4 +1,4 @@
-//! Variables of the environment: ours, those of others, and how their faults are shown.
+//! Environment variables: those of the program, those of others, and their errors.
 
 use super::*;
 
@@ -20,7 +20,7 @@ const SERVICE_LINKS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn variables_that_kubernetes_sets_for_a_service_mean_nothing() {
+fn variables_that_kubernetes_sets_for_a_service_are_ignored() {
     let config = load_rest(SERVICE_LINKS, &[]).unwrap();
     assert_eq!(config.warnings(), []);
     assert_eq!(values(config), Config::default());
@@ -46,12 +46,12 @@ fn an_unknown_variable_is_a_warning_and_a_misspelt_one_an_error() {
 }
 
 #[test]
-fn a_quoted_or_empty_value_is_shown() {
+fn an_error_shows_a_quoted_or_empty_value() {
     let check = |value: &str, expected: &str| {
         let error = load_rest(&[("PULSEGATE_HEARTBEAT_INTERVAL", value)], &[]).unwrap_err();
         let begin = "environment PULSEGATE_HEARTBEAT_INTERVAL: heartbeat.interval: invalid value";
         assert!(error.starts_with(&format!("{begin} {expected}: expected a duration")), "{error}");
-        assert_eq!(error.ends_with("(the quotes are part of the value: leave them out)"), value.len() > 1, "{error}");
+        assert_eq!(error.ends_with("(the quotes are part of the value: remove them)"), value.len() > 1, "{error}");
     };
     check("\"3s\"", "'\"3s\"'");
     check("'3s'", "''3s''");

@@ -9,14 +9,14 @@ use super::keys::SECTIONS;
 use super::load::{FILE_VARIABLE, Loader};
 use super::*;
 
-/// What becomes of a file.
+/// Loads a file.
 fn load(text: impl AsRef<[u8]>) -> Result<Config, String> {
     let mut loader = Loader::default();
     loader.read_file(Path::new("test.toml"), text.as_ref());
     loader.finish().map_err(|errors| errors.to_string())
 }
 
-/// What becomes of environment and command line, without a file.
+/// Loads environment and command line without a file.
 fn load_rest(environment: &[(&str, &str)], overrides: &[(&'static str, &str)]) -> Result<Config, String> {
     let environment = environment.iter().map(|&(variable, value)| (variable.into(), value.into()));
     let overrides: Vec<_> = overrides.iter().map(|&(name, text)| (name, text.to_string())).collect();
@@ -24,7 +24,7 @@ fn load_rest(environment: &[(&str, &str)], overrides: &[(&'static str, &str)]) -
     Config::load_or(none, None, environment, &overrides).map_err(|error| error.to_string())
 }
 
-/// The values alone.
+/// Returns the configuration without its origins.
 fn values(mut config: Config) -> Config {
     (config.file, config.file_is_empty) = (None, false);
     config.origins.fill(Origin::Default);
@@ -32,7 +32,7 @@ fn values(mut config: Config) -> Config {
 }
 
 #[test]
-fn the_shipped_file_is_the_defaults() {
+fn the_shipped_file_has_the_defaults() {
     let shipped = include_str!("../../../../../pulsegate.toml");
     let message = "pulsegate.toml is out of date: write it anew with `pulsegate check-config --defaults`";
     assert!(shipped == Config::defaults_file(), "{message}");
@@ -43,7 +43,7 @@ fn the_shipped_file_is_the_defaults() {
 }
 
 #[test]
-fn the_table_is_sound() {
+fn the_table_of_keys_is_consistent() {
     let variables: std::collections::BTreeSet<_> = KEYS.iter().map(Key::variable).collect();
     assert_eq!(variables.len(), KEYS.len(), "two keys have one variable");
     assert!(!variables.contains(FILE_VARIABLE));
@@ -60,7 +60,7 @@ fn the_table_is_sound() {
 }
 
 #[test]
-fn everything_can_be_set() {
+fn a_file_sets_every_key() {
     let text = r#"
 listen = ["192.0.2.1:5556", "[::1]:0", "[::1]:0"]
 terminator = "\n"
@@ -172,7 +172,7 @@ level = "trace"
 }
 
 #[test]
-fn lists_in_environment_and_options() {
+fn commas_separate_the_entries_of_lists_in_variables_and_options() {
     let environment = [
         ("PULSEGATE_ACCESS_ALLOW", "192.0.2.0/24, ::1"),
         ("PULSEGATE_ACCESS_DENY", ""),
@@ -197,7 +197,7 @@ fn lists_in_environment_and_options() {
 }
 
 #[test]
-fn precedence() {
+fn options_override_variables_and_both_override_the_file() {
     let path = std::env::temp_dir().join(format!("pulsegate-precedence-{}.toml", std::process::id()));
     let text = "[heartbeat]\ncredit = 1\ninterval = '1s'\n\n[log]\nlevel = 'error'\n";
     std::fs::write(&path, text).unwrap();
@@ -240,7 +240,7 @@ fn precedence() {
 }
 
 #[test]
-fn a_reload_knows_what_has_changed() {
+fn changes_are_the_keys_whose_values_differ() {
     let check = |old: &str, new: &str, expected: &[&str]| {
         assert_eq!(load(old).unwrap().changes(&load(new).unwrap()), expected, "{old} {new}");
     };
@@ -266,7 +266,7 @@ fn every_option_has_its_key() {
 }
 
 #[test]
-fn a_configuration_that_has_vanished_or_is_empty_replaces_none() {
+fn a_missing_or_empty_file_does_not_replace_a_running_configuration() {
     let read = |text: Option<&str>| {
         let mut config = load(text.unwrap_or_default()).unwrap();
         config.file = text.map(|_| "test.toml".into());
@@ -281,7 +281,7 @@ fn a_configuration_that_has_vanished_or_is_empty_replaces_none() {
         assert_eq!(error.is_some(), why.is_some(), "{new:?}");
         assert!(error.unwrap_or_default().contains(why.unwrap_or_default()), "{new:?}");
     }
-    // Nobody loses a rule where there was none.
+    // An empty file may replace an empty file.
     for (running, new) in [(None, None), (None, Some("")), (Some(""), Some("")), (None, Some("log.level = 'off'"))] {
         assert_eq!(read(new).replaces(&read(running)), Ok(()), "{running:?} {new:?}");
     }

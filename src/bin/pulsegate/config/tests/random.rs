@@ -1,9 +1,9 @@
-//! Anything at all.
+//! Random input.
 
 use super::*;
 
-/// Broken files, seeded: whatever becomes of them, it is no panic, errors are one line with a place in
-/// the file, and what is accepted is shown as TOML that means the same.
+/// Broken files from a seed. No file panics, each error is one line with a place in the file, and an accepted file is
+/// printed as equivalent TOML.
 #[test]
 fn no_file_panics() {
     let pieces: Vec<&[u8]> = [
@@ -96,7 +96,7 @@ fn no_file_panics() {
                 assert_eq!(values(again), values(config), "round {round}");
             }
             Err(errors) => {
-                for error in errors.lines().filter(|line| *line != "more faults follow") {
+                for error in errors.lines().filter(|line| *line != "there are more errors") {
                     let mut parts = error.splitn(4, ':');
                     let is_place =
                         |part: Option<&str>| part.and_then(|part| part.parse::<usize>().ok()).is_some_and(|n| n > 0);
@@ -109,7 +109,7 @@ fn no_file_panics() {
     assert!((200..4_750).contains(&accepted), "{accepted} files were accepted: the test no longer reaches both sides");
 }
 
-/// Every key with every text, by the environment.
+/// Sets every key to every text by the environment.
 #[test]
 fn no_variable_panics() {
     let long = "9".repeat(1000);
