@@ -3,7 +3,7 @@
 # with 18,000 idle devices. Fails with a sentence for each limit that it exceeds.
 #
 #     scripts/budgets.sh                  # builds both executables and measures them
-#     scripts/budgets.sh KIND EXECUTABLE  # measures one executable; KIND is static or dynamic
+#     scripts/budgets.sh KIND EXECUTABLE  # measures one executable, KIND is static or dynamic
 #
 # Memory is the RSS without the clean pages of shared libraries. pulsegate-swarm simulates the devices. If the tools for the
 # static executable cannot be fetched, the script measures the dynamic one only, says so, and exits with 3.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests the executables of scripts/cross.sh for other machines: under qemu-user, or natively if possible.
 #
-#     scripts/cross.sh --bin pulsegate --tests TARGET…      # first; with --example echo for --echo
+#     scripts/cross.sh --bin pulsegate --tests TARGET…      # first, with --example echo for --echo
 #     scripts/cross-test.sh [--echo] [--no-units | --no-end-to-end] [TARGET…]
 #
 # For each target the script runs every executable in target/cross/TARGET/tests, which are the library's unit tests. Then it

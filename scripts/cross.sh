@@ -5,7 +5,7 @@
 #     scripts/cross.sh [--example NAME]… [--bin NAME]… [--tests] [--test NAME]… TARGET… [-- CARGO-OPTION…]
 #     scripts/cross.sh --fetch | --fetch-qemu
 #
-# Without options it builds the executable `pulsegate`; --help lists all options. The results:
+# Without options it builds the executable `pulsegate`. --help lists all options. The results:
 #
 #     target/cross/TARGET/pulsegate       examples beside it, under their names
 #     target/cross/TARGET/tests/NAME      the library's unit tests are `lib`
@@ -61,7 +61,7 @@ apt() {
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@" >&2
 }
 
-# Downloads Debian packages and their dependencies, except those that are installed here, and unpacks them into a folder.
+# Downloads Debian packages and their missing dependencies, and unpacks them into a folder.
 debian() { # NAME PACKAGE…
     name=$1
     shift

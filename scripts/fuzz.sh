@@ -2,7 +2,7 @@
 # Fuzzes every parser of outside input, one target after another. fuzz/artifacts keeps each input that fails. The fix
 # turns that input into a test.
 #
-#     scripts/fuzz.sh [SECONDS] [TARGET…]     # 60 seconds each; splitter gateway control config discovery c
+#     scripts/fuzz.sh [SECONDS] [TARGET…]     # 60 seconds each, all targets c
 #
 # The target c compares clients/c/pulsegate.h with the gateway. It needs C compilers instead of the tools below, and prints
 # the seed of a round that fails.

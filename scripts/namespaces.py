@@ -167,7 +167,7 @@ def link(here, there, delay, share, seed):
     libc = ctypes.CDLL(None, use_errno=True)
     ends = []
     for namespace, address in ((here, "10.77.4.1/24"), (there, "10.77.4.2/24")):
-        # A TUN device belongs to the namespace in which it is opened; its descriptor works in every other.
+        # A TUN device belongs to the namespace of its open call. Its file descriptor works in every namespace.
         with open("/run/netns/" + namespace) as f:
             if libc.setns(f.fileno(), 0x40000000):
                 raise OSError(ctypes.get_errno(), "setns")

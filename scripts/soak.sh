@@ -2,7 +2,7 @@
 # Runs the gateway under pulsegate-swarm's mixed profile with faults for a given time. Fails when the gateway ends, when
 # its memory or descriptors grow, or when descriptors stay open after the devices have left.
 #
-#     scripts/soak.sh TIME [DIRECTORY]     TIME such as 90s, 30m, 8h; DIRECTORY keeps the figures and logs
+#     scripts/soak.sh TIME [DIRECTORY]     TIME such as 90s, 30m, 8h. DIRECTORY keeps figures and logs
 #
 # SOAK_DEVICES (400) devices connect. The share SOAK_FAULTY (10%) of them misbehaves in every way that the swarm knows.
 # Every SOAK_CHURN seconds (60), SOAK_VISITORS (200) more devices connect for a few seconds and leave all at once.

@@ -3,6 +3,7 @@
 
 mod clock;
 mod content;
+mod costs;
 mod device;
 mod faults;
 mod finder;
@@ -20,7 +21,6 @@ mod table;
 mod tally;
 mod timeline;
 mod units;
-mod costs;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -38,7 +38,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = can_write(&options).and_then(|()| run::run(&options)).and_then(|report| write_report(&options, &report));
+    let result =
+        can_write(&options).and_then(|()| run::run(&options)).and_then(|report| write_report(&options, &report));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -246,10 +246,7 @@ mod tests {
             ("--loud", "invalid option '--loud'"),
             ("loud", "unexpected argument \"loud\""),
             ("--picture-bytes 1", "--picture-bytes: expected 128 bytes to 64MiB"),
-            (
-                "--profile idle --echo",
-                "--echo needs status reports: add --status-every or choose another --profile",
-            ),
+            ("--profile idle --echo", "--echo needs status reports: add --status-every or choose another --profile"),
         ] {
             assert_eq!(parse(line), Err(expected.into()), "{line}");
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::costs::Costs;
 use crate::faults::Fault;
 use crate::options::Options;
 use crate::tally::{Cause, Causes, Messages, Micros, Tally};
 use crate::timeline::Sample;
-use crate::costs::Costs;
 
 /// The whole report. `--json` shows these field names. The name of each number contains its unit.
 #[derive(Debug, Serialize)]

@@ -11,6 +11,7 @@ use pulsegate::unstable::reactor::Reactor;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::clock::{self, Clock};
+use crate::costs::CostMeter;
 use crate::finder;
 use crate::fleet::Fleet;
 use crate::options::Options;
@@ -19,7 +20,6 @@ use crate::report::{Report, Run};
 use crate::status::Status;
 use crate::tally::Tally;
 use crate::timeline::Timeline;
-use crate::costs::CostMeter;
 
 /// Runs the whole simulation. The error is a sentence for people.
 pub(crate) fn run(options: &Options) -> Result<Report, String> {

@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter};
 
 use pulsegate::ByteSize;
 
+use crate::costs::Costs;
 use crate::human::{count, micros, rate};
 use crate::report::{Quantiles, Report};
-use crate::costs::Costs;
 
 /// Displays a report as a table.
 pub(crate) struct Table<'a>(pub(crate) &'a Report);

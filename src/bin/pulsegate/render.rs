@@ -120,7 +120,7 @@ fn shorten(object: &str) -> String {
         } else {
             string.push(char);
         }
-        let quote = char == '"' && !escaped;
+        let quote = !escaped && char == '"';
         escaped = quoted && char == '\\' && !escaped;
         quoted ^= quote;
     }

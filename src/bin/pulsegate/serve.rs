@@ -291,7 +291,9 @@ fn raise_descriptor_limit(connections_max: usize) {
     match limit {
         Ok(limit) if limit < connections_max as u64 + OWN_DESCRIPTORS => {
             let possible = limit.saturating_sub(OWN_DESCRIPTORS);
-            warn!("the limit of file descriptors is {limit}: about {possible} of {connections_max} devices can connect");
+            warn!(
+                "the limit of file descriptors is {limit}: about {possible} of {connections_max} devices can connect"
+            );
         }
         Ok(_) => {}
         Err(error) => warn!("cannot raise the limit of file descriptors: {error}"),

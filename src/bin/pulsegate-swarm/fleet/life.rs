@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Fleet, Action};
+use super::{Action, Fleet};
 use crate::device::{ACTION, Device, Phase, Report};
 use crate::faults::Fault;
 use crate::schedule::{LIVED, NEVER, back_off, first_due, next_due};

@@ -134,9 +134,7 @@ mod tests {
         check(
             "status",
             some(),
-            &[
-                "no message of type 'status' so far, earlier messages have types: Status, Other. Did you mean Status?",
-            ],
+            &["no message of type 'status' so far, earlier messages have types: Status, Other. Did you mean Status?"],
         );
         check("Alarm", json!({}), &["no message of type 'Alarm' so far, earlier messages have types: none."]);
     }

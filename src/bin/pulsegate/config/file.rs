@@ -75,9 +75,9 @@ impl Loader {
                 continue;
             }
             match Key::find(&name) {
-                Some(_) if offset.is_quoted => self
-                    .errors
-                    .add(at(offset.bytes), format!("invalid key '{name}': remove its quotes")),
+                Some(_) if offset.is_quoted => {
+                    self.errors.add(at(offset.bytes), format!("invalid key '{name}': remove its quotes"))
+                }
                 Some(key) => {
                     let whole = value.span();
                     self.read_value(key, Input::Toml(value), |part| at(part.unwrap_or(whole.clone()).start));

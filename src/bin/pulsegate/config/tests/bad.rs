@@ -28,10 +28,7 @@ fn an_invalid_file_has_an_error_with_its_place() {
     check("terminater = 1", "1:1: unknown key 'terminater', did you mean terminator?");
     check("payloads = 1", "1:1: unknown key 'payloads', did you mean heartbeat.payload?");
     check("[heartbeet]\ninterval = 1", "1:2: unknown section 'heartbeet', did you mean heartbeat?");
-    check(
-        "'heartbeat.interval' = '3s'",
-        "1:1: invalid key 'heartbeat.interval': remove its quotes",
-    );
+    check("'heartbeat.interval' = '3s'", "1:1: invalid key 'heartbeat.interval': remove its quotes");
     check("[colours]", "1:2: unknown section 'colours'");
     check("\"a\\nb\" = 1", "1:1: unknown key 'a\\nb'");
     check("\"\" = 1", "1:1: unknown key ''");

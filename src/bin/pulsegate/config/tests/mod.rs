@@ -157,7 +157,7 @@ level = "trace"
     assert_eq!(config.settings.discovery.reply, b"h\xc3\xa9\0");
     assert_eq!(config.control, Control::Path("./off".into()));
     assert_eq!(values(load(config.print()).unwrap()), values(config.clone()));
-    // What the control socket reports is printed as the same TOML, blocks in order.
+    // The report of the control socket prints as the same TOML, with blocks in order.
     let report = print_report(&config.report(&[]));
     assert_eq!(
         report.replace("\"::1\" = 1, \"192.0.2.0/24\" = 10", "\"192.0.2.0/24\" = 10, \"::1\" = 1"),
