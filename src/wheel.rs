@@ -363,13 +363,13 @@ mod tests {
     /// insertion).
     #[test]
     fn behaves_like_a_sorted_map() {
-        let seeds = match std::env::var("PULSEGATE_SEED") {
+        let seeds = match std::env::var("PULSEGATE_TEST_SEED") {
             Ok(seed) => vec![seed.parse().unwrap()],
             Err(_) => (1..=100).collect::<Vec<u64>>(),
         };
         for seed in seeds {
             // Shown if the test fails.
-            println!("PULSEGATE_SEED={seed}");
+            println!("PULSEGATE_TEST_SEED={seed}");
             behaves_like_a_sorted_map_with(Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1));
         }
     }

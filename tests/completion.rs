@@ -1,7 +1,8 @@
 //! The completion for bash, in a real one. What it offers is made from the table of calls; here it is seen
 //! that bash gets it.
 
-use std::process::Command;
+#[path = "common/environment.rs"]
+mod environment;
 
 /// What is offered for the last word of a line.
 fn offered(line: &str) -> Vec<String> {
@@ -16,7 +17,7 @@ fn offered(line: &str) -> Vec<String> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/completions/pulsegate.bash");
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_pulsegate")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let output = Command::new("bash")
+    let output = environment::program("bash")
         .args(["-c", script, file, line])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("PATH", path)

@@ -21,6 +21,8 @@ mod client;
 mod configuration;
 #[path = "daemon/control_socket.rs"]
 mod control_socket;
+#[path = "common/environment.rs"]
+mod environment;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/stdout.rs"]
@@ -65,13 +67,8 @@ impl Drop for File {
     }
 }
 
-/// The executable, without the variables that set up a test run: it warns of names that it does not know.
 fn pulsegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
-    std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PULSEGATE_")).for_each(|(name, _)| {
-        command.env_remove(name);
-    });
-    command
+    environment::program(env!("CARGO_BIN_EXE_pulsegate"))
 }
 
 /// The lines of a stream, read by a thread so that a test can wait for one with a limit.
@@ -196,7 +193,7 @@ fn a_device_is_found_reports_and_obeys() {
     let gateway = Daemon::start("device");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/device.py");
     let (tcp, udp) = (gateway.tcp.port().to_string(), gateway.udp.port().to_string());
-    let mut device = Command::new("python3")
+    let mut device = environment::program("python3")
         .args([script, "--port", &tcp, "--udp-port", &udp, "--picture", "100000"])
         .stdout(Stdio::piped())
         .spawn()
@@ -231,7 +228,7 @@ fn a_device_with_a_terminator_gets_each_command_as_it_was_typed() {
     });
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/device.py");
     let (tcp, udp) = (gateway.tcp.port().to_string(), gateway.udp.port().to_string());
-    let mut device = Command::new("python3")
+    let mut device = environment::program("python3")
         .args([script, "--port", &tcp, "--udp-port", &udp, "--terminator", r"\n"])
         .stdout(Stdio::piped())
         .spawn()

@@ -2,6 +2,9 @@
 //! /lib/functions.sh that it uses played by the test, and the real executable to judge what it prints. And the
 //! folder of which a package is made.
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -30,10 +33,10 @@ impl Root {
 
     /// What the converter makes of the file, alike in this machine's shell and in busybox's, which OpenWrt has.
     fn toml(&self) -> String {
-        let here = self.converted(Command::new("sh"));
-        let mut busybox = Command::new("busybox");
+        let here = self.converted(environment::program("sh"));
+        let mut busybox = environment::program("busybox");
         if busybox.arg("true").output().is_ok() {
-            let mut ash = Command::new("busybox");
+            let mut ash = environment::program("busybox");
             ash.arg("ash");
             assert_eq!(self.converted(ash), here, "busybox's shell differs from this machine's");
         } else {
@@ -54,7 +57,7 @@ impl Root {
     fn judged(&self) -> Result<String, String> {
         let file = self.0.join("pulsegate.toml");
         fs::write(&file, self.toml()).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+        let mut program = environment::program(env!("CARGO_BIN_EXE_pulsegate"));
         let output = program.args(["serve", "--print-config", "--config"]).arg(&file).stdin(Stdio::null()).output();
         let output = output.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -174,7 +177,7 @@ procd_set_param() { echo "$*" >&2; }
     let script = format!(
         "{FUNCTIONS}\nconfig_cb() {{ :; }}; option_cb() {{ :; }}; list_cb() {{ :; }}\n{played}\n{init}\nstart_service"
     );
-    let output = Command::new("sh").args(["-c", &script]).env("IPKG_INSTROOT", &root.0).output().unwrap();
+    let output = environment::program("sh").args(["-c", &script]).env("IPKG_INSTROOT", &root.0).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stderr).unwrap()
 }
@@ -236,7 +239,9 @@ fn the_folder_for_a_package_is_complete() {
     let folder = root.0.join("ipk");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ipk-folder.sh");
     let executable = env!("CARGO_BIN_EXE_pulsegate");
-    assert!(Command::new("sh").args([script, executable, "mips_24kc"]).arg(&folder).status().unwrap().success());
+    assert!(
+        environment::program("sh").args([script, executable, "mips_24kc"]).arg(&folder).status().unwrap().success()
+    );
     let mode = |path: &str| fs::metadata(folder.join(path)).map(|file| file.permissions().mode() & 0o7777).ok();
 
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/README.md")).unwrap();
@@ -273,7 +278,8 @@ fn the_folder_for_a_package_is_complete() {
     let functions = r#"default_postinst() { echo "in $2"; }; default_prerm() { echo "out $2"; }"#;
     fs::write(root.0.join("lib/functions.sh"), functions).unwrap();
     for (script, said) in [("CONTROL/postinst", "in configure\n"), ("CONTROL/prerm", "out configure\n")] {
-        let output = Command::new(folder.join(script)).arg("configure").env("IPKG_INSTROOT", &root.0).output().unwrap();
+        let output =
+            environment::program(folder.join(script)).arg("configure").env("IPKG_INSTROOT", &root.0).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), said);
         assert!(output.status.success());
     }

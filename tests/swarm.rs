@@ -1,6 +1,9 @@
 //! The real load simulator against a gateway in this process: what the one counts as sent is what
 //! the other counts as received.
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -53,7 +56,7 @@ impl Handler for Counter {
 }
 
 fn swarm() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pulsegate-swarm"))
+    environment::program(env!("CARGO_BIN_EXE_pulsegate-swarm"))
 }
 
 /// Runs the swarm against a gateway of its own: its report, and what the gateway saw.

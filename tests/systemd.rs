@@ -1,6 +1,9 @@
 //! The service manager's side, played by the test: what it is told around start, reload and stop, that the
 //! loop's own turn keeps its watchdog quiet, and that sockets which it hands in are used and kept.
 
+#[path = "common/environment.rs"]
+mod environment;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -82,7 +85,7 @@ impl Notified {
 }
 
 fn command(place: &Place) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+    let mut command = environment::program(env!("CARGO_BIN_EXE_pulsegate"));
     command
         .args(["serve", "--config"])
         .arg(place.file("pulsegate.toml"))
@@ -179,7 +182,7 @@ fn start_with(place: &Place, sockets: Vec<OwnedFd>) -> Child {
         .collect();
     // Where they come from must not be where they go to.
     assert!(sockets.iter().all(|socket| socket.as_raw_fd() >= 10), "descriptors are taken care of below");
-    let mut command = Command::new("bash");
+    let mut command = environment::program("bash");
     let close: String = sockets.iter().map(|socket| format!(" {}<&-", socket.as_raw_fd())).collect();
     let script = format!(
         "exec {}{close}; export LISTEN_PID=$$ LISTEN_FDS={}; exec \"$0\" serve --config \"$1\"",

@@ -2,10 +2,13 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+#[path = "environment.rs"]
+mod environment;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Output, Stdio};
 
 use serde_json::Value;
 
@@ -31,7 +34,7 @@ impl Gateway {
     /// Starts a gateway. `variables` are its environment.
     pub(crate) fn start(name: &str, listen: &str, discovery: &str, variables: &[(&str, &str)]) -> Self {
         let control = std::env::temp_dir().join(format!("pulsegate-{}-{name}.sock", std::process::id()));
-        let mut program = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+        let mut program = environment::program(env!("CARGO_BIN_EXE_pulsegate"));
         program.args(["--listen", listen, "--discovery", discovery, "--control"]).arg(&control);
         program.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = program.spawn().unwrap();
@@ -58,7 +61,7 @@ impl Gateway {
 
     /// Runs a command of the executable against this gateway.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pulsegate"));
+        let mut command = environment::program(env!("CARGO_BIN_EXE_pulsegate"));
         command.args(arguments).arg("--control").arg(&self.control).output().unwrap()
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
+mod environment;
 mod kernel;
 mod link;
 mod network;
@@ -11,6 +12,7 @@ mod recorder;
 mod rng;
 mod wires;
 
+pub(crate) use environment::{number, program, setting};
 pub(crate) use link::{Cut, SimDevice, SimDeviceId};
 pub(crate) use network::{LOCAL, LOCAL_OUTBOX_BYTES_MAX, Network, RESET, TICK, brief};
 pub(crate) use objects::{device_address, object, object_of, rejected_samples, v4};

@@ -39,10 +39,9 @@ impl Rng {
     }
 }
 
-/// The seed to replay, from `PULSEGATE_SEED`.
+/// The seed to replay, from `PULSEGATE_TEST_SEED`.
 pub(crate) fn fixed_seed() -> Option<u64> {
-    let text = std::env::var("PULSEGATE_SEED").ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("PULSEGATE_SEED must be a number, not {text:?}")))
+    super::number("SEED")
 }
 
 /// The first seed of a run that explores: a new one each time, short enough to be read out loud.

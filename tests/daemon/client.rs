@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::unistd::{Group, geteuid};
 
+use super::environment::program;
 use super::{Daemon, File, PATIENCE, event, lines, pulsegate, text};
 
 #[test]
@@ -16,7 +17,7 @@ fn a_user_without_permission_learns_which_group_may_use_the_socket() {
     });
     let copy = std::env::temp_dir().join(format!("pulsegate-{}-copy", std::process::id()));
     std::fs::copy(env!("CARGO_BIN_EXE_pulsegate"), &copy).unwrap();
-    let mut stats = Command::new(&copy);
+    let mut stats = program(&copy);
     stats.args(["stats", "--control"]).arg(&gateway.control);
     if geteuid().is_root() {
         // Root may use every socket, so somebody else asks.
@@ -79,8 +80,7 @@ fn prometheus_reads_the_stats_without_a_complaint() {
     names.dedup();
     assert_eq!(names.len(), all);
     assert!(!metrics.contains("127.0.0.1"), "{metrics}");
-    let promtool =
-        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let promtool = program("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let Ok(mut promtool) = promtool else {
         eprintln!("NOT TESTED: promtool (Debian package prometheus) is not installed, nobody has checked the metrics");
         return;

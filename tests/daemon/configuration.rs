@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::environment::{program, setting};
 use super::{Daemon, File, pulsegate, text};
 
 #[test]
@@ -66,4 +67,17 @@ fn config_shows_every_value_and_its_origin() {
     let json: Value = serde_json::from_str(&json).unwrap();
     let credit = json["values"].as_array().unwrap().iter().find(|value| value["name"] == "heartbeat.credit").unwrap();
     assert_eq!((&credit["value"], &json["file"]), (&8.into(), &name.to_string().into()));
+}
+
+/// The test starts itself with a setting, since a process cannot change its own variables safely.
+#[test]
+fn settings_of_the_tests_do_not_reach_the_gateway() {
+    let name = "configuration::settings_of_the_tests_do_not_reach_the_gateway";
+    if setting("SEED").is_none() {
+        let mut tests = program(std::env::current_exe().unwrap());
+        assert!(tests.args(["--exact", name]).env("PULSEGATE_SEED", "1").status().unwrap().success());
+        return;
+    }
+    let (_, inherited, _) = text(&program("env").output().unwrap());
+    assert!(!inherited.contains("PULSEGATE_"), "{inherited}");
 }

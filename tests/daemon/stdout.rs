@@ -4,10 +4,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
+use super::environment::program;
 use super::{call, event, pulsegate, text, wait_until};
 
 /// Bytes that the file may have.
@@ -26,7 +27,7 @@ impl Limited {
         let (events, control) = (path("jsonl"), path("sock"));
         let file = OpenOptions::new().create(true).append(true).open(&events).unwrap();
         // Blocks of 512 bytes (POSIX, ulimit).
-        let process = Command::new("sh")
+        let process = program("sh")
             .args(["-c", "ulimit -f 8; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pulsegate")])
             .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--control"])
             .arg(&control)

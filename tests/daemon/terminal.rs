@@ -8,6 +8,7 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::environment::program;
 use super::{File, PATIENCE, lines, pulsegate};
 
 /// A gateway with a terminal for its standard input, whose log the test reads.
@@ -29,7 +30,7 @@ fn hang_up(process: &Child) {
 #[test]
 fn a_gateway_in_a_terminal_ends_with_it() {
     // A test runner under nohup(1) ignores SIGHUP, and the gateway would inherit that.
-    let mut call = Command::new("env");
+    let mut call = program("env");
     call.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_pulsegate")]).env_remove("NOTIFY_SOCKET");
     let (mut process, log, _terminal) = in_terminal(&mut call);
     hang_up(&process);
@@ -42,7 +43,7 @@ fn under_nohup_or_a_service_manager_sighup_reloads() {
     let file = File::new("terminal", "# Every value has its default.");
     let manager = std::env::temp_dir().join(format!("pulsegate-{}-notify.sock", std::process::id()));
     let _manager = std::os::unix::net::UnixDatagram::bind(&manager).unwrap();
-    let mut nohup = Command::new("sh");
+    let mut nohup = program("sh");
     // As nohup(1) does.
     nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_pulsegate")]);
     let mut managed = pulsegate();

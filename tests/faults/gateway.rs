@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::clock;
+use crate::{clock, environment};
 
 /// How long anything may take that should happen at once: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -134,11 +134,8 @@ impl Gateway {
             let shell = ["/bin/sh".to_owned(), "-c".to_owned(), format!("exec \"$@\"{close}"), "sh".to_owned()];
             line.splice(0..0, shell);
         }
-        let mut process = Command::new(&line[0])
+        let mut process = environment::program(&line[0])
             .args(&line[1..])
-            // Those of the tests begin like the gateway's own, and it takes none that it does not know.
-            .env_remove("PULSEGATE_FAULTS")
-            .env_remove("PULSEGATE_SEED")
             .envs(start.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output(start.stdout))

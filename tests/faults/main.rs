@@ -1,12 +1,14 @@
 //! Everything that devices, networks, file systems and operators may do to the real executable, one after the other,
 //! beside five healthy devices that must lose nothing by it. At the end comes a table: what each cost the gateway.
 //!
-//! `cargo test` runs those that are quick. With `PULSEGATE_FAULTS=all` the heavy ones run as well, which takes several
+//! `cargo test` runs those that are quick. With `PULSEGATE_TEST_FAULTS=all` the heavy ones run as well, which takes several
 //! minutes and up to 20,000 descriptors. Any other argument is part of a name, as with other tests:
-//! `PULSEGATE_FAULTS=all cargo test --release --test faults -- stopped`. `PULSEGATE_SEED` replays what was left to chance.
+//! `PULSEGATE_TEST_FAULTS=all cargo test --release --test faults -- stopped`. `PULSEGATE_TEST_SEED` replays what was left to chance.
 
 mod descriptors;
 mod devices;
+#[path = "../common/environment.rs"]
+mod environment;
 mod gateway;
 mod healthy;
 mod many;
@@ -45,14 +47,16 @@ fn main() -> ExitCode {
     // What a name may not be is meant for the usual harness, such as --nocapture.
     let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
-    let all = std::env::var("PULSEGATE_FAULTS").is_ok_and(|which| which == "all");
+    let all = environment::setting("FAULTS").is_some_and(|which| which == "all");
     let chosen: Vec<Fault> = faults.into_iter().filter(|fault| is_wanted(fault.name)).collect();
     let (heavy, quick): (Vec<Fault>, Vec<Fault>) = chosen.into_iter().partition(|fault| fault.heavy);
     let mut rows = run(quick, BESIDE);
     if all {
         rows.extend(run(heavy, 1));
     } else {
-        rows.extend(heavy.iter().map(|fault| Row::skipped(fault.name, "heavy: PULSEGATE_FAULTS=all runs it".into())));
+        rows.extend(
+            heavy.iter().map(|fault| Row::skipped(fault.name, "heavy: PULSEGATE_TEST_FAULTS=all runs it".into())),
+        );
     }
     if rows.is_empty() {
         return ExitCode::SUCCESS;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::clock;
 use crate::devices::{device, devices, reset};
 use crate::gateway::{PATIENCE, Start, in_a, pause};
 use crate::stage::{Fault, Stage};
+use crate::{clock, environment};
 
 pub(crate) fn faults() -> Vec<Fault> {
     vec![
@@ -32,9 +32,7 @@ fn optimized(_: &mut Start) -> Result<(), String> {
 
 /// The seed of what is left to chance, which is printed.
 pub(crate) fn seed() -> u64 {
-    let given = std::env::var("PULSEGATE_SEED").ok();
-    let seed =
-        given.map_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000, |text| text.parse().expect("a seed"));
+    let seed = environment::number("SEED").unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000);
     println!("seed {seed}");
     seed
 }

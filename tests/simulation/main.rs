@@ -2,8 +2,8 @@
 //! what devices do, and worse. What happens is a list of [`Action`]s made from a seed; after every step the gateway must
 //! agree with the [`World`]'s own books, and with its own.
 //!
-//! `PULSEGATE_SECONDS=600` looks for longer, `PULSEGATE_SEED=…` replays one seed. A list that fails is shrunk, as far as
-//! that goes in a minute, and printed.
+//! `PULSEGATE_TEST_SECONDS=600` looks for longer, `PULSEGATE_TEST_SEED=…` replays one seed. A list that fails is shrunk for
+//! at most a minute, and printed.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -20,7 +20,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 use action::Action;
-use common::{base_seed, fixed_seed};
+use common::{base_seed, fixed_seed, number};
 use pulsegate::{CloseReason, Counters};
 use shrink::{check, shrink};
 use stage::Stage;
@@ -58,7 +58,8 @@ fn the_same_seed_gives_the_same_events() {
     let seed = base_seed();
     let stage = Stage::new(seed);
     let actions = action::generate(seed, false);
-    let [first, second] = [(); 2].map(|()| World::run(seed, &stage, &actions));
+    let [first, second] =
+        [(); 2].map(|()| check(seed, &stage, &actions).unwrap_or_else(|why| panic!("seed {seed}: {why}")));
     assert_eq!(first, second, "seed {seed}");
 }
 
@@ -69,11 +70,13 @@ fn try_seed(seed: u64) -> Outcome {
         Ok(outcome) => return outcome,
         Err(why) => why,
     };
+    // The seed is known even if somebody ends the test while it shrinks the list.
+    eprintln!("seed {seed} (replay with PULSEGATE_TEST_SEED={seed}): {why}");
     let (stage, least) = shrink(seed, stage, actions, clock() + Duration::from_secs(60), clock);
     let least_why = check(seed, &stage, &least).err().unwrap_or_default();
     let listed: String = least.iter().map(|action| format!("    {action:?}\n")).collect();
     panic!(
-        "seed {seed} (replay with PULSEGATE_SEED={seed}): {why}\nshrunk to {} actions: {least_why}\n{listed}with {:?}, {:?}",
+        "seed {seed} (replay with PULSEGATE_TEST_SEED={seed}): {why}\nshrunk to {} actions: {least_why}\n{listed}with {:?}, {:?}",
         least.len(),
         stage.faults,
         stage.budget,
@@ -81,8 +84,7 @@ fn try_seed(seed: u64) -> Outcome {
 }
 
 fn seconds() -> Duration {
-    let text = std::env::var("PULSEGATE_SECONDS").unwrap_or_else(|_| "30".to_owned());
-    Duration::from_secs(text.parse().unwrap_or_else(|_| panic!("PULSEGATE_SECONDS must be a number, not {text:?}")))
+    Duration::from_secs(number("SECONDS").unwrap_or(30))
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long to look is told in real time")]
