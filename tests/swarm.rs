@@ -113,14 +113,14 @@ fn both_sides_count_alike() {
     assert_eq!(gateway.sources.len(), 200);
     assert_eq!(number("/connects/up_at_end"), 200);
     assert_eq!(number("/cuts/healthy"), 0);
-    assert!(gateway.messages > 200 * 10, "{}", gateway.messages);
+    assert!(gateway.messages > 200 * 2, "{}", gateway.messages);
     assert_eq!(number("/sent/messages"), gateway.messages);
     assert_eq!(number("/sent/by_kind/performance"), gateway.by_type["Performance"]);
     assert_eq!(number("/sent/by_kind/status"), gateway.by_type["Status"]);
     assert_eq!(number("/sent/by_kind/project") + number("/sent/by_kind/picture"), gateway.by_type["Project"]);
     assert_eq!(gateway.rejected, 0);
     assert_eq!(number("/beats/answered"), number("/beats/received"));
-    assert!(number("/beats/received") > 200 * 5);
+    assert!(number("/beats/received") > 200);
     assert_eq!(number("/echo/asked"), number("/echo/answered"));
     assert_eq!(number("/echo/round_trip_us/count"), number("/echo/answered"));
     assert!(number("/echo/round_trip_us/p50") > 0);

@@ -346,6 +346,13 @@ impl Control {
         self.call(json!({ "op": "stats" }))["stats"].take()
     }
 
+    /// The device with that port.
+    pub(crate) fn device(&mut self, port: u16) -> Option<Value> {
+        self.ask(json!({ "op": "devices" }));
+        let lines = std::iter::from_fn(|| self.line()).take_while(|line| line["ok"].is_null());
+        lines.map(|mut line| line["device"].take()).filter(|device| device["port"] == port).last()
+    }
+
     pub(crate) fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {

@@ -143,7 +143,5 @@ fn control_clients(stage: &mut Stage) {
     drop((deaf, many));
     // Each may hold a buffer of a megabyte.
     stage.may.growth_kib = 32 << 10;
-    // So many answers are worked out in one turn, by a debug build.
-    stage.may.delay = Duration::from_secs(10);
     stage.may.stay_kib = 12 << 10;
 }
