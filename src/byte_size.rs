@@ -17,10 +17,10 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// Why a text is no number of bytes.
+/// The error of a text that is not a number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteSizeError {
-    /// It is no whole number with or without a unit from `B` to `TiB`.
+    /// The text is not a whole number, with or without a unit from `B` to `TiB`.
     Invalid,
     /// The number is negative or does not fit into 64 bits.
     OutOfRange,
@@ -41,7 +41,7 @@ impl fmt::Display for ByteSize {
         }
         let (unit, bits) = *UNITS.iter().find(fits).unwrap_or(&BYTE);
         let whole = bytes >> bits;
-        // Three digits tell enough.
+        // Three digits are precise enough.
         match ((u128::from(bytes) * 10) >> bits) % 10 {
             tenths if whole < 100 && bits > 0 => write!(f, "{whole}.{tenths} {unit}"),
             _ => write!(f, "{whole} {unit}"),
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_and_shown() {
+    fn sizes_are_parsed_and_formatted() {
         for (text, bytes, exact, short) in [
             ("0", 0, "0B", "0 B"),
             ("4096", 4096, "4KiB", "4.0 KiB"),

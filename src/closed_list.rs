@@ -1,29 +1,29 @@
-//! Closed lists of words, such as reasons, and one counter for each of their entries. Layer 0.
+//! Closed lists of words, such as reasons, with a counter for each entry.
 //!
-//! [`closed_list!`](crate::closed_list!) makes the enum and everything that depends on the number of its entries, so that
-//! an entry without its word, and a counter without its entry, do not compile.
+//! [`closed_list!`](crate::closed_list!) makes the enum and everything that depends on its entries. So an entry without its
+//! word, and a counter without its entry, do not compile.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
-/// A closed list: an enum each of whose variants has one word for people and programs.
+/// An enum with one word for each variant.
 pub trait ClosedList: Sized {
     /// An array with one place for each entry.
     type Array<T>: AsRef<[T]> + AsMut<[T]>;
     /// The words, in the order of the variants.
     const WORDS: &'static [&'static str];
 
-    /// The place of this entry among [`Self::WORDS`].
+    /// Returns the index of this entry in [`Self::WORDS`].
     fn index(&self) -> usize;
 
-    /// An array whose places `make` fills.
+    /// Creates an array with the values of `make`.
     fn array<T>(make: impl FnMut(usize) -> T) -> Self::Array<T>;
 }
 
 /// Makes the enum of a closed list: each variant is followed by its word. Variants may carry data.
 ///
-/// It gives the enum `COUNT`, `WORDS`, `index()` and `as_str()`, implements [`ClosedList`], and for an enum without data
-/// adds `ALL`, `find()` and `Display`. [`Counters`] count by such an enum.
+/// The enum gets `COUNT`, `WORDS`, `index()` and `as_str()`, and implements [`ClosedList`]. An enum without data also gets
+/// `ALL`, `find()` and `Display`. [`Counters`] has a counter for each entry.
 ///
 /// ```
 /// pulsegate::closed_list! {
@@ -52,11 +52,11 @@ macro_rules! closed_list {
     (@plain $vis:vis $name:ident $($variant:ident)*) => {
         impl $name {
             /// Every entry, in order.
-            #[allow(dead_code, reason = "not every list is walked over")]
+            #[allow(dead_code, reason = "not every list uses it")]
             $vis const ALL: [Self; Self::COUNT] = [$(Self::$variant),*];
 
-            /// The entry of this word.
-            #[allow(dead_code, reason = "not every list is read")]
+            /// Returns the entry with this word.
+            #[allow(dead_code, reason = "not every list uses it")]
             $vis fn find(word: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|entry| entry.as_str() == word)
             }
@@ -87,14 +87,14 @@ macro_rules! closed_list {
             /// Every entry's word, in order.
             $vis const WORDS: &'static [&'static str] = &[$($word),*];
 
-            /// The one word of this entry.
+            /// Returns the word of this entry.
             $vis const fn as_str(&self) -> &'static str {
                 match self {
                     $(Self::$variant { .. } => $word),*
                 }
             }
 
-            /// The place of this entry in the list.
+            /// Returns the index of this entry in the list.
             $vis const fn index(&self) -> usize {
                 enum Place {
                     $($variant),*
@@ -126,24 +126,24 @@ macro_rules! closed_list {
 pub struct Counters<L: ClosedList, T = u64>(L::Array<T>);
 
 impl<L: ClosedList, T> Counters<L, T> {
-    /// The words of the list with their counters, in order.
+    /// Returns the words of the list with their counters, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &T)> {
         L::WORDS.iter().copied().zip(self.0.as_ref())
     }
 
-    /// The counters alone, to be changed.
+    /// Returns the counters, for changes.
     pub fn values_mut(&mut self) -> &mut [T] {
         self.0.as_mut()
     }
 
-    /// The counters alone, in order.
+    /// Returns the counters, in order.
     pub fn values(&self) -> &[T] {
         self.0.as_ref()
     }
 }
 
 impl<L: ClosedList> Counters<L> {
-    /// The sum of all.
+    /// Returns the sum of all counters.
     pub fn total(&self) -> u64 {
         self.values().iter().sum()
     }

@@ -1,5 +1,5 @@
-//! pulsegate finds devices on a LAN, cuts the JSON objects that they send back to back out of their
-//! streams, notices within seconds when a device dies, and sends commands back.
+//! pulsegate is a gateway for the devices of a LAN. It answers their discovery probes, splits their streams of unframed
+//! JSON into objects, notices a dead device within seconds, and sends commands to devices.
 //!
 //! An application implements [`Handler`] and owns the thread:
 //!
@@ -21,8 +21,8 @@
 //! }
 //! ```
 //!
-//! In scope: discovery, cutting and checking, heartbeats, commands, and bounds on all of them. Out
-//! of scope: the meaning of messages, their storage, encryption.
+//! In scope: discovery, framing, the check of objects, heartbeats, commands, and bounds on all of them. Out of scope: the
+//! meaning of messages, their storage, encryption.
 //!
 //! # Two tiers
 //!

@@ -1,6 +1,5 @@
-//! What the reactor needs of an operating system, as one trait. So the same reactor runs on the real
-//! kernel and on a simulated one, in which time is a number, any call can fail, and readiness comes
-//! late, twice, or without cause. Floor 3.
+//! The operating system as one trait. So the reactor runs on the real kernel and on the simulated kernel of the tests. In
+//! the simulated kernel time is a number, any call can fail, and readiness may be delayed, duplicate or spurious.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,143 +9,111 @@ use nix::errno::Errno;
 
 use crate::endpoint::{PacketInfo, Peer};
 
-/// An operating system: sockets that never block, a way to wait for many of them, and a clock.
+/// An operating system: non-blocking sockets, readiness events, and a clock.
 ///
-/// Readiness is announced once per edge: when something comes, and once at the time of watching if
-/// something is there already. It may be announced late, more than once, or wrongly, but never not
-/// at all: who was told [`WouldBlock`](io::ErrorKind::WouldBlock), or read less than was asked for,
-/// is told when there is more. After no other error is there such a promise.
+/// Readiness comes once per edge: when bytes arrive, and once at the call that begins to watch, if the socket is ready
+/// then. An event may be delayed, duplicate or spurious, but it is never lost after
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) or a short read. After other errors no event is guaranteed.
+///
+/// Every call returns the errors of the operating system.
 pub trait Kernel {
-    /// One stream. Dropping it closes it.
+    /// A stream. Drop closes it.
     type Stream;
-    /// A socket that streams come to. Dropping it closes it.
+    /// A socket that accepts streams. Drop closes it.
     type Listener;
-    /// A socket that datagrams come to. Dropping it closes it.
+    /// A socket for datagrams. Drop closes it.
     type Datagrams;
-    /// Room for what one [`Self::wait`] brings.
+    /// A buffer for the events of one [`Self::wait`].
     type Events;
 
-    /// Room for so many events.
+    /// Creates a buffer for `capacity` events.
     fn events(capacity: usize) -> Self::Events;
 
-    /// Waits until something is ready, or for so long; `None` is for ever. It may end early.
+    /// Waits for readiness, at most for `timeout`. With `None` it waits for ever. It may return early.
     ///
     /// # Errors
-    /// `Interrupted`, or that it cannot be waited at all.
+    /// `Interrupted`, or an error after which no wait can succeed.
     fn wait(&mut self, events: &mut Self::Events, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// What the last [`Self::wait`] has brought.
+    /// Returns the events of the last [`Self::wait`].
     fn ready(events: &Self::Events) -> impl Iterator<Item = Ready>;
 
-    /// The time. It never runs backwards.
+    /// Reads the clock, which never runs backwards.
     fn now(&self) -> Instant;
 
-    /// Watches for streams to accept.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Watches a listener for streams to accept.
     fn watch_listener(&mut self, listener: &mut Self::Listener, token: usize) -> io::Result<()>;
 
-    /// Takes one stream.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Accepts one stream.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Peer)>;
 
-    /// Watches for datagrams.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Watches a socket for datagrams.
     fn watch_datagrams(&mut self, socket: &mut Self::Datagrams, token: usize) -> io::Result<()>;
 
-    /// Takes one datagram into `buffer`; what does not fit is cut off.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Receives one datagram, truncated to the length of `buffer`.
     fn receive(
         &mut self,
         socket: &mut Self::Datagrams,
         buffer: &mut [u8],
     ) -> io::Result<(SocketAddr, PacketInfo, usize)>;
 
-    /// Sends one datagram from the address that `via` names.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Sends one datagram from the address in `via`.
     fn send(&mut self, socket: &mut Self::Datagrams, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> io::Result<()>;
 
-    /// Begins an outgoing stream, from a given source address where it matters.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Starts an outgoing stream, from the source address `from` if there is one.
     fn connect(&mut self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Self::Stream>;
 
-    /// Whether an outgoing stream is up by now.
+    /// Whether an outgoing stream is connected.
     ///
     /// # Errors
-    /// Why it never will be.
+    /// The error of a failed connection.
     fn is_connected(&mut self, stream: &Self::Stream) -> io::Result<bool>;
 
-    /// Watches a stream for what can be read, and one that is `connecting` for being up as well.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Watches a stream for bytes to read. Watches a `connecting` stream for its connection, too.
     fn watch(&mut self, stream: &mut Self::Stream, token: usize, connecting: bool) -> io::Result<()>;
 
-    /// Watches a stream for being writable, too.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Begins to watch a stream for the EPOLLOUT edge.
     fn watch_writable(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
 
-    /// Ceases to watch a stream for being writable.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Stops watching a stream for the EPOLLOUT edge.
     fn unwatch_writable(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
 
-    /// Reads; 0 is the end.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Reads bytes. 0 is the end of the stream.
     fn read(&mut self, stream: &mut Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes: how many bytes were taken.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Writes bytes, and returns how many the kernel took.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Has what is still held for the peer thrown away when the stream is dropped.
+    /// Makes the close of the stream abortive (RST).
     fn abort(&mut self, stream: &Self::Stream);
 }
 
-/// Something is ready.
+/// A readiness event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
-    /// What: the number under which it is watched, or [`WOKEN`].
+    /// The token of the watched socket, or [`WOKEN`].
     pub token: usize,
-    /// It can be read, or a stream or datagram taken.
+    /// The socket has bytes, a stream or a datagram.
     pub readable: bool,
-    /// It can be written to.
+    /// The socket takes bytes.
     pub writable: bool,
-    /// A stream's peer sends no more, or the stream broke: this is announced once, and reading tells
-    /// more. It can be read, too.
+    /// The peer has half-closed the stream, or the stream failed. This event comes once, and the stream is readable.
     pub ended: bool,
-    /// A stream broke.
+    /// The stream failed.
     pub broken: bool,
 }
 
-/// The token by which another thread wakes the loop.
+/// The token of a wake-up by another thread.
 pub const WOKEN: usize = usize::MAX;
 
-/// Whether the system has run out of descriptors or memory for now.
+/// Whether the error means that the system is out of file descriptors or memory.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
     matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }
 
-/// Whether a file cannot grow for now: the disk, the quota or the limit on its size is reached. No edge announces room.
+/// Whether the error means that a file cannot grow: the disk, the quota or the size limit is reached. No edge follows when
+/// there is room again.
 pub(super) fn is_full(error: &io::Error) -> bool {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
     matches!(errno, Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)

@@ -1,12 +1,12 @@
-//! The event loop: wait, deliver what happened, carry out what the endpoint asks for, expire timers. The reactor
-//! knows no JSON. It knows the kernel as a trait, which `system/` implements.
+//! The event loop: waits, delivers events to the endpoint, performs its outputs, expires timers. The reactor knows no
+//! JSON. It knows the kernel as a trait, which `system/` implements.
 //!
 //! Readiness comes once per edge. So the reactor reads a stream until the kernel says that nothing is left
 //! (`WouldBlock`, or a read shorter than the buffer, see epoll(7)), or it puts the stream on the ready list. While
 //! that list is not empty, no poll waits. Events may be spurious.
 //!
-//! A turn is bounded in time, whatever bytes cost. New readiness, timers and the ready list have a share of it each. A
-//! stream whose bytes are dear is read in smaller pieces, and behind the others.
+//! A turn is bounded in time, even if some bytes cost much. New readiness, timers and the ready list have a share of it
+//! each. The reactor reads a stream with expensive bytes in smaller pieces, and after the others.
 
 mod kernel;
 mod read;
@@ -28,11 +28,11 @@ pub use kernel::{Kernel, Ready, WOKEN};
 pub use system::{Datagrams, Events, Io, Listener, System};
 pub(crate) use system::{clock, interface_name, is_listening, open_tcp};
 
-/// The limits of one turn, so that a loud peer cannot starve the others.
+/// The limits of one turn, so that a busy peer cannot starve the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnLimits {
-    /// How long one turn works. Each of its parts, new readiness, timers and streams that have more, gets a third, and the
-    /// last part also gets what the others leave. Default 12 ms.
+    /// The working time of one turn. Its three parts are new readiness, timers and the ready list. Each part gets a third
+    /// of the time, and the last part also gets unused time. Default 12 ms.
     pub time: Duration,
     /// Bytes read in one visit of a stream. Default 256 KiB.
     pub read_bytes_per_turn_max: usize,
@@ -40,9 +40,9 @@ pub struct TurnLimits {
     pub accepts_per_turn_max: usize,
     /// Datagrams taken from one socket. Default 64.
     pub datagrams_per_turn_max: usize,
-    /// Size of the buffer that all reads share. Only the part that was read into is resident. Default 256 KiB.
+    /// Size of the buffer that all reads share. Its unused part is not resident. Default 256 KiB.
     pub read_buffer_bytes: usize,
-    /// Events taken with one poll. Default 1,024.
+    /// Events of one poll. Default 1,024.
     pub events_per_turn_max: usize,
 }
 
@@ -65,16 +65,16 @@ const TIMEOUTS_PER_TURN_MAX: usize = 64;
 /// Owns every socket and drives an [`Endpoint`].
 pub struct Reactor<K: Kernel = System> {
     events: K::Events,
-    /// Events of the last poll that were handled, or `None` if all were.
+    /// The number of handled events of the last poll, or `None` if all are handled.
     events_handled: Option<usize>,
     sockets: Sockets<K>,
-    /// When the present turn began to work.
+    /// The time at which the current turn began to work.
     began: Instant,
     turn_times: TurnTimes,
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// A reactor on a given kernel, without sockets.
+    /// Creates a reactor without sockets on a kernel.
     pub fn on(kernel: K, limits: TurnLimits) -> Self {
         let began = kernel.now();
         Self {
@@ -86,28 +86,28 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The kernel it runs on.
+    /// Returns the kernel.
     pub fn kernel(&self) -> &K {
         &self.sockets.kernel
     }
 
-    /// The kernel it runs on, to be changed between two turns.
+    /// Returns the kernel, for changes between two turns.
     pub fn kernel_mut(&mut self) -> &mut K {
         &mut self.sockets.kernel
     }
 
-    /// Takes streams from a listener of the kernel's own kind.
+    /// Adds a listener of the kernel's own type.
     ///
     /// # Errors
-    /// If it cannot be registered.
+    /// If the kernel cannot watch it.
     pub fn add_listener(&mut self, id: ListenerId, listener: K::Listener) -> io::Result<()> {
         self.sockets.add_source(id, Socket::Listener(listener))
     }
 
-    /// Takes datagrams from a socket of the kernel's own kind.
+    /// Adds a datagram socket of the kernel's own type.
     ///
     /// # Errors
-    /// If it cannot be registered.
+    /// If the kernel cannot watch it.
     pub fn add_datagrams(&mut self, id: ListenerId, socket: K::Datagrams) -> io::Result<()> {
         self.sockets.add_source(id, Socket::Datagrams(socket))
     }
@@ -117,26 +117,25 @@ impl<K: Kernel> Reactor<K> {
         self.sockets.sources.retain(|source| source.id != id);
     }
 
-    /// Takes over a stream that the endpoint knows as `id`.
+    /// Adds a stream that the endpoint knows as `id`.
     ///
     /// # Errors
-    /// If it cannot be registered.
+    /// If the kernel cannot watch it.
     pub fn attach(&mut self, id: ConnectionId, stream: K::Stream) -> io::Result<()> {
         self.sockets.add_stream(id, stream, false)
     }
 
-    /// How long the longest turn of the last minute took.
+    /// Returns the duration of the longest turn of the last minute.
     pub fn longest_turn(&self) -> Duration {
         self.turn_times.longest(self.began)
     }
 
-    /// How many calls of accept(2) failed.
+    /// Returns the number of failed calls of accept(2).
     pub fn accept_errors(&self) -> u64 {
         self.sockets.accept_errors
     }
 
-    /// When the next turn has something to do even if nothing comes. `None` means never, a time that has
-    /// passed means at once.
+    /// Returns the time of the next turn if no event comes. `None` means never, and a past time means at once.
     pub fn due(&self, endpoint: &impl Endpoint) -> Option<Instant> {
         let at_once = self.has_more().then_some(self.began);
         [at_once, endpoint.poll_timeout(), self.sockets.next_retry()].into_iter().flatten().min()
@@ -146,11 +145,11 @@ impl<K: Kernel> Reactor<K> {
         self.events_handled.is_some() || self.sockets.has_more()
     }
 
-    /// One turn: waits until something happens or [`Endpoint::poll_timeout`], delivers what happened, and carries
-    /// out what the endpoint asks for. Work that does not fit the turn's time waits for the next turn.
+    /// Runs one turn: waits for events or [`Endpoint::poll_timeout`], delivers the events, and performs the endpoint's
+    /// outputs. Work beyond the turn's time limit waits for the next turn.
     ///
     /// # Errors
-    /// Only if waiting itself fails, after which no turn can succeed.
+    /// If the wait itself fails, after which no turn can succeed.
     pub fn turn(&mut self, endpoint: &mut impl Endpoint) -> io::Result<()> {
         let now = self.sockets.kernel.now();
         self.turn_times.record(self.began, now);
@@ -161,8 +160,8 @@ impl<K: Kernel> Reactor<K> {
             };
             match self.sockets.kernel.wait(&mut self.events, wait) {
                 Ok(()) => self.events_handled = Some(0),
-                // A process that continues after SIGSTOP notices only this. It sees what has come meanwhile
-                // before it finds anything to be late.
+                // After SIGSTOP a process notices only this error. The next turn delivers the events that came meanwhile
+                // before it expires timers.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -173,24 +172,24 @@ impl<K: Kernel> Reactor<K> {
         self.sockets.allow(share);
         self.handle_events(endpoint);
         self.sockets.resume_sources(endpoint);
-        // Timers come behind new readiness: answers that have come count before a device is found to be silent.
+        // Timers come after new readiness, so that an answer in the socket buffer counts before the liveness timeout.
         self.sockets.allow(share);
         self.expire(endpoint);
         let spent = self.sockets.kernel.now() - self.began;
         self.sockets.allow(share.max(self.sockets.limits.time.saturating_sub(spent)));
         self.sockets.retry(endpoint);
         self.sockets.visit_ready_list(endpoint);
-        // Outputs of calls between two turns are carried out here, too.
+        // Performs the outputs of calls between two turns, too.
         self.sockets.drain(endpoint);
         Ok(())
     }
 
-    /// Handles the events of the last poll, as far as there is time.
+    /// Handles the events of the last poll within the time of this part.
     fn handle_events(&mut self, endpoint: &mut impl Endpoint) {
         let sockets = &mut self.sockets;
         let first = self.events_handled.take().unwrap_or(0);
         for (position, ready) in K::ready(&self.events).enumerate().skip(first) {
-            // The first event is handled in any case, so that every turn makes progress.
+            // The first event needs no time left, so that every turn makes progress.
             if position > first && sockets.turn.is_over() {
                 self.events_handled = Some(position);
                 return;
@@ -206,7 +205,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Expires timers, as far as there is time.
+    /// Expires timers within the time of this part.
     fn expire(&mut self, endpoint: &mut impl Endpoint) {
         let now = self.began;
         for _ in 0..TIMEOUTS_PER_TURN_MAX {
@@ -221,7 +220,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Panics if the lists of what is to be done no longer agree with the sockets: for tests.
+    /// Panics if the lists of pending work disagree with the sockets. For tests.
     pub fn check_invariants(&self) {
         self.sockets.check_invariants();
     }

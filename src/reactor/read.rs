@@ -8,15 +8,15 @@ use super::sockets::{Repeat, Sockets};
 use super::stream::{End, Flag, stream_mut};
 use crate::endpoint::{ConnectionId, Endpoint, Errno, StreamEnd};
 
-/// The time in which every stream of the ready list is visited once, if there are not too many.
+/// The time in which each stream of the ready list has one visit, up to 400 streams.
 const ROUND: Duration = Duration::from_millis(100);
 /// The longest visit of a stream.
 const SLICE_MAX: Duration = Duration::from_millis(2);
-/// The shortest visit of a stream: ROUND is over with 400 of them.
+/// The shortest visit of a stream. 400 such visits fit into ROUND.
 const SLICE_MIN: Duration = Duration::from_micros(250);
-/// A stream whose visit took longer goes behind the others next time.
+/// A stream with a longer visit goes to the end of the ready list at its next edge.
 const CHEAP_VISIT: Duration = Duration::from_micros(250);
-/// Bytes read of a stream with a new edge while others wait in the ready list. It costs little, whatever the bytes are.
+/// Bytes of the first read after an edge while the ready list is not empty. Even expensive bytes cost little then.
 const FIRST_VISIT_BYTES: usize = 2 << 10;
 
 /// The rest of one visit of a stream.
@@ -37,8 +37,7 @@ enum Next {
 }
 
 impl<K: Kernel> Sockets<K> {
-    /// Visits the ready list, each stream once at most, until the turn's time is used up. One stream
-    /// at least has its visit.
+    /// Visits each stream of the ready list at most once, until the turn's time is over. At least one stream has a visit.
     pub(super) fn visit_ready_list(&mut self, endpoint: &mut impl Endpoint) {
         for _ in 0..self.ready_list.len() {
             let Some(id) = self.ready_list.pop_front() else { break };
@@ -130,7 +129,7 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
-    /// The endpoint has handled `n` bytes: sizes the next read by what they cost.
+    /// Sizes the next read by the time that the endpoint took for `n` bytes.
     fn after_data(&mut self, id: ConnectionId, n: usize, emptied: bool, visit: &mut Visit) -> Next {
         if let Some(cost) = self.turn.charge(&self.kernel, n) {
             visit.spent += cost;
@@ -161,7 +160,7 @@ impl<K: Kernel> Sockets<K> {
         self.drain(endpoint);
     }
 
-    /// Closes a broken stream, by the error of the first write that failed or else by that of the read.
+    /// Closes a failed stream with the error of its first failed write, else with the error of the read.
     fn fail(&mut self, id: ConnectionId, read: Option<io::Error>, endpoint: &mut impl Endpoint) {
         let write_error = stream_mut(&mut self.streams, id).and_then(|stream| stream.write_error());
         let error = write_error.or(read.map(Errno::from)).unwrap_or(Errno(0));

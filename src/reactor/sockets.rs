@@ -1,4 +1,4 @@
-//! Every socket: the outputs of the endpoint go to it, and its events come from it.
+//! The sockets. This part performs the endpoint's outputs and delivers events to the endpoint.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,28 +14,27 @@ use super::stream::{End, Flag, Stream, stream_mut};
 use super::turn_times::TurnClock;
 use crate::endpoint::{ConnectionId, Endpoint, ListenerId, Output, PacketInfo, StreamEnd};
 
-/// The part of the reactor that works while the kernel's events are borrowed.
+/// The reactor without the kernel's events, so that it can work while they are borrowed.
 pub(super) struct Sockets<K: Kernel> {
     pub(super) kernel: K,
     pub(super) limits: TurnLimits,
     pub(super) turn: TurnClock,
     pub(super) buffer: Vec<u8>,
-    /// By [`ConnectionId::index`], which is also the token.
+    /// Indexed by [`ConnectionId::index`], which is also the token.
     pub(super) streams: Vec<Option<Stream<K::Stream>>>,
     pub(super) sources: Vec<Source<K>>,
-    /// The ready list: streams to be read though no edge will come. They have more than one visit may take,
-    /// or writing to them failed.
+    /// Streams to read although no edge will come: they have more bytes than one visit takes, or a write failed.
     pub(super) ready_list: VecDeque<ConnectionId>,
-    /// Calls for which the kernel had no memory or the disk no room, and when the reactor repeats them.
+    /// Calls to repeat, because the kernel had no memory or the disk had no room.
     pub(super) retry: Vec<(ConnectionId, Repeat)>,
     pub(super) retry_at: Option<Instant>,
-    /// Calls of accept(2) that failed.
+    /// Failed calls of accept(2).
     pub(super) accept_errors: u64,
-    /// When the log last had a line about such errors.
+    /// The time of the last log line about errors of sources.
     pub(super) error_logged: Option<Instant>,
 }
 
-/// The call that failed for want of memory or room.
+/// A call to repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
     Read,
@@ -44,7 +43,7 @@ pub(super) enum Repeat {
 
 /// The pause before the reactor repeats a call for which the kernel had no memory or the disk no room.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Outputs that are carried out even if the turn's time is used up.
+/// Outputs that one call performs even if the turn's time is over.
 const OUTPUTS_MIN: usize = 64;
 
 impl<K: Kernel> Sockets<K> {
@@ -67,7 +66,7 @@ impl<K: Kernel> Sockets<K> {
 
     pub(super) fn add_stream(&mut self, id: ConnectionId, io: K::Stream, connecting: bool) -> io::Result<()> {
         let mut stream = Stream::new(id, io);
-        // A stream is up when it becomes writable: one edge means both.
+        // A connecting stream becomes writable when it is connected, so it starts as blocked.
         stream.set(Flag::Connecting, connecting);
         stream.set(Flag::Blocked, connecting);
         self.kernel.watch(&mut stream.io, id.index(), connecting)?;
@@ -78,22 +77,22 @@ impl<K: Kernel> Sockets<K> {
         Ok(())
     }
 
-    /// The next part of the turn may take `share`.
+    /// Begins the next part of the turn, which may take `share`.
     pub(super) fn allow(&mut self, share: Duration) {
         self.turn.allow(&self.kernel, share);
     }
 
-    /// Whether there is work that no edge announces.
+    /// Whether there is work without an edge.
     pub(super) fn has_more(&self) -> bool {
         !self.ready_list.is_empty() || self.sources.iter().any(|source| source.has_more)
     }
 
-    /// When a rest for want of descriptors or memory, or after errors, is over.
+    /// Returns the end of the first pause: of a source after errors, or before a repeated call.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         self.sources.iter().filter_map(|source| source.paused_until).chain(self.retry_at).min()
     }
 
-    /// Carries out what the endpoint asks for. If the turn's time is used up, the rest waits for the next turn.
+    /// Performs the endpoint's outputs. When the turn's time is over, the rest waits for the next turn.
     pub(super) fn drain(&mut self, endpoint: &mut impl Endpoint) {
         let mut done = 0;
         while done < OUTPUTS_MIN || !self.turn.is_over() {
@@ -130,8 +129,8 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
-    /// Offers bytes to the kernel and returns how many it took. If it took too few, an edge will come. If
-    /// the stream is broken, the reactor reads it to its end and then closes it.
+    /// Offers bytes to the kernel and returns how many it took. After a short count an edge follows. If the stream failed,
+    /// the reactor reads it to its end and then closes it.
     fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         let Some(stream) = stream_mut(&mut self.streams, id) else { return 0 };
         let mut taken = 0;
@@ -142,7 +141,7 @@ impl<K: Kernel> Sockets<K> {
                     if taken == bytes.len() {
                         return taken;
                     }
-                    // Only WouldBlock promises an edge, a short write does not.
+                    // Only WouldBlock guarantees an edge, so the loop writes again.
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -199,7 +198,7 @@ impl<K: Kernel> Sockets<K> {
             && let Some(stream) = stream_mut(&mut self.streams, id)
             && !stream.is(Flag::Connecting)
         {
-            // A stream that waits in the ready list, or costs much time, lets the others go first.
+            // A stream in the ready list or with expensive bytes comes after the others.
             match stream.is(Flag::HasMore) || stream.is(Flag::Costly) {
                 true => self.list(id),
                 false => self.read_new(id, endpoint),
@@ -208,7 +207,7 @@ impl<K: Kernel> Sockets<K> {
         self.drain(endpoint);
     }
 
-    /// Notifies the endpoint that an outgoing stream is up, or that a stream takes bytes again.
+    /// Notifies the endpoint that an outgoing stream is connected, or that a stream takes bytes again.
     fn became_writable(&mut self, id: ConnectionId, ready: Ready, endpoint: &mut impl Endpoint) -> io::Result<()> {
         let Some(stream) = stream_mut(&mut self.streams, id) else { return Ok(()) };
         if stream.is(Flag::Connecting) && (ready.writable || ready.ended) {
@@ -235,13 +234,13 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
-    /// Repeats a call after a pause: no edge announces that the kernel has memory or the disk has room.
+    /// Repeats a call after a pause, because no edge follows when there is memory or room again.
     pub(super) fn retry_later(&mut self, id: ConnectionId, call: Repeat) {
         self.retry.push((id, call));
         self.retry_at.get_or_insert(self.turn.now + RETRY_PAUSE);
     }
 
-    /// Repeats the calls for which the kernel had no memory or the disk no room.
+    /// Repeats the calls whose pause is over.
     pub(super) fn retry(&mut self, endpoint: &mut impl Endpoint) {
         let now = self.turn.now;
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -259,8 +258,8 @@ impl<K: Kernel> Sockets<K> {
         }
     }
 
-    /// Closes the socket, which epoll forgets by itself, and notifies the endpoint. The caller drains the
-    /// endpoint's outputs, so that closes never nest.
+    /// Closes the socket, which also removes it from epoll, and notifies the endpoint. The caller drains the endpoint's
+    /// outputs, so that closes never nest.
     pub(super) fn close(&mut self, id: ConnectionId, end: StreamEnd, endpoint: &mut impl Endpoint) {
         self.streams[id.index()] = None;
         self.sources.iter_mut().for_each(Source::descriptor_freed);
@@ -269,14 +268,14 @@ impl<K: Kernel> Sockets<K> {
 
     /// See [`super::Reactor::check_invariants`].
     pub(super) fn check_invariants(&self) {
-        assert_eq!(self.buffer.len(), self.limits.read_buffer_bytes, "the read buffer was not given back");
-        assert_eq!(self.retry.is_empty(), self.retry_at.is_none(), "streams to be tried again have a time");
+        assert_eq!(self.buffer.len(), self.limits.read_buffer_bytes, "the read buffer is missing");
+        assert_eq!(self.retry.is_empty(), self.retry_at.is_none(), "calls to repeat have a time");
         for (index, stream) in self.streams.iter().enumerate() {
             let Some(stream) = stream else { continue };
             let id = stream.id(index);
             let listed = self.ready_list.iter().filter(|&&listed| listed == id).count();
             assert_eq!(listed, usize::from(stream.is(Flag::HasMore)), "{id:?} in the ready list");
-            assert!(stream.write_error().is_none() || listed == 1, "{id:?} is broken and not about to be read");
+            assert!(stream.write_error().is_none() || listed == 1, "{id:?} failed and is not in the ready list");
         }
     }
 }

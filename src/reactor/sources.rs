@@ -1,4 +1,4 @@
-//! Sources: the listeners that streams come from, and the sockets that datagrams come from.
+//! Sources: listeners and datagram sockets.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,26 +11,26 @@ use crate::endpoint::{Endpoint, ListenerId, StreamEnd};
 
 /// The tokens of sources count up from here, those of streams from 0.
 pub(super) const SOURCES: usize = usize::MAX / 2;
-/// How long a source rests when the system is out of file descriptors or memory, unless a stream ends before.
+/// The pause of a source when the system is out of file descriptors or memory. The end of a stream ends it early.
 pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
-/// Errors in a row that may each be the fate of one connection or datagram. More of them are the source's own.
+/// Errors in a row that may each concern one connection or datagram. Further errors concern the source.
 const ERRORS_IN_A_ROW_MAX: u32 = 16;
-/// The first rest of a source that only fails. Each further error doubles it, up to 2^6 times.
+/// The first pause of a source that only fails. Each further error doubles it, up to 64 times.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// The least time between two log lines about errors of sources.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
-/// Connections or datagrams that a source gets in a turn whose time is used up.
+/// Connections or datagrams that a source takes even if the turn's time is over.
 const TAKEN_PER_TURN_MIN: usize = 16;
 
 /// A listener or datagram socket.
 pub(super) struct Source<K: Kernel> {
     pub(super) id: ListenerId,
     pub(super) socket: Socket<K>,
-    /// The source rests until then. No new edge comes for connections that wait already.
+    /// The end of a pause. No new edge comes for connections in the accept queue.
     pub(super) paused_until: Option<Instant>,
-    /// The source has more than one turn allows.
+    /// The source has more than it may deliver in one turn.
     pub(super) has_more: bool,
-    /// The source had its part of this turn.
+    /// The source had its share of this turn.
     was_served: bool,
     /// Errors since the last success.
     errors: u32,
@@ -46,7 +46,7 @@ impl<K: Kernel> Source<K> {
         self.has_more || self.paused_until.is_some_and(|until| until <= now)
     }
 
-    /// A file descriptor is free again: a source that rests for want of one tries again.
+    /// Ends a pause for lack of file descriptors, because one is free again.
     pub(super) fn descriptor_freed(&mut self) {
         if self.errors == 0 {
             self.has_more |= self.paused_until.take().is_some();
@@ -145,7 +145,7 @@ impl<K: Kernel> Sockets<K> {
         Ok(())
     }
 
-    /// A source gave an error. Returns whether it rests.
+    /// Handles an error of a source. Returns whether the source pauses.
     fn source_failed(&mut self, position: usize, error: &io::Error) -> bool {
         let now = self.turn.now;
         let source = &mut self.sources[position];
@@ -155,7 +155,7 @@ impl<K: Kernel> Sockets<K> {
             source.paused_until = Some(now + EXHAUSTED_PAUSE);
         } else {
             source.errors += 1;
-            // An error of one connection or datagram: others may wait behind it.
+            // An error of one connection or datagram. The next one may be good.
             let Some(doublings) = source.errors.checked_sub(ERRORS_IN_A_ROW_MAX) else {
                 debug!("{}: {error}", if is_listener { "accept" } else { "discovery" });
                 return false;
@@ -173,5 +173,5 @@ impl<K: Kernel> Sockets<K> {
     }
 }
 
-/// An accepted connection or a datagram counts as that many bytes for the turn's clock: it takes some 10 µs.
+/// The cost of a connection or a datagram in bytes, for the turn's clock. It takes some 10 µs.
 const ACCEPT_COST_BYTES: usize = 256;

@@ -1,4 +1,4 @@
-//! The reactor's state of one stream beside its descriptor: 16 bytes a device.
+//! The reactor's state of one stream. With its file descriptor it has 16 bytes.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::endpoint::{ConnectionId, Errno};
 #[derive(Debug)]
 pub(super) struct Stream<S> {
     pub(super) io: S,
-    /// With the index in the table, the stream's id.
+    /// The generation of the stream's id.
     generation: u32,
-    /// The errno of the first write that failed, 0 for none.
+    /// The errno of the first failed write, or 0.
     write_error: u16,
-    /// log2 of the bytes that one read takes at most.
+    /// log2 of the maximum of bytes in one read.
     read_size: u8,
     flags: u8,
 }
@@ -21,36 +21,36 @@ pub(super) struct Stream<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Flag {
-    /// An outgoing connection that is not up yet.
+    /// An outgoing connection that is not established.
     Connecting = 1,
     /// The kernel took too few bytes. The reactor waits for the EPOLLOUT edge.
     Blocked = 2,
     /// The stream is in the ready list.
     HasMore = 4,
-    /// The last visit cost much time. A new edge puts the stream on the ready list instead of reading it.
+    /// The last visit took long. After a new edge the stream goes to the ready list first.
     Costly = 8,
 }
 
-/// How near its end a stream is, in the two highest bits of the flags.
+/// The progress of a stream's end, in the two highest bits of the flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum End {
-    /// No end is known.
+    /// The reactor knows of no end.
     Open = 0,
-    /// The kernel announced the peer's end. It lies behind the bytes that are still unread.
+    /// The kernel announced a half-close, which comes after the unread bytes.
     Announced = 1,
-    /// The stream broke: the reactor reads it to its end, even if the endpoint paused it.
+    /// The stream failed. The reactor reads it to its end, even if the endpoint paused it.
     Broken = 2,
-    /// The endpoint knows of the peer's end.
+    /// The reactor has notified the endpoint of the half-close.
     EofDelivered = 3,
 }
 
 const END_SHIFT: u8 = 6;
-/// log2 of the bytes of a stream's first read. The cost of its bytes is not known yet.
+/// log2 of the bytes of a stream's first read, whose cost is unknown.
 const FIRST_READ: u8 = 13;
 /// log2 of the bytes of the smallest read.
 const SMALLEST_READ: u8 = 9;
-/// A read grows at most by this power of two, so that cheap bytes buy no long turn for dear ones.
+/// A read grows at most by this power of two, so that expensive bytes after cheap ones cause no long turn.
 const GROWTH: u8 = 2;
 
 impl<S> Stream<S> {
@@ -58,7 +58,7 @@ impl<S> Stream<S> {
         Self { io, generation: id.generation(), write_error: 0, read_size: FIRST_READ, flags: 0 }
     }
 
-    /// The id of this stream, which lies at `index`.
+    /// Returns the id of this stream at `index`.
     pub(super) fn id(&self, index: usize) -> ConnectionId {
         ConnectionId::new(index as u32, self.generation)
     }
@@ -87,24 +87,24 @@ impl<S> Stream<S> {
         self.flags = self.flags & ((1 << END_SHIFT) - 1) | (end as u8) << END_SHIFT;
     }
 
-    /// The error of the first write that failed.
+    /// Returns the error of the first failed write.
     pub(super) fn write_error(&self) -> Option<Errno> {
         (self.write_error != 0).then_some(Errno(self.write_error.into()))
     }
 
     pub(super) fn fail_write(&mut self, error: Errno) {
         if self.write_error == 0 {
-            // An error without a number, which no kernel gives, counts as EIO.
+            // An error without a number counts as EIO. No kernel returns one.
             self.write_error = u16::try_from(error.0).ok().filter(|&errno| errno != 0).unwrap_or(EIO);
         }
     }
 
-    /// The most bytes that one read takes, so that the endpoint is done with them in about one slice.
+    /// The maximum of bytes in one read, which the endpoint handles in about one slice.
     pub(super) fn read_bytes_max(&self) -> usize {
         1 << self.read_size
     }
 
-    /// A read of `bytes` took `cost`: sizes the next read so that it takes about one `slice`.
+    /// Sizes the next read to take about one `slice`, after a read of `bytes` took `cost`.
     pub(super) fn adapt(&mut self, bytes: usize, cost: Duration, slice: Duration) {
         let in_slice = bytes as u128 * slice.as_nanos() / cost.as_nanos().max(1);
         let wanted = in_slice.max(1).ilog2().min(30) as u8;
@@ -115,13 +115,13 @@ impl<S> Stream<S> {
 
 const EIO: u16 = 5;
 
-/// The stream of `id`, unless another stream has its place.
+/// Returns the stream of `id`, unless the index belongs to another generation.
 pub(super) fn stream_mut<S>(streams: &mut [Option<Stream<S>>], id: ConnectionId) -> Option<&mut Stream<S>> {
     let stream = streams.get_mut(id.index())?.as_mut()?;
     (stream.id(id.index()) == id).then_some(stream)
 }
 
-// In debug builds mio's sockets remember where they are registered.
+// In debug builds mio's sockets are larger.
 const _: () = assert!(size_of::<Option<Stream<Io>>>() == 16 || cfg!(debug_assertions));
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_end_and_error_do_not_touch_each_other() {
+    fn flags_end_and_error_are_independent() {
         let mut stream = stream();
         let flags = [Flag::Connecting, Flag::Blocked, Flag::HasMore, Flag::Costly];
         for end in [End::Open, End::Announced, End::Broken, End::EofDelivered] {
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(stream.read_bytes_max(), 4 << 10);
         stream.adapt(4 << 10, MS / 100, MS * 2);
         stream.adapt(100, MS / 1000, MS * 2);
-        assert_eq!(stream.read_bytes_max(), 16 << 10, "a short read says nothing of larger ones");
+        assert_eq!(stream.read_bytes_max(), 16 << 10, "a short read does not size larger ones");
         stream.adapt(16 << 10, MS * 1000, MS);
         assert_eq!(stream.read_bytes_max(), 512);
         for _ in 0..20 {

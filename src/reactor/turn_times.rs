@@ -1,27 +1,27 @@
-//! The time of a turn: how long it may take, and how long the longest turns took.
+//! The time of a turn: its limit, and the durations of the longest turns.
 
 use std::time::{Duration, Instant};
 
 use super::kernel::Kernel;
 
-/// The time that the present turn has left.
+/// The remaining time of the current turn.
 #[derive(Debug)]
 pub(super) struct TurnClock {
-    /// The `now` that every call of the endpoint in this turn receives.
+    /// The `now` of every call of the endpoint in this turn.
     pub(super) now: Instant,
-    /// When the present part of the turn is over.
+    /// The end of the current part of the turn.
     until: Instant,
     /// The last reading of the clock.
     read_at: Instant,
-    /// Bytes since then.
+    /// Bytes since the last reading.
     unmeasured_bytes: usize,
-    /// Calls since then.
+    /// Calls since the last reading.
     unmeasured_calls: u32,
 }
 
-/// Bytes after which the clock is read: they take some 10 µs at least, the clock takes 25 ns.
+/// Bytes between two readings of the clock. They take 10 µs or more, and a reading takes 25 ns.
 const MEASURED_BYTES: usize = 1 << 10;
-/// Calls without as many bytes after which the clock is read.
+/// Calls with fewer bytes between two readings of the clock.
 const MEASURED_CALLS: u32 = 16;
 
 impl TurnClock {
@@ -29,18 +29,18 @@ impl TurnClock {
         Self { now, until: now, read_at: now, unmeasured_bytes: 0, unmeasured_calls: 0 }
     }
 
-    /// A turn begins.
+    /// Begins a turn.
     pub(super) fn begin(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// The next part of the turn begins. It takes `share` at most, whatever the parts before it took.
+    /// Begins the next part of the turn. It takes at most `share`, independent of the parts before it.
     pub(super) fn allow(&mut self, kernel: &impl Kernel, share: Duration) {
         self.read(kernel);
         self.until = self.read_at + share;
     }
 
-    /// Whether the present part of the turn is over.
+    /// Whether the current part of the turn is over.
     pub(super) fn is_over(&self) -> bool {
         self.read_at >= self.until
     }
@@ -52,7 +52,8 @@ impl TurnClock {
         self.read_at.saturating_duration_since(before)
     }
 
-    /// A call handled that many bytes. Reads the clock if it may have taken long, and then returns the time that passed.
+    /// Counts a call that handled `bytes`. Reads the clock if much may have passed, and then returns the time since the
+    /// last reading.
     pub(super) fn charge(&mut self, kernel: &impl Kernel, bytes: usize) -> Option<Duration> {
         self.unmeasured_bytes += bytes;
         self.unmeasured_calls += 1;
@@ -61,7 +62,7 @@ impl TurnClock {
     }
 }
 
-/// The longest turn in each of the last few windows of time.
+/// The longest turn in each of the last windows of time.
 #[derive(Debug)]
 pub(super) struct TurnTimes {
     start: Instant,
@@ -104,8 +105,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any instant will do to begin with")]
-    fn the_longest_of_the_last_minute() {
+    #[expect(clippy::disallowed_methods, reason = "the test starts at any instant")]
+    fn the_longest_turn_of_the_last_minute_is_kept() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let millis = Duration::from_millis;

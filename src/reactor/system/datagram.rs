@@ -1,4 +1,4 @@
-//! A UDP socket that knows which of its addresses a datagram came to. Floor 3.
+//! A UDP socket that reports the destination address of each datagram.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -29,10 +29,10 @@ impl Datagrams {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         } else {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            // Of a broadcast by IPv4, only this tells the interface's own address.
+            // For an IPv4 broadcast, only this option reports the interface's own address.
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
-        // A socket that was handed in may bring its time (SO_TIMESTAMPNS).
+        // An inherited socket may also report timestamps (SO_TIMESTAMPNS).
         let control = nix::cmsg_space!(in6_pktinfo, in_pktinfo, timespec);
         Ok(Self { socket: UdpSocket::from_std(socket), control })
     }
@@ -41,7 +41,7 @@ impl Datagrams {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
-    /// Takes one datagram into `buffer`; what does not fit is cut off.
+    /// Receives one datagram, truncated to the length of `buffer`.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(SocketAddr, PacketInfo, usize)> {
         let mut parts = [IoSliceMut::new(buffer)];
         let received = recvmsg::<SockaddrStorage>(
@@ -50,15 +50,15 @@ impl Datagrams {
             Some(&mut self.control),
             MsgFlags::empty(),
         )?;
-        // An IPv6 socket gets both of what came by IPv4.
+        // An IPv6 socket gets both control messages for an IPv4 datagram. The IPv4 one has the usable address.
         let is_v4 = |via: &PacketInfo| via.local.is_some_and(|local| local.is_ipv4());
-        // Control messages that do not fit are no fault of the datagram.
+        // The datagram is valid even if its control messages do not fit.
         let via = received.cmsgs().into_iter().flatten().filter_map(via).max_by_key(is_v4).unwrap_or_default();
         let from = received.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
         Ok((from, via, received.bytes))
     }
 
-    /// Sends one datagram from the address that `via` names.
+    /// Sends one datagram from the address in `via`.
     pub(super) fn send(&self, to: SocketAddr, via: PacketInfo, bytes: &[u8]) -> io::Result<()> {
         let (v4, v6);
         let control = match (via.local, to) {
@@ -82,7 +82,7 @@ impl Datagrams {
     }
 }
 
-/// The address to answer from. For a broadcast, `ipi_spec_dst` is the interface's own address.
+/// Returns the source address of an answer. For a broadcast, `ipi_spec_dst` is the interface's own address.
 fn via(message: ControlMessageOwned) -> Option<PacketInfo> {
     match message {
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(PacketInfo {
@@ -98,9 +98,9 @@ fn via(message: ControlMessageOwned) -> Option<PacketInfo> {
     }
 }
 
-/// The name of the network interface `index`, if there is such a one.
+/// Returns the name of the network interface `index`.
 pub(crate) fn interface_name(index: u32) -> Option<String> {
-    // Whoever calls an interface by a name that is no UTF-8 cannot write rules for it.
+    // No rule can match a name that is not UTF-8.
     nix::net::if_::if_indextoname(index).ok()?.into_string().ok()
 }
 

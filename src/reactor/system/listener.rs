@@ -1,4 +1,4 @@
-//! A listening socket. Floor 3.
+//! A listening socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use super::stream::Io;
 use crate::endpoint::{Credentials, Peer};
 
-/// A socket that streams come to.
+/// A socket that accepts streams.
 #[derive(Debug)]
 pub struct Listener(Socket);
 
@@ -27,7 +27,7 @@ enum Socket {
 impl Listener {
     pub(super) fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        // Accepted sockets inherit it: one call saved for each of them.
+        // Accepted sockets inherit the option, which saves a call for each of them.
         setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
         let socket = Socket::Tcp(TcpListener::from_std(listener));
         Ok(Self(socket))
@@ -58,8 +58,7 @@ impl Listener {
     }
 }
 
-/// Opens a listening TCP socket. An unspecified IPv6 address takes IPv4 as well, whatever the
-/// system's default.
+/// Opens a listening TCP socket. An unspecified IPv6 address includes IPv4, independent of the system's default.
 pub(crate) fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd: OwnedFd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
@@ -72,12 +71,11 @@ pub(crate) fn open_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
     Ok(fd.into())
 }
 
-/// Whether connections can be accepted on a socket that somebody else has opened.
+/// Whether an inherited socket listens.
 pub(crate) fn is_listening(listener: &impl AsFd) -> io::Result<bool> {
     Ok(getsockopt(listener, sockopt::AcceptConn)?)
 }
 
-/// Connections that may wait to be accepted: after a power cut all devices come at once, so it is as
-/// many as the kernel allows (`net.core.somaxconn`). A number of our own will not do: nix refuses one
-/// above the C library's `SOMAXCONN`, and musl's is 128.
+/// The size of the accept queue: the kernel's maximum (`net.core.somaxconn`), because all devices connect at once after a
+/// power cut. nix refuses a number above the C library's `SOMAXCONN`, which is 128 in musl.
 const BACKLOG: Backlog = Backlog::MAXALLOWABLE;

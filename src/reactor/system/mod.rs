@@ -45,35 +45,35 @@ impl System {
         let waker = Arc::clone(&self.waker);
         move || {
             if let Err(error) = waker.wake() {
-                warn!("the loop could not be woken: {error}");
+                warn!("cannot wake the event loop: {error}");
             }
         }
     }
 }
 
 impl Reactor {
-    /// A reactor without sockets.
+    /// Creates a reactor without sockets.
     ///
     /// # Errors
-    /// If the system gives no epoll instance.
+    /// If epoll_create1(2) or eventfd(2) fails.
     pub fn new(limits: TurnLimits) -> io::Result<Self> {
         Ok(Self::on(System::new()?, limits))
     }
 
-    /// A function that wakes the loop from another thread.
+    /// Returns a function that wakes the event loop from another thread.
     pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
         self.kernel().waker()
     }
 
-    /// Takes streams from `listener`, under that id.
+    /// Adds a TCP listener.
     ///
     /// # Errors
-    /// If it cannot be made non-blocking or registered.
+    /// If it cannot be made non-blocking or watched.
     pub fn listen(&mut self, id: ListenerId, listener: TcpListener) -> io::Result<()> {
         self.add_listener(id, Listener::tcp(listener)?)
     }
 
-    /// As [`Self::listen`], for a Unix socket.
+    /// Adds a Unix listener.
     ///
     /// # Errors
     /// As [`Self::listen`].
@@ -81,10 +81,10 @@ impl Reactor {
         self.add_listener(id, Listener::unix(listener)?)
     }
 
-    /// Takes datagrams from `socket`, under that id.
+    /// Adds a UDP socket.
     ///
     /// # Errors
-    /// If it cannot be made non-blocking, told to give destination addresses, or registered.
+    /// If it cannot be made non-blocking, report destination addresses, or be watched.
     pub fn receive(&mut self, id: ListenerId, socket: UdpSocket) -> io::Result<()> {
         self.add_datagrams(id, Datagrams::new(socket)?)
     }
@@ -170,8 +170,8 @@ impl Kernel for System {
     }
 }
 
-/// The one place where time is read.
-#[expect(clippy::disallowed_methods, reason = "the reactor hands `now` down to everyone else")]
+/// The only place where the library reads the clock.
+#[expect(clippy::disallowed_methods, reason = "the reactor passes `now` to every other part")]
 pub(crate) fn clock() -> Instant {
     Instant::now()
 }

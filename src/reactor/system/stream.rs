@@ -1,4 +1,4 @@
-//! The descriptor of one stream, of any kind.
+//! The file descriptor of one stream.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -77,7 +77,7 @@ impl Io {
         match &mut self.0 {
             Descriptor::Tcp(stream) => stream.read(buffer),
             Descriptor::Unix(stream) => stream.read(buffer),
-            // The reactor reads a file only after a write failed. A terminal would give what somebody types.
+            // The reactor reads a file only after a failed write. A read of a terminal would consume a person's input.
             Descriptor::File(_) => Err(Errno::EPIPE.into()),
         }
     }
