@@ -19,6 +19,8 @@ use serde_json::Value;
 mod client;
 #[path = "daemon/configuration.rs"]
 mod configuration;
+#[path = "daemon/consumers.rs"]
+mod consumers;
 #[path = "daemon/control_socket.rs"]
 mod control_socket;
 #[path = "common/environment.rs"]
@@ -42,6 +44,7 @@ struct Daemon {
     log: Receiver<String>,
     tcp: SocketAddr,
     udp: SocketAddr,
+    boot: String,
     control: PathBuf,
 }
 
@@ -112,7 +115,8 @@ impl Daemon {
         let log = lines(process.stderr.take().unwrap(), |line| line);
         let listening = events.recv_timeout(PATIENCE).expect("a listening event");
         let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
-        Self { tcp: address("tcp"), udp: address("udp"), process, events, log, control }
+        let boot = listening["boot"].as_str().unwrap().to_owned();
+        Self { tcp: address("tcp"), udp: address("udp"), boot, process, events, log, control }
     }
 
     /// The next event of that kind.

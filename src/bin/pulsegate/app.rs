@@ -10,7 +10,7 @@ use pulsegate::{
 
 use crate::config::OnClosed;
 use crate::control::Control;
-use crate::events::{Consumer, EventLine};
+use crate::events::{Consumer, EventLine, Subject};
 use crate::stats::DaemonStats;
 use crate::stdout::Stdout;
 use crate::systemd::Manager;
@@ -87,25 +87,23 @@ impl App {
 
     /// The `listening` event.
     pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Context<'_>) {
-        if let Some(stdout) = self.stdout.consumer(&mut self.figures.events_missed) {
-            let queued = stdout.put(self.line.listening(tcp, udp), gateway);
-            self.figures.events_missed += u64::from(!queued);
-        }
+        let boot = self.figures.boot;
+        self.publish(Subject::default(), gateway, |line| line.listening(boot, tcp, udp));
     }
 
-    /// Sends an event about a device to the consumers that want it. Without one the line is not written.
+    /// Numbers an event, and sends it to the consumers that want it. Without one the gateway does not write the line.
     fn publish(
         &mut self,
-        (id, address): (Option<ConnectionId>, SocketAddr),
-        message_type: Option<&str>,
+        subject: Subject<'_>,
         gateway: &mut Context<'_>,
         event: impl for<'a> FnOnce(&'a mut EventLine) -> &'a [u8],
     ) {
-        let wants = |consumer: &&mut Consumer| consumer.filter.wants(id, address, message_type);
+        self.figures.events += 1;
+        let wants = |consumer: &&mut Consumer| consumer.filter.wants(&subject);
         let stdout = self.stdout.consumer(&mut self.figures.events_missed);
         let mut consumers = stdout.into_iter().chain(self.control.consumers()).filter(wants).peekable();
         if consumers.peek().is_some() {
-            let line = event(&mut self.line);
+            let line = event(self.line.numbered(self.figures.events));
             let mut missed = 0;
             for consumer in consumers {
                 missed += u64::from(!consumer.put(line, gateway));
@@ -118,8 +116,8 @@ impl App {
     }
 }
 
-fn who(device: &Device) -> (Option<ConnectionId>, SocketAddr) {
-    (Some(device.id()), device.address())
+fn about(device: &Device) -> Subject<'static> {
+    Subject { device: Some((Some(device.id()), device.address())), message_type: None }
 }
 
 /// The key of the timer by which the service manager hears that the event loop turns.
@@ -134,23 +132,25 @@ impl Handler for App {
     }
 
     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
-        self.publish(who(device), Some(message.type_name()), gateway, |line| line.message(device, message));
+        let subject = Subject { message_type: Some(message.type_name()), ..about(device) };
+        self.publish(subject, gateway, |line| line.message(device, message));
     }
 
     fn on_connect(&mut self, device: &Device, gateway: &mut Context<'_>) {
-        self.publish(who(device), None, gateway, |line| line.connect(device));
+        self.publish(about(device), gateway, |line| line.connect(device));
     }
 
     fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Context<'_>) {
-        self.publish(who(device), None, gateway, |line| line.disconnect(device, end));
+        self.publish(about(device), gateway, |line| line.disconnect(device, end));
     }
 
     fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Context<'_>) {
-        self.publish(who(device), None, gateway, |line| line.rejected(device, error));
+        self.publish(about(device), gateway, |line| line.rejected(device, error));
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Context<'_>) {
-        self.publish((None, from), None, gateway, |line| line.refused(from, refusal));
+        let subject = Subject { device: Some((None, from)), message_type: None };
+        self.publish(subject, gateway, |line| line.refused(from, refusal));
     }
 
     fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {

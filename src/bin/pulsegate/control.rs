@@ -380,7 +380,7 @@ impl Control {
                     }
                     none => *none = Some(Consumer::new(reply_to.stream, filter)),
                 }
-                accept(gateway, reply_to, json!({}));
+                accept(gateway, reply_to, json!({ "boot": figures.boot.to_string(), "seq": figures.events }));
             }
             Operation::Stats => accept(gateway, reply_to, json!({ "stats": stats::collect(gateway, figures) })),
             Operation::Config => {

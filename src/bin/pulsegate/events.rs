@@ -1,5 +1,7 @@
 //! Events as JSON Lines, and their consumers.
 
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -10,12 +12,20 @@ use pulsegate::{CloseReason, ConnectionId, Context, Device, Disconnect, Message,
 #[derive(Default)]
 pub(crate) struct EventLine {
     line: Vec<u8>,
+    seq: u64,
 }
 
 impl EventLine {
-    /// `{"event":"listening"…}`, with what is listened on.
-    pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> &[u8] {
+    /// The next line is event number `seq`.
+    pub(crate) fn numbered(&mut self, seq: u64) -> &mut Self {
+        self.seq = seq;
+        self
+    }
+
+    /// `{"event":"listening"…}` with the word of this run and the addresses.
+    pub(crate) fn listening(&mut self, boot: Boot, tcp: Option<SocketAddr>, udp: Option<SocketAddr>) -> &[u8] {
         self.begin("listening");
+        self.text("boot", &boot.to_string());
         for (name, address) in [("tcp", tcp), ("udp", udp)] {
             if let Some(address) = address {
                 self.text(name, &address.to_string());
@@ -96,13 +106,18 @@ impl EventLine {
 
     /// `{"event":"missed"…}`
     pub(crate) fn missed(&mut self, events: u64) -> &[u8] {
-        self.begin("missed");
+        self.begin_unnumbered("missed");
         self.number("events", events);
         self.end()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "events are stamped with the time of day")]
     fn begin(&mut self, event: &str) {
+        self.begin_unnumbered(event);
+        self.number("seq", self.seq);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "events are stamped with the time of day")]
+    fn begin_unnumbered(&mut self, event: &str) {
         self.line.clear();
         self.line.shrink_to(LINE_KEPT);
         let time = humantime::format_rfc3339_millis(SystemTime::now());
@@ -129,7 +144,7 @@ impl EventLine {
         &self.line
     }
 
-    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+    fn put(&mut self, text: fmt::Arguments<'_>) {
         // Writing into a `Vec` cannot fail.
         let _ = self.line.write_fmt(text);
     }
@@ -138,7 +153,33 @@ impl EventLine {
 /// Bytes of the line that are kept between events: pictures come and go.
 const LINE_KEPT: usize = 4 << 10;
 
-/// Which events someone wants to see. Nothing given means all.
+/// A random word for one run of the gateway. Event numbers of two runs do not compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Boot(u64);
+
+impl Default for Boot {
+    /// The keys of a new hasher come from the system's random numbers.
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(()))
+    }
+}
+
+impl fmt::Display for Boot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What filters compare of an event.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Subject<'a> {
+    /// The connection. A refused one has no id, and `listening` is about none.
+    pub(crate) device: Option<(Option<ConnectionId>, SocketAddr)>,
+    /// The `Type` of a message.
+    pub(crate) message_type: Option<&'a str>,
+}
+
+/// The events that a consumer wants. An empty filter wants all.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) types: Vec<String>,
@@ -146,13 +187,14 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Whether an event of that device, with that type if it is a message, is wanted.
-    pub(crate) fn wants(&self, id: Option<ConnectionId>, address: SocketAddr, message_type: Option<&str>) -> bool {
-        let this_type = match message_type {
+    /// Whether the consumer wants an event about `subject`.
+    pub(crate) fn wants(&self, subject: &Subject<'_>) -> bool {
+        let this_type = match subject.message_type {
             Some(word) => self.types.is_empty() || self.types.iter().any(|wanted| wanted == word),
             None => self.types.is_empty(),
         };
-        this_type && self.device.is_none_or(|target| target.means(id, address))
+        let is_meant = |target: Target| subject.device.is_some_and(|(id, address)| target.means(id, address));
+        this_type && self.device.is_none_or(is_meant)
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
                 let _ = write!(line, " {reason}");
             }
             for (name, value) in event.as_object().into_iter().flatten() {
-                if !matches!(name.as_str(), "event" | "time" | "conn" | "ip" | "port" | "reason") {
+                if !matches!(name.as_str(), "event" | "time" | "seq" | "conn" | "ip" | "port" | "reason") {
                     let _ = write!(line, " {name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
                 }
             }

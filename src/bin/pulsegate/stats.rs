@@ -7,6 +7,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use pulsegate::{ClosedList, Context, Count, Counters, Device, Histogram, Kind};
 use serde_json::{Map, Value, json};
 
+use crate::events::Boot;
+
 /// Returns a device as JSON. Ages are in seconds, rounded down to 0.1 s.
 pub(crate) fn device(device: &Device) -> Value {
     let seconds = |age: Duration| (age.as_millis() / 100) as f64 / 10.0;
@@ -30,6 +32,10 @@ pub(crate) struct DaemonStats {
     pub(crate) longest_turn: Duration,
     /// Failed calls of accept(2).
     pub(crate) accept_errors: u64,
+    /// The random word of this run.
+    pub(crate) boot: Boot,
+    /// The number of the last event.
+    pub(crate) events: u64,
     /// Events that the gateway dropped for any consumer.
     pub(crate) events_missed: u64,
     /// The state of standard output, and the number of events that it missed because it was closed.
@@ -91,6 +97,10 @@ figures! {
     "longest_turn_us": "The longest turn of the event loop in the last minute. \
         Above some hundred milliseconds the machine is too busy.",
         Metric::Gauge("longest_turn_seconds"), |from| micros(from.daemon.longest_turn);
+    "boot": "A random word for this run of the gateway. Event numbers of two runs do not compare.",
+        Metric::Info("boot_info", "boot"), |from| json!(from.daemon.boot.to_string());
+    "events": "The number of the last event.",
+        Metric::Counter("events_total"), |from| json!(from.daemon.events);
     "events_missed": "Events that the gateway dropped because their consumer was too slow or closed.",
         Metric::Counter("events_missed_total"), |from| json!(from.daemon.events_missed);
     "stdout.state": "The state of standard output: open, closed (its reader has ended), or none (no events go there).",
