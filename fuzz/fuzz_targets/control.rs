@@ -17,7 +17,7 @@ macro_rules! daemon {
 daemon!(
     app "../../src/bin/pulsegate/app.rs",
     config "../../src/bin/pulsegate/config/mod.rs",
-    control "../../src/bin/pulsegate/control.rs",
+    control "../../src/bin/pulsegate/control/mod.rs",
     events "../../src/bin/pulsegate/events.rs",
     stats "../../src/bin/pulsegate/stats.rs",
     stdout "../../src/bin/pulsegate/stdout.rs",

@@ -8,7 +8,9 @@ use pulsegate::unstable::endpoint::{Endpoint, Output, Peer};
 use pulsegate::{ConnectionId, Credentials, ListenerId, Settings, StreamEnd};
 use serde_json::Value;
 
-use super::{CLIENTS_MAX, REQUEST_BYTES_MAX, RESERVED_CLIENTS, SENDING_MAX};
+use super::client::{CLIENTS_MAX, RESERVED_CLIENTS};
+use super::operations::SENDING_MAX;
+use super::request::REQUEST_BYTES_MAX;
 use crate::app::App;
 
 const CONTROL: ListenerId = ListenerId(2);
