@@ -1,76 +1,75 @@
-//! Time in whole ticks, a quarter of an `Instant`'s size. Knows no clock: who has one hands in what
-//! time it is. Floor 0.
+//! Time in whole ticks. A tick has 4 bytes instead of the 16 of an `Instant`. The caller reads the clock.
 
 use std::time::{Duration, Instant};
 
-/// The wheel's grain. A timer is never early, and late by less than this.
+/// The resolution of timers. A timer is never early, and less than one tick late.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// A point of time, in ticks since the owner's epoch: 13.6 years fit. The last value means "never".
+/// A time in ticks since the owner's epoch, with room for 13.6 years. The last value means "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(u32);
 
 impl Tick {
-    /// The point of time `ticks` after the epoch.
+    /// Returns the time `ticks` after the epoch.
     pub const fn new(ticks: u32) -> Self {
         Self(ticks)
     }
 
-    /// Ticks since the epoch.
+    /// Returns the ticks since the epoch.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The point of time `ticks` later, or "never" where that lies beyond the range.
+    /// Returns the time `ticks` later, or "never" beyond the range.
     #[must_use]
     pub const fn after(self, ticks: u32) -> Self {
         Self(self.0.saturating_add(ticks))
     }
 
-    /// Ticks that have passed since `earlier`; 0 if it is the later of the two.
+    /// Returns the ticks since `earlier`, or 0 if `earlier` is later.
     pub const fn since(self, earlier: Self) -> u32 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Turns the owner's `Instant`s into ticks and back. What is out of range saturates.
+/// Converts the owner's `Instant`s to ticks and back. Values out of range saturate.
 #[derive(Clone, Copy, Debug)]
 pub struct TickClock {
     epoch: Instant,
 }
 
 impl TickClock {
-    /// A clock whose tick 0 begins at `epoch`.
+    /// Creates a clock whose tick 0 begins at `epoch`.
     pub const fn new(epoch: Instant) -> Self {
         Self { epoch }
     }
 
-    /// The tick that `now` lies in (rounded down): what [`crate::wheel::TimerWheel::expire`] wants.
+    /// Returns the tick that contains `now` (rounded down), for [`crate::wheel::TimerWheel::expire`].
     pub fn tick(&self, now: Instant) -> Tick {
         let passed = now.saturating_duration_since(self.epoch);
-        // Ten to the second; 128-bit nanoseconds would cost more than the rest of a short read.
+        // A division of 128-bit nanoseconds would take longer than the rest of a short read.
         let ticks = passed.as_secs() * 10 + u64::from(passed.subsec_millis() / 100);
         Tick(u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 
-    /// The first tick that begins no earlier than `at` (rounded up): what a deadline wants.
-    /// `tick(now).after(…)` would be early by the part of the current tick that has already gone.
+    /// Returns the first tick that begins no earlier than `at` (rounded up), for deadlines. `tick(now).after(…)` would be up
+    /// to one tick early.
     pub fn deadline(&self, at: Instant) -> Tick {
         Tick(Self::ticks(at.saturating_duration_since(self.epoch)))
     }
 
-    /// When `tick` begins.
+    /// Returns the beginning of `tick`.
     pub fn instant(&self, tick: Tick) -> Instant {
         self.epoch + TICK * tick.0
     }
 
-    /// Milliseconds from the epoch to `now`.
+    /// Returns the milliseconds from the epoch to `now`.
     pub fn millis(&self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.epoch);
         passed.as_secs() * 1000 + u64::from(passed.subsec_millis())
     }
 
-    /// `duration` in ticks, rounded up: for steps from one deadline to the next.
+    /// Returns `duration` in ticks (rounded up), for steps from one deadline to the next.
     pub fn ticks(duration: Duration) -> u32 {
         u32::try_from(duration.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
     }
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be had otherwise")]
+    #[expect(clippy::disallowed_methods, reason = "the test needs an Instant")]
     fn the_clock_rounds_now_down_and_deadlines_up() {
         let epoch = Instant::now() + Duration::from_secs(1);
         let clock = TickClock::new(epoch);

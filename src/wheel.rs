@@ -1,44 +1,41 @@
-//! A hashed timer wheel: thousands of deadlines, each set, moved and dropped in constant time.
+//! A hashed timer wheel: insert, move and cancel take constant time, for thousands of deadlines.
 //!
-//! Floor 0. Knows no clock: the owner hands in what time it is. Knows no connection: a payload is
-//! any small `Copy` value. Time is counted in whole ticks, since nothing that the gateway waits for
-//! is finer, and since a tick is a quarter of an `Instant`. The idea is Varghese and Lauck's
-//! ("Hashed and Hierarchical Timing Wheels", scheme 6).
+//! The owner passes the time, in whole ticks. The payload of a timer is any small `Copy` value. The algorithm is scheme 6 of
+//! Varghese and Lauck, "Hashed and Hierarchical Timing Wheels".
 
 use crate::tick::Tick;
 
-/// Names one pending timer. Good until that timer has fired or was cancelled; after that the wheel
-/// may give the same key to another timer, so the owner forgets it then.
+/// Identifies one pending timer. The key is valid until the timer fires or is cancelled. After that another timer may get
+/// the same key, so the owner must drop it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerKey(u32);
 
 /// Pending timers, each with a deadline and a payload.
 ///
-/// A timer waits in the slot `deadline % SLOTS`, whichever round of the wheel it is for. The first
-/// `expire` of a tick sweeps the slots passed since the last one, each once however long that was,
-/// and moves what is due to the *due list*; further calls only take from that list. So a timer is
-/// looked at once per round it waits, and once to fire.
+/// A timer is in the slot `deadline % SLOTS`, in any round of the wheel. The first `expire` of a tick sweeps the slots since
+/// the last sweep, each at most once. It moves due timers to the *due list*, and further calls take timers from that list.
+/// So a timer is visited once per round, and once to fire.
 ///
-/// *Invariant:* a timer is in the due list exactly if its deadline is before `swept_to`; otherwise
-/// it is in its slot. So the deadline alone says which list a timer is in.
+/// *Invariant:* a timer is in the due list exactly if its deadline is before `swept_to`. Otherwise it is in its slot. So
+/// the deadline alone determines the list of a timer.
 pub struct TimerWheel<T> {
-    /// First entry of each slot's list and, last, of the due list.
+    /// The first entry of each slot's list, and last of the due list.
     heads: [u32; SLOTS + 1],
-    /// One bit per slot: its list is not empty.
+    /// One bit per slot, set if its list is not empty.
     occupied: [u64; WORDS],
     entries: Vec<Entry<T>>,
-    /// First of the unused entries, chained by `next`.
+    /// The first unused entry. `next` links the others.
     free: u32,
     len: usize,
-    /// The first tick that was not swept yet.
+    /// The first tick that is not swept.
     swept_to: Tick,
-    /// Entries looked at by sweeps: the tests' measure of work.
+    /// Entries that sweeps have visited. Tests measure work by it.
     #[cfg(test)]
     visited: usize,
 }
 
 impl<T: Copy> TimerWheel<T> {
-    /// An empty wheel. Allocates with the first timer.
+    /// Creates an empty wheel. The first timer allocates.
     pub const fn new() -> Self {
         Self {
             heads: [NONE; SLOTS + 1],
@@ -52,8 +49,8 @@ impl<T: Copy> TimerWheel<T> {
         }
     }
 
-    /// Adds a timer. One whose deadline has passed fires at the next [`expire`](Self::expire),
-    /// after those that were due before it came.
+    /// Adds a timer. A timer with a past deadline fires at the next [`expire`](Self::expire), after the timers that are due
+    /// already.
     pub fn insert(&mut self, deadline: Tick, payload: T) -> TimerKey {
         let entry = Entry { next: NONE, prev: NONE, deadline, payload };
         let index = self.free;
@@ -71,38 +68,35 @@ impl<T: Copy> TimerWheel<T> {
         TimerKey(index)
     }
 
-    /// Drops a pending timer and gives its payload back.
+    /// Cancels a pending timer and returns its payload.
     pub fn cancel(&mut self, key: TimerKey) -> T {
         self.remove(key.0)
     }
 
-    /// Moves a pending timer, which keeps its key, as if it were inserted anew.
+    /// Changes the deadline of a pending timer. The timer keeps its key, and fires after earlier timers of its tick.
     pub fn reschedule(&mut self, key: TimerKey, deadline: Tick) {
         self.unlink(key.0, self.list_of(self.entries[key.0 as usize].deadline));
         self.entries[key.0 as usize].deadline = deadline;
         self.link(key.0, self.list_of(deadline));
     }
 
-    /// The deadline and payload of a timer, if it is pending.
+    /// Returns the deadline and the payload of a pending timer.
     pub fn pending(&self, key: TimerKey) -> Option<(Tick, T)> {
         let entry = self.entries.get(key.0 as usize).filter(|entry| entry.prev != NONE)?;
         Some((entry.deadline, entry.payload))
     }
 
-    /// Takes one timer whose deadline is `now` or earlier: its deadline and payload. Call until
-    /// `None`; `now` must not go back.
+    /// Removes one timer whose deadline is `now` or earlier, and returns its deadline and payload. Call it until `None`. `now`
+    /// must not run backwards.
     ///
-    /// Timers of one tick fire in the order they were inserted. Ticks fire in order too, unless
-    /// `SLOTS` ticks or more have passed since the last call.
+    /// Timers of one tick fire in the order of their insertion. Ticks fire in order, unless `SLOTS` or more ticks have
+    /// passed since the last call.
     ///
-    /// Between two calls anything may be inserted or cancelled. A timer inserted with a deadline of
-    /// `now` or earlier fires in a later call with the same `now`, behind all others that are due.
-    /// So an owner that answers each timer with one already due must bound its loop, for which
-    /// [`len`](Self::len) before the first call is a fair number; whatever it leaves fires at the
-    /// next chance.
+    /// Timers may be inserted and cancelled between two calls. A timer with a deadline of `now` or earlier fires in a later
+    /// call with the same `now`, after all other due timers. So an owner that inserts a due timer for each fired one must
+    /// bound its loop, for instance by [`len`](Self::len) before the first call. The rest fires in the next loop.
     pub fn expire(&mut self, now: Tick) -> Option<(Tick, T)> {
-        // Swept even if there is still something due, or an owner that bounds its loop could starve
-        // what came since.
+        // Sweeps even if timers are due already. Otherwise an owner with a bounded loop could starve later timers.
         if self.swept_to <= now {
             self.sweep(now);
         }
@@ -110,9 +104,8 @@ impl<T: Copy> TimerWheel<T> {
         (index != NONE).then(|| (self.entries[index as usize].deadline, self.remove(index)))
     }
 
-    /// When `expire` wants to be called. It may be early, for a timer of a later round, but never
-    /// late; once `expire` has said `None` it lies after that call's `now`. `None` with no timer
-    /// pending: then nothing need wake up.
+    /// Returns the tick for the next call of `expire`. It may be early, for a timer of a later round, but never late. After
+    /// `expire` has returned `None`, it is later than that call's `now`. It is `None` without a pending timer.
     pub fn next_deadline(&self) -> Option<Tick> {
         match self.heads[DUE] {
             NONE => Some(self.swept_to.after(self.distance_to_occupied(self.swept_to)?)),
@@ -120,7 +113,7 @@ impl<T: Copy> TimerWheel<T> {
         }
     }
 
-    /// How many timers are pending.
+    /// Returns the number of pending timers.
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -130,11 +123,11 @@ impl<T: Copy> TimerWheel<T> {
         self.len == 0
     }
 
-    /// Moves all that is due at `now` from the slots to the due list.
+    /// Moves all timers that are due at `now` from the slots to the due list.
     fn sweep(&mut self, now: Tick) {
-        // So that `swept_to` cannot pass "never", which would break the invariant.
+        // `swept_to` must not pass "never", which would break the invariant.
         let now = now.min(Tick::new(u32::MAX - 1));
-        // A whole round sees every slot: however long the sleep was, more is never needed.
+        // One round visits every slot, so more is never necessary.
         let last = now.min(self.swept_to.after(SLOTS as u32 - 1));
         let mut from = self.swept_to;
         while let Some(distance) = self.distance_to_occupied(from) {
@@ -168,16 +161,14 @@ impl<T: Copy> TimerWheel<T> {
         }
     }
 
-    /// Ticks from `from` to the next one whose slot is not empty, be it for this round or a later
-    /// one.
+    /// Returns the ticks from `from` to the next tick whose slot is not empty, for any round.
     fn distance_to_occupied(&self, from: Tick) -> Option<u32> {
         let (word, bit) = (slot_of(from) / 64, slot_of(from) % 64);
         let first = self.occupied[word] >> bit;
         if first != 0 {
             return Some(first.trailing_zeros());
         }
-        // Once around, and at last the first word again: of it only the bits below `bit` can still
-        // be set.
+        // One round, which ends with the first word again. Only its bits below `bit` can be set then.
         (1..=WORDS).find_map(|step| {
             let bits = self.occupied[(word + step) % WORDS];
             (bits != 0).then(|| (64 * step - bit) as u32 + bits.trailing_zeros())
@@ -188,8 +179,7 @@ impl<T: Copy> TimerWheel<T> {
         if deadline < self.swept_to { DUE } else { slot_of(deadline) }
     }
 
-    /// Appends to a list. Lists are rings, so the head leads to the tail too and 2 KiB of heads are
-    /// enough.
+    /// Appends an entry to a list. Lists are rings, so a head also leads to the tail, and 2 KiB of heads are enough.
     fn link(&mut self, index: u32, list: usize) {
         let head = self.heads[list];
         let (next, prev) = if head == NONE {
@@ -207,7 +197,7 @@ impl<T: Copy> TimerWheel<T> {
 
     fn unlink(&mut self, index: u32, list: usize) {
         let Entry { next, prev, .. } = self.entries[index as usize];
-        debug_assert!(prev != NONE, "a timer key was used after its timer had gone");
+        debug_assert!(prev != NONE, "a key of a timer that has fired");
         self.entries[prev as usize].next = next;
         self.entries[next as usize].prev = prev;
         if next == index {
@@ -218,7 +208,7 @@ impl<T: Copy> TimerWheel<T> {
         }
     }
 
-    /// A slot became empty or ceased to be. The due list needs no bit and has none.
+    /// Flips the bit of a slot that became empty or non-empty. The due list has no bit.
     fn flip_occupied(&mut self, list: usize) {
         if let Some(word) = self.occupied.get_mut(list / 64) {
             *word ^= 1 << (list % 64);
@@ -231,7 +221,7 @@ impl<T: Copy> TimerWheel<T> {
         self.unlink(index, self.list_of(deadline));
         self.len -= 1;
         if self.len == 0 {
-            // Nothing is pending: begin anew, and give back what a crowd has left behind.
+            // No timer is pending, so the memory of many timers can be freed.
             self.entries.clear();
             self.entries.shrink_to(KEPT);
             self.free = NONE;
@@ -250,8 +240,7 @@ impl<T: Copy> Default for TimerWheel<T> {
     }
 }
 
-/// A timer. While pending it is linked into one ring; while unused it is in the free list, and
-/// `prev` is `NONE`.
+/// A timer. A pending timer is in one ring. An unused entry is in the free list, and its `prev` is `NONE`.
 #[derive(Clone, Copy)]
 struct Entry<T> {
     next: u32,
@@ -260,10 +249,10 @@ struct Entry<T> {
     payload: T,
 }
 
-/// Ticks in a round: 51.2 s, so that beats and most limits fall due within the first.
+/// Ticks in a round, which takes 51.2 s. Beats and most limits are due within the first round.
 const SLOTS: usize = 512;
 const WORDS: usize = SLOTS / 64;
-/// The due list's place in `heads`.
+/// The due list's index in `heads`.
 const DUE: usize = SLOTS;
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -304,14 +293,14 @@ mod tests {
         check(0, &[1], &[(0, &[]), (1, &[1]), (2, &[])]);
         check(0, &[3, 1, 2], &[(3, &[1, 2, 3])]);
         check(0, &[3, 1, 2], &[(2, &[1, 2]), (3, &[3])]);
-        // Already due when set: in the order they came.
+        // Past deadlines fire in the order of their insertion.
         check(100, &[100, 0, 99], &[(100, &[100, 0, 99])]);
         // The same slot, several rounds.
         check(0, &[1025, 513, 1], &[(1, &[1]), (512, &[]), (513, &[513]), (1024, &[]), (1025, &[1025])]);
         // The bitmap's first word again, below the bit where the search began.
         check(70, &[70 + 511, 70 + 507], &[(576, &[]), (577, &[577]), (581, &[581])]);
         check(0, &[511, 512], &[(510, &[]), (511, &[511]), (512, &[512])]);
-        // Sleeps of one tick less than a round, a round, and years.
+        // Pauses of one tick less than a round, of a round, and of years.
         check(0, &[511, 512, 513], &[(511, &[511]), (1023, &[512, 513])]);
         check(7, &[8, 519, 520], &[(518, &[8]), (519, &[519]), (520, &[520])]);
         check(
@@ -341,17 +330,17 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_set_while_expiring_waits_behind_the_others() {
+    fn a_due_timer_inserted_while_expiring_fires_last() {
         let mut wheel = TimerWheel::new();
         wheel.insert(Tick::new(5), 'a');
         let b = wheel.insert(Tick::new(5), 'b');
         wheel.insert(Tick::new(5), 'c');
         assert_eq!(wheel.expire(Tick::new(5)), Some((Tick::new(5), 'a')));
         wheel.insert(Tick::new(5), 'A');
-        assert_eq!(wheel.cancel(b), 'b', "due, yet still pending");
+        assert_eq!(wheel.cancel(b), 'b', "a due timer is still pending");
         assert_eq!(wheel.expire(Tick::new(5)), Some((Tick::new(5), 'c')));
         wheel.insert(Tick::new(6), 'd');
-        // An owner that stopped here does not make `d` wait for more than what was due before it.
+        // If the owner stops here, `d` still waits only for timers that were due before it.
         assert_eq!(wheel.expire(Tick::new(6)), Some((Tick::new(5), 'A')));
         wheel.insert(Tick::new(0), 'B');
         assert_eq!(wheel.expire(Tick::new(6)), Some((Tick::new(6), 'd')));
@@ -359,8 +348,7 @@ mod tests {
         assert_eq!(wheel.expire(Tick::new(6)), None);
     }
 
-    /// Random inserts, moves, cancels and clock jumps, against a sorted map of (deadline, order of
-    /// insertion).
+    /// Compares random inserts, moves, cancels and clock jumps with a map sorted by deadline and order of insertion.
     #[test]
     fn behaves_like_a_sorted_map() {
         let seeds = match std::env::var("PULSEGATE_TEST_SEED") {
@@ -368,7 +356,7 @@ mod tests {
             Err(_) => (1..=100).collect::<Vec<u64>>(),
         };
         for seed in seeds {
-            // Shown if the test fails.
+            // The harness prints it if the test fails.
             println!("PULSEGATE_TEST_SEED={seed}");
             behaves_like_a_sorted_map_with(Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1));
         }
@@ -376,7 +364,7 @@ mod tests {
 
     fn behaves_like_a_sorted_map_with(mut rng: Rng) {
         let mut wheel = TimerWheel::new();
-        // (deadline, order) to (key, payload); moving a timer changes its order, not its payload.
+        // Maps (deadline, order) to (key, payload). A move changes the order of a timer, not its payload.
         let mut model = BTreeMap::new();
         let mut now = rng.below(2000);
         let mut peak = 0;
@@ -408,7 +396,7 @@ mod tests {
                         6 => 500 + rng.below(30),
                         _ => rng.below(50_000),
                     };
-                    // Sometimes the owner stops before all have fired.
+                    // Sometimes the owner stops before all due timers have fired.
                     let budget = if rng.below(3) == 0 { rng.below(4) } else { u32::MAX };
                     let mut fired: Vec<(u32, u32)> = Vec::new();
                     for _ in 0..budget {
@@ -439,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn survivors_are_looked_at_once_a_round() {
+    fn a_sweep_visits_a_later_timer_once_a_round() {
         let mut wheel = TimerWheel::new();
         for round in [1, 4] {
             for _ in 0..1000 {
@@ -458,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_sleep_costs_one_round() {
+    fn a_sweep_after_a_long_pause_visits_one_round() {
         let mut wheel = TimerWheel::new();
         for slot in 0..512 {
             wheel.insert(Tick::new(u32::MAX - 512 + slot), slot);
@@ -470,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_reused_and_a_crowd_leaves_no_memory_behind() {
+    fn entries_are_reused_and_their_memory_is_freed() {
         let mut wheel = TimerWheel::new();
         assert_eq!(wheel.entries.capacity(), 0);
         let keys: Vec<_> = (0..10_000).map(|order| wheel.insert(Tick::new(order), order)).collect();
@@ -485,9 +473,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "timer key")]
+    #[should_panic(expected = "a timer that has fired")]
     #[cfg(debug_assertions)]
-    fn a_stale_key_is_noticed() {
+    fn a_stale_key_panics_in_debug_builds() {
         let mut wheel = TimerWheel::new();
         let key = wheel.insert(Tick::new(1), ());
         wheel.insert(Tick::new(1), ());
@@ -495,7 +483,7 @@ mod tests {
         wheel.cancel(key);
     }
 
-    /// Xorshift: the same numbers for the same seed, everywhere.
+    /// Xorshift: a seed gives the same numbers on every machine.
     struct Rng(u64);
 
     impl Rng {

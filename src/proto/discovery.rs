@@ -1,7 +1,6 @@
-//! Discovery: which UDP probes are answered, and how many. Floor 0; sends nothing, reads no clock.
+//! Discovery: decides which UDP probes get an answer, and how many. It sends nothing and reads no clock.
 //!
-//! Whoever can forge a sender's address can aim the answers at another. Hence rules on addresses,
-//! and limits on rates.
+//! An attacker with a forged source address can direct answers at a victim. So addresses are checked, and rates limited.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -10,44 +9,42 @@ use std::{
 
 use crate::closed_list;
 
-/// Where a gateway listens for probes, unless configured otherwise.
+/// The default UDP port of a gateway.
 pub const PORT: u16 = 5555;
-/// What a gateway answers, unless configured otherwise.
+/// The default answer of a gateway.
 pub const REPLY: &[u8] = b"udp responsed";
 
 closed_list! {
-    /// Why a probe is not answered.
+    /// The reason of a probe without an answer.
     #[non_exhaustive]
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub enum Suppressed {
-        /// It came from port 0, to which nothing can be sent.
+        /// The source port is 0, which no datagram can reach.
         PortZero => "port_zero",
-        /// It came from the broadcast address.
+        /// The source is the broadcast address.
         Broadcast => "broadcast",
-        /// It came from a multicast address.
+        /// The source is a multicast address.
         Multicast => "multicast",
-        /// It came from `0.0.0.0` or `::`.
+        /// The source is `0.0.0.0` or `::`.
         Unspecified => "unspecified",
-        /// It came from this gateway's own socket: a port of its own, at the address it came to or at a loopback
-        /// address.
+        /// The source is a socket of this gateway: one of its ports, at the destination address or a loopback address.
         OwnSocket => "own_socket",
-        /// It is itself a gateway's answer: to answer would let one forged datagram start two gateways
-        /// on an endless talk.
+        /// The probe is itself a gateway's answer. With an answer, one forged datagram could start an endless exchange of
+        /// two gateways.
         OwnReply => "own_reply",
-        /// All sources together ask too often.
+        /// All sources together exceed the rate.
         Rate => "rate",
-        /// Its source asks too often.
+        /// The source exceeds its rate.
         SourceRate => "source_rate",
-        /// It came by an interface on which the gateway is not to answer.
+        /// The gateway does not answer on this interface.
         Interface => "interface",
-        /// The kernel did not send the answer: there is no way there, or it is the broadcast address of a network.
+        /// The kernel did not send the answer: it has no route, or the address is a network's broadcast address.
         NotSent => "not_sent",
     }
 }
 
-/// May a probe that came `from` there be answered with `reply`? `to` is the local address it came
-/// to, if that is known, and `local_ports` are those of all sockets that answer. Call it before the rate is asked, so that what
-/// is never answered costs no token.
+/// Whether `reply` may answer a probe of the source `from`. `to` is the destination address, if known. `local_ports` are
+/// the ports of all sockets that answer. Call it before [`RateLimit::take`], so that a suppressed probe costs no token.
 pub fn answerable(
     from: SocketAddr,
     to: Option<IpAddr>,
@@ -71,8 +68,7 @@ pub fn answerable(
     }
 }
 
-/// The one way to write an address: `::ffff:192.0.2.7` is `192.0.2.7`; real IPv6 stays, its scope
-/// with it.
+/// Converts an IPv4-mapped address to IPv4, such as `::ffff:192.0.2.7` to `192.0.2.7`. Other addresses stay as they are.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -80,63 +76,61 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Bounds answers per second: all of them, and those to one source.
+/// Limits the answers per second, in all and to one source.
 ///
-/// Sources share 256 cells by a seeded hash of their address: nothing grows, nobody can choose his
-/// cell, and nobody gets a full bucket by coming from many addresses and returning. About 4 KiB.
+/// Sources share 256 hashed rate-limit buckets (4 KiB) by a seeded hash of their address. So the memory is constant, a
+/// source cannot choose its bucket, and many addresses do not get more tokens than 256 sources.
 #[derive(Debug)]
 pub struct RateLimit {
     all: Bucket,
     all_rate: Rate,
-    cells: Box<[Bucket; CELLS]>,
+    buckets: Box<[Bucket; BUCKETS]>,
     source_rate: Rate,
     seed: u64,
 }
 
-const CELLS: usize = 256;
+const BUCKETS: usize = 256;
 
 impl RateLimit {
-    /// Tokens per second and their most at once (a burst of 0 answers nothing), for all sources and
-    /// for each cell. All buckets begin full. `now_ms` is monotonic, in milliseconds from any
-    /// start; `seed` should be unknown outside.
+    /// Creates full buckets with a rate and a burst, for all sources together and for each source. A burst of 0 allows no
+    /// answer. `now_ms` is a monotonic time in milliseconds from any start. `seed` should be secret.
     pub fn new(per_second: u32, burst: u32, source_per_second: u32, source_burst: u32, now_ms: u64, seed: u64) -> Self {
         let all_rate = Rate { per_second, burst };
         let source_rate = Rate { per_second: source_per_second, burst: source_burst };
         Self {
             all: Bucket::full(all_rate, now_ms),
             all_rate,
-            cells: Box::new([Bucket::full(source_rate, now_ms); CELLS]),
+            buckets: Box::new([Bucket::full(source_rate, now_ms); BUCKETS]),
             source_rate,
             seed,
         }
     }
 
-    /// Changes the rates; what is in the buckets stays, as far as they still hold it.
+    /// Changes the rates. The buckets keep their tokens up to the new burst.
     pub fn configure(&mut self, per_second: u32, burst: u32, source_per_second: u32, source_burst: u32) {
         self.all_rate = Rate { per_second, burst };
         self.source_rate = Rate { per_second: source_per_second, burst: source_burst };
     }
 
-    /// Takes a token for one answer to `source`, or says whose are lacking; then none is taken from
-    /// either.
+    /// Takes a token of both buckets for one answer to `source`. If one bucket is empty, it takes none and returns which.
     pub fn take(&mut self, source: IpAddr, now_ms: u64) -> Result<(), Suppressed> {
-        let cell = &mut self.cells[cell_of(source, self.seed)];
-        if !cell.has_token(self.source_rate, now_ms) {
+        let bucket = &mut self.buckets[bucket_of(source, self.seed)];
+        if !bucket.has_token(self.source_rate, now_ms) {
             return Err(Suppressed::SourceRate);
         }
         if !self.all.has_token(self.all_rate, now_ms) {
             return Err(Suppressed::Rate);
         }
-        cell.take();
+        bucket.take();
         self.all.take();
         Ok(())
     }
 }
 
-fn cell_of(source: IpAddr, seed: u64) -> usize {
+fn bucket_of(source: IpAddr, seed: u64) -> usize {
     let mut hasher = DefaultHasher::new();
     (seed, source.to_canonical()).hash(&mut hasher);
-    hasher.finish() as usize % CELLS
+    hasher.finish() as usize % BUCKETS
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,8 +139,7 @@ struct Rate {
     burst: u32,
 }
 
-/// Counts thousandths of tokens, as `per_second` of them come each millisecond: exact, without a
-/// remainder to keep.
+/// Counts thousandths of tokens, because each millisecond adds `per_second` of them. So no remainder gets lost.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     thousandths: u64,
@@ -160,10 +153,10 @@ impl Bucket {
         Self { thousandths: u64::from(rate.burst) * TOKEN, filled_ms: now_ms }
     }
 
-    /// Fills it up to now; says whether a whole token is in it.
+    /// Refills the bucket up to `now_ms`. Returns whether it has a whole token.
     fn has_token(&mut self, rate: Rate, now_ms: u64) -> bool {
-        let come = now_ms.saturating_sub(self.filled_ms).saturating_mul(rate.per_second.into());
-        self.thousandths = self.thousandths.saturating_add(come).min(u64::from(rate.burst) * TOKEN);
+        let added = now_ms.saturating_sub(self.filled_ms).saturating_mul(rate.per_second.into());
+        self.thousandths = self.thousandths.saturating_add(added).min(u64::from(rate.burst) * TOKEN);
         self.filled_ms = self.filled_ms.max(now_ms);
         self.thousandths >= TOKEN
     }
@@ -184,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn only_probes_of_reachable_foreign_sources_get_an_answer() {
         use Suppressed::*;
         check("192.0.2.7:4000", "192.0.2.1", b"hello", Ok(()));
         check("192.0.2.7:5555", "192.0.2.1", b"", Ok(()));
@@ -208,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn canonical_addresses() {
+    fn an_ipv4_mapped_address_becomes_ipv4() {
         for (addr, expected) in [
             ("192.0.2.7:1", "192.0.2.7:1"),
             ("[::ffff:192.0.2.7]:1", "192.0.2.7:1"),
@@ -225,37 +218,37 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, last).into()
     }
 
-    /// How many of `tries` at one moment are answered.
+    /// Counts the answers to `tries` probes at one time.
     fn answered(limit: &mut RateLimit, source: IpAddr, now_ms: u64, tries: u32) -> usize {
         (0..tries).filter(|_| limit.take(source, now_ms).is_ok()).count()
     }
 
     #[test]
-    fn bursts_and_rates() {
+    fn a_source_gets_its_burst_and_then_its_rate() {
         let mut limit = RateLimit::new(1000, 1000, 3, 2, 5000, 1);
         assert_eq!(answered(&mut limit, ip(1), 5000, 10), 2);
         assert_eq!(answered(&mut limit, ip(1), 5333, 10), 0);
-        // Three a second are exactly three: 1/3 s is not a whole number of milliseconds.
+        // Three answers in a second are exact, although their interval (333.3 ms) is no whole number of milliseconds.
         assert_eq!(answered(&mut limit, ip(1), 5334, 10), 1);
         assert_eq!((5335..=1_005_000).map(|now| answered(&mut limit, ip(1), now, 2)).sum::<usize>(), 2999);
-        // Time that goes back gives nothing, and takes nothing away.
+        // Time that runs backwards neither adds nor removes tokens.
         assert_eq!(answered(&mut limit, ip(1), 0, 10), 0);
         assert_eq!(answered(&mut limit, ip(1), 1_005_000, 10), 0);
         assert_eq!(answered(&mut limit, ip(1), u64::MAX, 10), 2);
     }
 
     #[test]
-    fn all_sources_together() {
+    fn all_sources_share_one_rate() {
         let mut limit = RateLimit::new(10, 3, 1000, 1, 0, 7);
         let refused: Vec<_> = (0..=255).filter_map(|last| limit.take(ip(last), 0).err()).collect();
         assert_eq!(refused.iter().filter(|why| **why == Suppressed::Rate).count() + 3, {
             256 - refused.iter().filter(|why| **why == Suppressed::SourceRate).count()
         });
-        // A refused source takes nothing from the others, and the others' lack nothing from it.
+        // A suppressed probe takes no token, neither of its source nor of all.
         let mut limit = RateLimit::new(0, 2, 0, 1, 0, 7);
         assert_eq!(limit.take(ip(1), 0), Ok(()));
         assert_eq!(answered(&mut limit, ip(1), 0, 100), 0);
-        let other = (2..=255).map(ip).find(|other| cell_of(*other, 7) != cell_of(ip(1), 7)).expect("another cell");
+        let other = (2..=255).map(ip).find(|other| bucket_of(*other, 7) != bucket_of(ip(1), 7)).expect("another bucket");
         assert_eq!(limit.take(other, 0), Ok(()));
         assert_eq!(limit.take(ip(1), 1 << 40), Err(Suppressed::SourceRate));
         let mut none = RateLimit::new(1000, 0, 1000, 1000, 0, 7);
@@ -263,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn cells() {
+    fn a_seed_spreads_sources_over_the_buckets() {
         let mapped = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
-        assert_eq!(cell_of(mapped.into(), 1), cell_of(ip(1), 1));
-        let used: std::collections::HashSet<_> = (0..=255).map(|last| cell_of(ip(last), 1)).collect();
+        assert_eq!(bucket_of(mapped.into(), 1), bucket_of(ip(1), 1));
+        let used: std::collections::HashSet<_> = (0..=255).map(|last| bucket_of(ip(last), 1)).collect();
         assert!(used.len() > 128, "{}", used.len());
-        assert!((0..=255).any(|last| cell_of(ip(last), 1) != cell_of(ip(last), 2)));
-        assert!(size_of::<Bucket>() * CELLS == 4096);
+        assert!((0..=255).any(|last| bucket_of(ip(last), 1) != bucket_of(ip(last), 2)));
+        assert!(size_of::<Bucket>() * BUCKETS == 4096);
     }
 }

@@ -1,6 +1,6 @@
-//! Decodes the escapes of JSON strings (RFC 8259, section 7). Floor 0.
+//! Decodes the escapes of JSON strings (RFC 8259, section 7).
 
-/// Decodes the escapes of a string that has passed the check, so that no surrogate is without its other half.
+/// Decodes the escapes of a checked string, which has no unpaired surrogate.
 pub(super) fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len());
     let mut at = 0;
@@ -33,7 +33,7 @@ pub(super) fn unescape(raw: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The number in `\uXXXX`, if that stands there.
+/// Parses `\uXXXX` at an index.
 fn utf16_unit(raw: &[u8], at: usize) -> Option<u16> {
     let digits = raw.get(at..at + 6)?.strip_prefix(br"\u")?;
     digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes() {
+    fn every_escape_is_decoded() {
         for (raw, expected) in [
             ("", ""),
             ("plain é", "plain é"),

@@ -1,36 +1,38 @@
-//! Why a stream ends before its connection does. Layer 0.
+//! Framing errors, which end a stream.
 
 use std::{error, fmt};
 
 use super::near::Near;
 
-/// The stream cannot be cut into further objects. Every object in front of the fault was delivered, none behind it is.
+/// A framing error: the gateway cannot find the next object. It has delivered every object before the fault, and delivers
+/// none behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FramingFault {
-    /// What is wrong.
+    /// The cause.
     pub cause: FramingCause,
-    /// Where in the connection's stream: the wrong byte, or the first byte of an object that is too long or too late.
+    /// The position in the connection's stream: the wrong byte, or the first byte of an object that is too long or too
+    /// late.
     pub offset: u64,
-    /// The bytes from there on, as far as they have come.
+    /// The received bytes from that position on.
     pub near: Near,
 }
 
-/// What is wrong with a stream.
+/// The cause of a framing error.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FramingCause {
     /// This byte between objects is neither a separator nor `{`.
     UnexpectedByte(u8),
-    /// The unfinished object can no longer become JSON (RFC 8259): what its grammar expected.
+    /// The partial object can no longer become JSON (RFC 8259). The text is the expectation of the grammar.
     InvalidJson(&'static str),
     /// The object has more than `object_bytes_max` bytes.
     TooLarge,
-    /// The object was unfinished for longer than `object_timeout`.
+    /// The object was partial for longer than `object_timeout`.
     Timeout,
 }
 
 impl FramingFault {
-    /// What is wrong, without the place.
+    /// Returns the description of the fault without its position.
     pub fn detail(&self) -> String {
         match (self.cause, self.near.protocol()) {
             (FramingCause::UnexpectedByte(_), Some(protocol)) => format!("expected an object, found {protocol}"),
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_says_what_was_expected_and_what_was_found() {
+    fn the_text_of_a_fault_names_expectation_finding_and_place() {
         use FramingCause::{InvalidJson, Timeout, TooLarge, UnexpectedByte};
         let check = |cause, near: &[u8], expected: &str| {
             let fault = FramingFault { cause, offset: 7, near: Near::of(near, b"") };

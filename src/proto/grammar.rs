@@ -1,27 +1,27 @@
-//! The grammar of RFC 8259 as a state machine that takes an object in any pieces. Layer 0.
+//! The grammar of RFC 8259 as a state machine that takes an object in any pieces.
 //!
-//! [`json`] is several times as fast and needs the whole object. This one looks at an object that is still unfinished,
-//! and takes each byte once. Both find the same fault at the same byte.
+//! [`json`] is several times as fast and needs the complete object. This machine checks a partial object, and takes each
+//! byte once. Both find the same fault at the same byte.
 
 use super::{
     json::{self, DEPTH_MAX, Fault, detail},
     swar,
 };
 
-/// How far the check of one object has come.
+/// The state of the check of one object.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Grammar {
-    /// A bit for each open container from the outermost on, set for an object.
+    /// A bit for each open container, the outermost first. The bit of an object is 1.
     objects: [u64; 2],
-    /// Bytes taken.
+    /// The number of bytes so far.
     at: u32,
     state: State,
     depth: u8,
-    /// The present string is a key.
+    /// The current string is a key.
     key: bool,
 }
 
-/// What the next byte may be.
+/// The expectation for the next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -34,11 +34,11 @@ enum State {
     AfterValue,
     String,
     Escape,
-    /// `\u` and this many of its four digits, and their value.
+    /// Behind `\u`: the number of digits so far, and their value.
     Unit(u8, u16),
-    /// A high surrogate, and this many of the six bytes of the low one.
+    /// Behind a high surrogate: the number of bytes of the low one so far.
     LowSurrogate(u8),
-    /// One of [`LITERALS`], and this many of its letters.
+    /// In one of [`LITERALS`]: its index, and the number of letters so far.
     Literal(u8, u8),
     Minus,
     Zero,
@@ -48,7 +48,7 @@ enum State {
     Exponent,
     ExponentSign,
     ExponentDigits,
-    /// More containers are open than there are bits. The object is rejected for that, whatever follows.
+    /// More containers are open than the bits can hold. The gateway rejects the object in any case.
     TooDeep,
     End,
 }
@@ -56,7 +56,7 @@ enum State {
 const LITERALS: [&[u8]; 3] = [b"true", b"false", b"null"];
 
 impl Grammar {
-    /// Bytes taken so far.
+    /// Returns the number of bytes so far.
     pub(super) fn taken(&self) -> usize {
         self.at as usize
     }
@@ -118,7 +118,7 @@ impl Grammar {
         })
     }
 
-    /// The first byte of a value.
+    /// Takes the first byte of a value.
     fn value(&mut self, byte: u8) -> Result<State, Fault> {
         Ok(match byte {
             b'"' => self.string(false),
@@ -145,7 +145,7 @@ impl Grammar {
         Ok(match unit {
             _ if digits < 3 => State::Unit(digits + 1, unit),
             0xD800..0xDC00 => State::LowSurrogate(0),
-            // The place is that of the backslash.
+            // The fault is at the backslash.
             0xDC00..0xE000 => return Err(Fault { at: self.taken() - 5, detail: detail::SURROGATE }),
             _ => State::String,
         })
@@ -171,7 +171,7 @@ impl Grammar {
         self.objects[usize::from(innermost / 64)] >> (innermost % 64) & 1 != 0
     }
 
-    /// The byte that cannot stand here.
+    /// Returns the fault of the next byte.
     #[cold]
     fn fault(&self) -> Fault {
         use State::*;
@@ -191,13 +191,13 @@ impl Grammar {
             TooDeep => detail::DEPTH,
             End => detail::END,
         };
-        // The place of half a surrogate pair is that of its backslash.
+        // The fault of half a surrogate pair is at its backslash.
         let back = if let LowSurrogate(seen) = self.state { 6 + usize::from(seen) } else { 0 };
         Fault { at: self.taken() - back, detail }
     }
 }
 
-/// How many of the bytes, which are inside a string, may stand there as they are.
+/// Counts the leading bytes that a string may contain without an escape.
 fn unescaped(bytes: &[u8]) -> usize {
     let run = swar::run(bytes);
     if run.printable { run.bytes } else { bytes.iter().position(|byte| *byte < 0x20).unwrap_or(run.bytes) }
@@ -214,7 +214,7 @@ mod tests {
         Ok(grammar.state)
     }
 
-    /// Both checks give the same verdict, of the whole and of every part, however the part comes.
+    /// Asserts that both checks have the same verdict on the text and on every prefix, at several cuts.
     fn compare(text: &[u8]) {
         let whole = json::check(text, &(0..0));
         for end in 0..=text.len() {
@@ -224,12 +224,12 @@ mod tests {
             assert_eq!(take([&part[..end / 2], &part[end / 2..]]), found);
             match (json::check(part, &(0..0)), found) {
                 (Ok(_), found) => assert_eq!(found, Ok(State::End)),
-                // Behind a fault that comes too late for the whole, the verdict on the rest does not matter.
+                // Behind too deep a nesting, the verdict on the rest does not matter.
                 (Err(Fault { detail: detail::DEPTH, .. }), found) => assert_eq!(found, Ok(State::TooDeep)),
                 (Err(Fault { detail: detail::UNEXPECTED_END, .. }), found) => assert!(found.is_ok(), "{found:?}"),
                 (Err(fault), found) => {
                     assert_eq!(found, Err(fault), "{}", String::from_utf8_lossy(part));
-                    // A part is broken where the whole is.
+                    // A prefix has the fault of the whole.
                     assert_eq!(whole, Err(fault));
                 }
             }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_object_costs_its_bookkeeping_few_bytes() {
+    fn the_state_of_a_check_has_32_bytes() {
         assert!(size_of::<Grammar>() <= 32);
     }
 }

@@ -1,51 +1,51 @@
-//! The heartbeat: what is said, how often, and how much silence is borne. Floor 0; holds no time.
+//! The heartbeat: its bytes, its interval and the credit of a device. It has no clock.
 
 use std::time::Duration;
 
-/// What the gateway says when a beat is due.
+/// The default bytes of a beat.
 pub const BEAT: &[u8] = b"heartbeat";
-/// What a device answers to a beat.
+/// A heartbeat answer.
 pub const ANSWER: &[u8] = br#"{"Type":"Heartbeat"}"#;
-/// Beats that may stay unanswered, unless configured otherwise.
+/// The default credit.
 pub const CREDIT: u8 = 5;
-/// From one beat to the next, unless configured otherwise.
+/// The default time from one beat to the next.
 pub const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How many more beats a silent device gets. The caller knows how many are full credit. *Invariant:* `left` never exceeds
-/// it, so no flood of answers can hide a later death.
+/// The number of beats that a device may still leave unanswered. The caller passes the full credit. *Invariant:* `left`
+/// never exceeds it, so a flood of answers cannot hide a later death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatCredit {
     left: u8,
 }
 
-/// What to do when a beat is due.
+/// The action for a due beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beat {
-    /// Send it: a credit was left and has been taken.
+    /// Send it. It has taken a credit.
     Send,
-    /// Close the connection: no credit was left.
+    /// Close the connection, because no credit is left.
     Dead,
 }
 
 impl HeartbeatCredit {
-    /// A device that has just connected has `full` credit.
+    /// Creates `full` credit for a new connection.
     pub const fn new(full: u8) -> Self {
         Self { left: full }
     }
 
-    /// The device gave a sign of life.
+    /// Refills the credit after a sign of life.
     pub const fn refill(&mut self, full: u8) {
         self.left = full;
     }
 
-    /// Drops the credit beyond `full`, which has become less.
+    /// Lowers the credit to at most `full`.
     pub const fn limit(&mut self, full: u8) {
         if self.left > full {
             self.left = full;
         }
     }
 
-    /// A beat is due.
+    /// Takes a credit for a due beat.
     pub const fn spend(&mut self) -> Beat {
         match self.left.checked_sub(1) {
             Some(left) => {
@@ -56,44 +56,42 @@ impl HeartbeatCredit {
         }
     }
 
-    /// Beats that would still be sent if the device stayed silent.
+    /// Returns the number of beats that the device may still leave unanswered.
     pub const fn left(&self) -> u8 {
         self.left
     }
 }
 
-/// The beats of one device that wait for their answers. A device answers its beats in order, so an answer belongs to the
-/// oldest of them.
+/// The unanswered beats of one device. A device answers its beats in order, so an answer belongs to the oldest of them.
 ///
-/// A device that reads two beats at once may answer them with one answer. From then on each of its answers seems to belong
-/// to an older beat. So a device that has shown that it answers at once is taken at its word: an answer right behind a beat
-/// belongs to that beat.
+/// A device that reads two beats at once may send one answer for both. Each later answer would then count for an older beat.
+/// So for a device that has answered at once before, an answer right after a beat belongs to that beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnansweredBeats {
-    /// Beats sent and not answered: at most [`Self::MAX`], which means that nobody counts any more.
+    /// The number of unanswered beats. [`Self::MAX`] means that the number is unknown.
     waiting: u8,
 }
 
 impl UnansweredBeats {
-    /// The bit that is set once the device has answered a beat at once.
+    /// The bit for a device that has answered a beat at once.
     const PROMPT: u8 = 0x80;
     /// The largest number of unanswered beats that the count holds.
     const MAX: u8 = 0x7f;
 
-    /// A beat was sent.
+    /// Counts a sent beat.
     pub const fn sent(&mut self) {
         if self.waiting & Self::MAX < Self::MAX {
             self.waiting += 1;
         }
     }
 
-    /// A beat was due and was not sent, or the beats no longer stand an interval apart.
+    /// Resets the number, because the gateway withheld a beat or the interval changed.
     pub const fn forget(&mut self) {
         self.waiting &= Self::PROMPT;
     }
 
-    /// An answer has come, `at_once` behind the latest beat or not. Returns which beat it belongs to, counted back from 1,
-    /// the latest.
+    /// Counts an answer. `at_once` means that it came right after the latest beat. Returns the beat that it answers, where 1
+    /// is the latest beat, 2 the one before it, and so on.
     pub const fn answered(&mut self, at_once: bool) -> Option<u8> {
         let waiting = self.waiting & Self::MAX;
         match (waiting, at_once) {

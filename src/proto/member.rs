@@ -1,24 +1,25 @@
-//! One member out of an object that is known to be right. Floor 0; walks over everything else without looking.
+//! Finds one member of a checked object. It skips all other values.
 
 use std::ops::Range;
 
 use super::swar;
 
-/// Where the first few members begin.
+/// The positions of the first members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Members {
     keys: [u16; MEMBERS],
     count: u8,
-    /// There are others behind them.
+    /// The object has more members.
     more: bool,
 }
 
 const MEMBERS: usize = 12;
 
 impl Members {
-    /// A key's text begins here. One with escapes is left, with all behind it, to whoever looks for it.
+    /// Records the position of a key behind its first quote. A key with escapes, and all keys behind it, are not recorded:
+    /// [`find`] walks over them.
     #[inline(always)]
-    pub(super) fn note(&mut self, at: usize, escapes: bool) {
+    pub(super) fn record(&mut self, at: usize, escapes: bool) {
         let free = self.keys.get_mut(usize::from(self.count));
         match (free, u16::try_from(at)) {
             (Some(free), Ok(at)) if !escapes && !self.more => {
@@ -29,16 +30,16 @@ impl Members {
         }
     }
 
-    /// Where the texts of the keys begin, and whether there are more.
+    /// Returns the recorded positions, and whether there are more keys.
     fn keys(&self) -> (&[u16], bool) {
         (&self.keys[..usize::from(self.count)], self.more)
     }
 }
 
-/// The value of the first top-level member of that name, as JSON text. `object` has passed the check, by which
-/// `members` were found; in `plain`, a range of it, there is no `"` and no `\`.
-pub(super) fn find<'a>(object: &'a [u8], name: &str, plain: &Range<u32>, members: &Members) -> Option<&'a [u8]> {
-    let object = Object { bytes: object, plain: plain.start as usize..plain.end as usize };
+/// Returns the value of the first top-level member with this name, as JSON text. `members` and the range `unescaped` come
+/// from the check of `object`.
+pub(super) fn find<'a>(object: &'a [u8], name: &str, unescaped: &Range<u32>, members: &Members) -> Option<&'a [u8]> {
+    let object = Object { bytes: object, unescaped: unescaped.start as usize..unescaped.end as usize };
     let (keys, more) = members.keys();
     for key in keys.iter().map(|key| usize::from(*key)) {
         if object.bytes.get(key..)?.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'"')) {
@@ -46,24 +47,24 @@ pub(super) fn find<'a>(object: &'a [u8], name: &str, plain: &Range<u32>, members
             return object.bytes.get(value..object.value(value));
         }
     }
-    // From the quote of the last of them on.
+    // Walks on from the quote of the last recorded key.
     let mut at = keys.last().map_or_else(|| object.space(1), |key| usize::from(*key) - 1);
     while more && object.byte(at) == b'"' {
         let key = at;
         let (end, escapes) = object.string(at);
-        // Over the colon.
+        // Behind the colon.
         let value = object.space(object.space(end) + 1);
         at = object.value(value);
         if is_named(object.bytes.get(key..end)?, name, escapes) {
             return object.bytes.get(value..at);
         }
-        // Over the comma, or the last brace.
+        // Behind the comma or the closing brace.
         at = object.space(object.space(at) + 1);
     }
     None
 }
 
-/// Whether a key, in its quotes, says `name`, in whatever spelling.
+/// Whether a key in its quotes is `name`, also with escapes.
 fn is_named(key: &[u8], name: &str, escapes: bool) -> bool {
     if escapes {
         return serde_json::from_slice::<String>(key).is_ok_and(|key| key == name);
@@ -71,23 +72,23 @@ fn is_named(key: &[u8], name: &str, escapes: bool) -> bool {
     key.len() == name.len() + 2 && key[1..].starts_with(name.as_bytes())
 }
 
-/// Steps through a string before it is taken for a long one.
+/// Steps of 8 bytes in a string before the walk takes it for a long one.
 const STEPS_BEFORE_RUN: usize = 4;
 
-/// Each method goes from the first byte of what it is named after to behind its last. All ends are found, as the
-/// object is right; at the end of the text they would stop as well.
+/// A checked object. Each method takes the index of a part's first byte and returns the index behind its last byte. The
+/// check guarantees that the part ends.
 struct Object<'a> {
     bytes: &'a [u8],
-    plain: Range<usize>,
+    unescaped: Range<usize>,
 }
 
 impl Object<'_> {
-    /// The byte there, or 0 at the end.
+    /// Returns the byte at an index, or 0 at the end.
     fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
     }
 
-    /// Outside of strings, nothing else is that small.
+    /// Whitespace: outside strings no other byte is that small.
     fn space(&self, mut at: usize) -> usize {
         while self.bytes.get(at).is_some_and(|byte| *byte <= b' ') {
             at += 1;
@@ -95,18 +96,18 @@ impl Object<'_> {
         at
     }
 
-    /// Says whether there are escapes in it, too.
+    /// A string. Also returns whether it has escapes.
     fn string(&self, mut at: usize) -> (usize, bool) {
         at += 1;
         let (mut escapes, mut steps) = (false, 0);
         loop {
-            if self.plain.contains(&at) {
-                at = self.plain.end;
+            if self.unescaped.contains(&at) {
+                at = self.unescaped.end;
             }
             let rest = self.bytes.get(at..).unwrap_or_default();
             at += match rest.first_chunk() {
-                // Most strings are short: a call would cost more than they do.
-                Some(step) if steps < STEPS_BEFORE_RUN => swar::leading_plain(step),
+                // Most strings are short, and a call would cost more.
+                Some(step) if steps < STEPS_BEFORE_RUN => swar::leading_unescaped(step),
                 _ => memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len()),
             };
             steps += 1;
@@ -160,12 +161,12 @@ mod tests {
     use crate::proto::json;
 
     fn look<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-        let found = json::check(object, &(0..0)).expect("a right object");
+        let found = json::check(object, &(0..0)).expect("a valid object");
         find(object, name, &(0..0), &found.members)
     }
 
     #[test]
-    fn members() {
+    fn the_first_member_of_a_name_is_found() {
         let check = |object: &str, name: &str, expected: Option<&str>| {
             let found = look(object.as_bytes(), name).map(|value| std::str::from_utf8(value).unwrap());
             assert_eq!(found, expected, "{name} of {object}");
@@ -189,9 +190,9 @@ mod tests {
         check("{\"a\":[[1],[2]] }", "a", Some("[[1],[2]]"));
     }
 
-    /// More than are remembered, beyond what a `u16` reaches, with a key in a spelling of its own among them.
+    /// More members than the check records, also beyond the range of a `u16`, with an escaped key among them.
     #[test]
-    fn many_members() {
+    fn members_beyond_the_recorded_ones_are_found() {
         for long in [0, 70_000] {
             for escaped in [0, 5, 11, 12, 13, 29] {
                 let member = |n: usize| {
@@ -211,25 +212,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_to_be_plain_is_leapt_over() {
-        // Quotes where none can be: who looks there is led astray.
+    fn the_unescaped_range_is_skipped() {
+        // The range has quotes, which mislead a search that does not skip it.
         let object = br#"{"a":"xx""""xx","b":7}"#;
-        let unknown = json::check(br#"{"\n":1}"#, &(0..0)).expect("a right object").members;
+        let unknown = json::check(br#"{"\n":1}"#, &(0..0)).expect("a valid object").members;
         assert_eq!(find(object, "b", &(6..14), &unknown), Some(&b"7"[..]));
         assert_eq!(find(object, "a", &(6..14), &unknown), Some(&br#""xx""""xx""#[..]));
     }
 
-    /// Against serde_json: every member of random objects, at the top level, whatever else is around it.
+    /// Compares every top-level member of random objects with serde_json.
     #[test]
-    fn model() {
+    fn members_agree_with_serde_json() {
         use crate::proto::testing::{Rng, object};
         for seed in 1..=2000 {
             let text = object(&mut Rng(seed), 4, None).into_bytes();
             let Ok(serde_json::Value::Object(model)) = serde_json::from_slice(&text) else { continue };
             for (name, value) in &model {
-                let found = look(&text, name).expect("the member is there");
-                let found: serde_json::Value = serde_json::from_slice(found).expect("its value is JSON");
-                // Of members of one name this finds the first, and serde_json keeps the last.
+                let found = look(&text, name).expect("a member");
+                let found: serde_json::Value = serde_json::from_slice(found).expect("a JSON value");
+                // Of several members with one name this finds the first, and serde_json keeps the last.
                 let twice = text.windows(name.len() + 2).filter(|w| *w == format!("{name:?}").as_bytes()).count() > 1;
                 let same = found == *value || twice || name.is_empty() || text.contains(&b'\\');
                 assert!(same, "seed {seed}: {name:?} in {}", String::from_utf8_lossy(&text));

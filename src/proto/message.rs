@@ -1,5 +1,4 @@
-//! One object, checked: UTF-8, depth, JSON, and its `Type`. Floor 0; its content is never made into
-//! a tree of values.
+//! Checks one object: UTF-8, depth, JSON, and its `Type`. It builds no tree of values.
 
 use std::{borrow::Cow, error, fmt, ops::Range, str};
 
@@ -10,7 +9,7 @@ use super::{json, member, near::Near, object::Object};
 pub use super::json::TYPE_BYTES_MAX;
 use crate::closed_list;
 
-/// An object that was accepted: the bytes as they were sent, and what its `Type` says.
+/// An accepted object: its bytes as the device sent them, and its `Type`.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
@@ -18,7 +17,7 @@ pub struct Message<'a> {
     type_name: Cow<'a, str>,
     kind: Kind,
     /// See [`Object`].
-    plain: Range<u32>,
+    unescaped: Range<u32>,
     members: member::Members,
 }
 
@@ -33,9 +32,9 @@ closed_list! {
         Performance => "Performance",
         /// `"Status"`
         Status => "Status",
-        /// `"Heartbeat"`, in upper or lower case: some devices write it in lower.
+        /// `"Heartbeat"` in upper or lower case, because some devices use lower case.
         Heartbeat => "Heartbeat",
-        /// Any other word.
+        /// Any other Type.
         Other => "Other",
     }
 }
@@ -53,15 +52,14 @@ impl Kind {
 }
 
 impl<'a> Message<'a> {
-    /// Checks an object. Of several things wrong with it the first in the order of [`Reason::ALL`]
-    /// is told, wherever it stands. `object_depth_max` is 1 to 127; above that it means 127.
-    /// Allocates only for a `Type` with escapes.
+    /// Checks an object. Of several faults it returns the first in the order of [`Reason::ALL`], independent of their
+    /// places. `object_depth_max` is 1 to 127, and larger values mean 127. It allocates only for a `Type` with escapes.
     pub fn check(object: &Object<'a>, object_depth_max: u32) -> Result<Self, MessageError> {
         let Object { bytes, offset, .. } = *object;
         let error = |reason, at, detail| MessageError::new(reason, object, at, detail);
         if !object.ascii {
-            // The plain range is ASCII, so the parts before and behind it can be judged each alone.
-            let (start, end) = (object.plain.start as usize, object.plain.end as usize);
+            // The unescaped range is ASCII, so the parts before and behind it are checked separately.
+            let (start, end) = (object.unescaped.start as usize, object.unescaped.end as usize);
             for (from, part) in [(0, &bytes[..start]), (end, &bytes[end..])] {
                 str::from_utf8(part)
                     .map_err(|fault| error(Reason::InvalidUtf8, from + fault.valid_up_to(), "not UTF-8"))?;
@@ -74,7 +72,7 @@ impl<'a> Message<'a> {
         let found = match &object.valid {
             Some(found) => found.clone(),
             None => {
-                json::check(bytes, &object.plain).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?
+                json::check(bytes, &object.unescaped).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?
             }
         };
         let type_name = match found.type_member {
@@ -90,7 +88,7 @@ impl<'a> Message<'a> {
             }
             json::Type::Missing => return Err(error(Reason::NoType, 0, "no Type")),
         };
-        // A part of what was found to be UTF-8, between two quotes: this cannot fail.
+        // This cannot fail: the name is a part of checked UTF-8 between two quotes.
         let type_name = match type_name {
             Cow::Borrowed(name) => str::from_utf8(name).map(Cow::Borrowed).ok(),
             Cow::Owned(name) => String::from_utf8(name).map(Cow::Owned).ok(),
@@ -101,46 +99,44 @@ impl<'a> Message<'a> {
             offset,
             kind: Kind::of(&type_name),
             type_name,
-            plain: object.plain.clone(),
+            unescaped: object.unescaped.clone(),
             members: found.members,
         })
     }
 
-    /// The object as it was sent, from `{` to `}`.
+    /// Returns the object as the device sent it, from `{` to `}`.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Where its first byte stands in the connection's stream.
+    /// Returns the position of its first byte in the connection's stream.
     pub const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// What its `Type` means.
+    /// Returns the kind of its `Type`.
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What its `Type` says, unescaped.
+    /// Returns its `Type`, unescaped.
     pub fn type_name(&self) -> &str {
         &self.type_name
     }
 
-    /// The value of the first top-level member of that name, as the JSON text that was sent: what else
-    /// is in the object, such as a picture, is leapt over, so that a member of a large object costs
-    /// about as much as one of a small object.
+    /// Returns the value of the first top-level member with this name, as JSON text. It skips other values, such as
+    /// pictures, so that a member of a large object costs about as much as a member of a small one.
     pub fn member(&self, name: &str) -> Option<&'a [u8]> {
-        member::find(self.bytes, name, &self.plain, &self.members)
+        member::find(self.bytes, name, &self.unescaped, &self.members)
     }
 
-    /// Reads it into a type of the application's.
+    /// Deserializes the object into a type of the application.
     pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(self.bytes)
     }
 }
 
-/// Finds the brace or bracket that is the first to be open together with `depth_max` others; counts
-/// as the splitter does.
+/// Finds the first brace or bracket that opens inside `depth_max` others. It counts as the splitter does.
 #[cold]
 fn opener_beyond(bytes: &[u8], depth_max: u32) -> usize {
     let (mut braces, mut brackets) = (0_u32, 0_u32);
@@ -164,22 +160,21 @@ fn opener_beyond(bytes: &[u8], depth_max: u32) -> usize {
         .unwrap_or(0)
 }
 
-/// An object that was refused. The stream goes on behind it.
+/// A rejected object. The stream continues behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageError {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// Where in the connection's stream: the first byte at fault, or of the value, key or object at
-    /// fault.
+    /// The position in the connection's stream: the first wrong byte, or the begin of the wrong value, key or object.
     pub offset: u64,
-    /// What was wrong, or was expected, at that place.
+    /// The fault or the expectation at that place.
     pub detail: &'static str,
-    /// The bytes of the object from there on.
+    /// The bytes of the object from that place on.
     pub near: Near,
 }
 
 impl MessageError {
-    /// What is wrong `at` bytes into the object.
+    /// Creates the error of a fault `at` bytes into the object.
     #[cold]
     fn new(reason: Reason, object: &Object<'_>, at: usize, detail: &'static str) -> Self {
         let near = Near::of(object.bytes.get(at..).unwrap_or_default(), b"");
@@ -188,23 +183,23 @@ impl MessageError {
 }
 
 closed_list! {
-    /// Why an object is rejected. [`Message::check`] looks for the reasons in this order.
+    /// The reason of a rejected object. [`Message::check`] tests the reasons in this order.
     #[non_exhaustive]
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub enum Reason {
-        /// Not UTF-8. The offset is that of the first byte which is not.
+        /// The object is not UTF-8. The offset is the first byte that is not.
         InvalidUtf8 => "invalid_utf8",
-        /// Braces and brackets nested too deep. The offset is that of the first one too deep.
+        /// Braces and brackets are nested too deep. The offset is the first one beyond the limit.
         TooDeep => "too_deep",
-        /// Not JSON (RFC 8259). The offset is that of the first byte that cannot stand where it does.
+        /// The object is not JSON (RFC 8259). The offset is the first byte that violates the grammar.
         InvalidJson => "invalid_json",
-        /// `Type` twice at the top level. The offset is that of the second key.
+        /// The top level has two members `Type`. The offset is the second key.
         DuplicateType => "duplicate_type",
-        /// The top-level `Type` is not a string. The offset is that of its value.
+        /// The top-level `Type` is not a string. The offset is its value.
         TypeNotString => "type_not_string",
-        /// The top-level `Type` has more than [`TYPE_BYTES_MAX`] bytes. The offset is that of its value.
+        /// The top-level `Type` has more than [`TYPE_BYTES_MAX`] bytes. The offset is its value.
         TypeTooLong => "type_too_long",
-        /// No `Type` at the top level. The offset is that of the object.
+        /// The top level has no `Type`. The offset is the begin of the object.
         NoType => "no_type",
     }
 }
@@ -222,8 +217,7 @@ mod tests {
     use super::*;
     use crate::proto::{PartialObjects, Reassembled, Splitter};
 
-    /// Puts `input` 10 bytes into a stream, whole and cut everywhere, and gives kind and type, or
-    /// reason and offset.
+    /// Splits `input`, 10 bytes into a stream, at every cut. Expects kind and type, or reason and offset.
     fn check_with(input: &[u8], depth_max: u32, expected: Result<(Kind, &str), (Reason, u64)>) {
         let stream = [b"          ", input].concat();
         for cut in 10..=stream.len() {

@@ -1,16 +1,15 @@
-//! The wire protocol: what the bytes between a device and a gateway mean. Floor 0.
+//! The wire protocol: the meaning of the bytes between a device and a gateway.
 //!
-//! Pure: bytes in, values out. No clock (time is a parameter), no sockets, no ids, no logging.
+//! These modules take bytes and return values. They have no clock (time is a parameter), no sockets, no ids and no log.
 //!
-//! * [`splitter`] cuts a byte stream into objects by brace depth;
-//! * [`message`] checks one object and names its `Type`;
-//! * [`heartbeat`] counts how much silence a device has left;
-//! * [`discovery`] says which UDP probes may be answered, and how many.
+//! * [`splitter`] splits a byte stream into objects by brace depth,
+//! * [`message`] checks one object and finds its `Type`,
+//! * [`heartbeat`] counts the beats that a device may still leave unanswered,
+//! * [`discovery`] decides which UDP probes get an answer, and how many.
 //!
-//! Beneath them: `scan` finds an object's end, `json` checks the grammar of RFC 8259 in one pass,
-//! `escapes` decodes, `member` finds one member, and `swar` looks at many bytes at a time. `grammar` checks an
-//! object that is still unfinished, `framing` and `near` describe faults. `tails` keeps
-//! what is unfinished.
+//! Their parts: `scan` finds the end of an object, and `json` checks the grammar of RFC 8259 in one pass. `grammar` checks
+//! a partial object, and `partial_objects` holds it. `escapes` decodes strings, `member` finds one member, and `swar` tests
+//! eight bytes at a time. `framing` and `near` describe faults.
 
 pub mod discovery;
 mod escapes;

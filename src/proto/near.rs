@@ -1,8 +1,8 @@
-//! The bytes at a fault, for people to see, and the protocols that begin with them. Layer 0.
+//! The bytes at a fault, for people, and the protocols that begin with them.
 
 use std::fmt;
 
-/// At most 32 bytes of a stream from a wrong byte on. They show as printable ASCII, and as `\xNN` where they are not.
+/// At most 32 bytes of a stream from a wrong byte on. Bytes that are not printable ASCII show as `\xNN`.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Near {
     bytes: [u8; BYTES_MAX],
@@ -12,7 +12,7 @@ pub struct Near {
 const BYTES_MAX: usize = 32;
 
 impl Near {
-    /// The beginning of `first`, and of `second` behind it.
+    /// Returns the first 32 bytes of `first` and `second` together.
     pub(super) fn of(first: &[u8], second: &[u8]) -> Self {
         let mut near = Self::default();
         for (to, from) in near.bytes.iter_mut().zip(first.iter().chain(second)) {
@@ -22,13 +22,13 @@ impl Near {
         near
     }
 
-    /// The bytes as they were received.
+    /// Returns the bytes as received.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// What is wrong `at` bytes into an object: `detail`, unless these bytes explain more. Text in UTF-16 without a byte
-    /// order mark shows its encoding behind the first brace alone.
+    /// Returns the description of a fault `at` bytes into an object: `detail`, or a better one from these bytes. UTF-16 text
+    /// without a byte order mark shows its encoding behind the first brace only.
     pub(super) fn explain(&self, at: usize, detail: &'static str) -> &'static str {
         match self.bytes() {
             [0, b' '..=b'~', 0, ..] if at == 1 => "expected UTF-8, found UTF-16 text",
@@ -36,7 +36,7 @@ impl Near {
         }
     }
 
-    /// The protocol or encoding that begins with these bytes, as a noun phrase.
+    /// Returns the protocol or encoding that begins with these bytes, as a noun phrase.
     pub(super) fn protocol(&self) -> Option<&'static str> {
         let bytes = self.bytes();
         let http = [
@@ -56,13 +56,13 @@ impl Near {
             _ if http.iter().any(|method| bytes.starts_with(method)) => Some("HTTP"),
             [0x16, 0x03, 0..=4, ..] => Some("a TLS handshake"),
             [b'S', b'S', b'H', b'-', ..] => Some("an SSH greeting"),
-            // The signature of version 2 begins with line ends and a NUL, which may stand between objects.
+            // The signature of version 2 begins with line ends and a NUL, which are whitespace between objects.
             [b'P', b'R', b'O', b'X', b'Y', b' ', ..] | [b'Q', b'U', b'I', b'T', b'\n', ..] => {
                 Some("a PROXY protocol header")
             }
             [0x10, packet @ ..] if is_mqtt_connect(packet) => Some("an MQTT connect packet"),
             [0xFE, 0xFF, ..] | [0xFF, 0xFE] | [0xFF, 0xFE, b' '..=0xFF, 0, ..] => Some("UTF-16 text"),
-            // SB, WILL, WON'T, DO and DON'T behind IAC (RFC 854).
+            // SB, WILL, WON'T, DO and DON'T after IAC (RFC 854).
             [0xFF, 0xFA..=0xFE, ..] => Some("telnet options"),
             _ => None,
         }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn printable_ascii_shows_as_it_is_and_other_bytes_as_hexadecimal() {
+    fn bytes_that_are_not_printable_ascii_show_as_hexadecimal() {
         let near = |first: &[u8], second: &[u8]| Near::of(first, second).to_string();
         assert_eq!(near(b"a\\\"~ \x7f\r\n\0", "é".as_bytes()), r#"a\"~ \x7f\x0d\x0a\x00\xc3\xa9"#);
         assert_eq!(near(b"", b""), "");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn text_in_utf_16_shows_behind_the_first_brace() {
+    fn utf_16_text_is_recognised_behind_the_first_brace() {
         for (near, at, utf16) in [(&b"\0\"\0T\0"[..], 1, true), (b"\0\"\0T\0", 2, false), (b"\0\0\0", 1, false)] {
             let detail = Near::of(near, b"").explain(at, "expected a key");
             assert_eq!(detail != "expected a key", utf16, "{near:?}");

@@ -1,29 +1,27 @@
-//! One object as the splitter cuts it out of the stream. Floor 0.
+//! One object of the stream, before its check.
 
 use std::ops::Range;
 
 use super::json;
 
-/// One whole object: from `{` to its `}`. What stands between them is for
-/// [`Message::check`](super::Message::check).
+/// A complete object, from `{` to its `}`. [`Message::check`](super::Message::check) checks its content.
 #[derive(Clone, Debug)]
 pub struct Object<'a> {
-    /// The bytes as they were sent.
+    /// The bytes as the device sent them.
     pub bytes: &'a [u8],
-    /// Where the first of them stands in the connection's stream.
+    /// The position of the first byte in the connection's stream.
     pub offset: u64,
-    /// The deepest nesting, braces and brackets counted alike; at least 1.
+    /// The nesting depth of braces and brackets together, at least 1.
     pub depth: u32,
     /// No byte is 0x80 or above.
     pub ascii: bool,
-    /// Some range of `bytes` that is printable ASCII without `"` and `\`, often the picture: no
-    /// need to look there again.
-    pub(super) plain: Range<u32>,
-    /// What the walk has found, if it has been over the object already, and the object is JSON.
+    /// A range of unescaped ASCII in `bytes`, often a picture, which the check can skip.
+    pub(super) unescaped: Range<u32>,
+    /// The result of the walk, if it has checked the object already.
     pub(super) valid: Option<json::Found<'a>>,
 }
 
-/// The same bytes at the same place: all else follows from them, or is how they came to be known.
+/// Compares bytes and position, because all other fields depend on them.
 impl PartialEq for Object<'_> {
     fn eq(&self, other: &Self) -> bool {
         (self.offset, self.bytes) == (other.offset, other.bytes)

@@ -1,9 +1,7 @@
-//! Finds the end of one object, whatever else is in it. Floor 0; knows braces, brackets and
-//! strings, no other JSON.
+//! Finds the end of one object. It knows braces, brackets and strings, and no other JSON.
 //!
-//! Blocks of 64 bytes become bit masks, in which shift and xor tell the bytes inside strings from
-//! those outside. Long strings are skipped. The end of a short input, and blocks of a rare kind,
-//! go byte by byte.
+//! Blocks of 64 bytes become bit masks. Shift and xor of the masks separate bytes inside strings from bytes outside. Long
+//! strings are skipped. The end of a short input, and blocks with a backslash outside strings, go byte by byte.
 
 use std::{mem, ops::Range};
 
@@ -12,33 +10,33 @@ use super::{
     swar::{self, BLOCK, Masks},
 };
 
-/// What is known of an object up to some byte.
+/// The state of the scan of one object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scan {
-    /// Open now, outside strings.
+    /// Open braces outside strings.
     braces: u32,
-    /// Open now, outside strings; those closed too often do not count.
+    /// Open brackets outside strings. Surplus closing brackets do not count.
     brackets: u32,
-    /// The most that were open at once, braces and brackets together.
+    /// The maximum of open braces and brackets together.
     depth: u32,
     /// The next byte is inside a string.
     quoted: bool,
     /// The next byte follows an escaping backslash.
     escaped: bool,
-    /// A byte of 0x80 or above has come.
+    /// The object has a byte of 0x80 or above.
     high: bool,
-    /// See [`Object::plain`].
-    plain: Range<u32>,
+    /// See [`Object::unescaped`].
+    unescaped: Range<u32>,
 }
 
 impl Scan {
-    /// The object that has ended.
+    /// Returns the complete object.
     pub(super) fn object<'a>(&self, bytes: &'a [u8], offset: u64) -> Object<'a> {
-        Object { bytes, offset, depth: self.depth, ascii: !self.high, plain: self.plain.clone(), valid: None }
+        Object { bytes, offset, depth: self.depth, ascii: !self.high, unescaped: self.unescaped.clone(), valid: None }
     }
 
-    /// Reads on, `before` bytes into the object; gives where behind its last brace the object has
-    /// ended, if it has.
+    /// Scans the next bytes, which begin `before` bytes into the object. Returns the index behind the closing brace, if the
+    /// object ends here.
     pub(super) fn run(&mut self, input: &[u8], before: usize) -> Option<usize> {
         #[cfg(test)]
         SCANNED.set(SCANNED.get() + input.len());
@@ -54,7 +52,7 @@ impl Scan {
                 BLOCK
             };
         }
-        // The last, partial block is read as the end of a whole one where there is one.
+        // The last, partial block is read as the end of a full block if the input is long enough.
         let rest = &input[at..];
         let end = match input.last_chunk() {
             Some(block) if !rest.is_empty() => self.block(&Masks::of(block).without_first(BLOCK - rest.len()), rest),
@@ -63,28 +61,27 @@ impl Scan {
         end.map(|end| at + end)
     }
 
-    /// Skips what follows in a string: a block at least, as one without end or escape has been
-    /// seen.
+    /// Skips the rest of a long string, at least one block, because the caller has seen a block without end or escape.
     fn skip_run(&mut self, input: &[u8], at: usize) -> usize {
         let run = swar::run(input);
         self.high |= !run.ascii;
         if run.printable && run.ascii {
             let (start, end) = (at as u32, (at + run.bytes) as u32);
-            if start == self.plain.end {
-                self.plain.end = end;
-            } else if end - start > self.plain.end - self.plain.start {
-                self.plain = start..end;
+            if start == self.unescaped.end {
+                self.unescaped.end = end;
+            } else if end - start > self.unescaped.end - self.unescaped.start {
+                self.unescaped = start..end;
             }
         }
         run.bytes
     }
 
-    /// Reads 1 to 64 bytes by their masks.
+    /// Scans 1 to 64 bytes by their masks.
     #[inline(always)]
     fn block(&mut self, masks: &Masks, bytes: &[u8]) -> Option<usize> {
         let (escaped, escaped_next) = escaped(masks.backslashes, self.escaped);
         let quoted = parity(masks.quotes & !escaped) ^ if self.quoted { u64::MAX } else { 0 };
-        // A backslash outside strings escapes nothing, but has just been taken for one that does.
+        // The masks treat a backslash outside strings as an escape, which it is not.
         if masks.backslashes & !quoted != 0 {
             return self.bytes(bytes);
         }
@@ -103,7 +100,7 @@ impl Scan {
         None
     }
 
-    /// Reads byte by byte: the rule itself, for few bytes and for those that the masks cannot tell.
+    /// Scans byte by byte, for few bytes and for blocks that the masks cannot decide.
     #[inline(never)]
     fn bytes(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, &byte) in bytes.iter().enumerate() {
@@ -128,7 +125,7 @@ impl Scan {
         None
     }
 
-    /// Counts a brace or bracket outside strings; says whether the object has ended with it.
+    /// Counts a brace or bracket outside strings. Returns whether it ends the object.
     #[inline(always)]
     fn bracket(&mut self, byte: u8) -> bool {
         match byte {
@@ -142,8 +139,8 @@ impl Scan {
     }
 }
 
-/// Which bytes follow an escaping backslash: a run of them escapes by turns. `first` says it of the
-/// first byte; the second answer says it of the byte behind the block.
+/// Returns the bytes that follow an escaping backslash. In a run of backslashes every other one escapes. `first` is this
+/// property of the first byte, and the second result is that of the byte behind the block.
 #[inline(always)]
 fn escaped(backslashes: u64, first: bool) -> (u64, bool) {
     const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
@@ -151,15 +148,14 @@ fn escaped(backslashes: u64, first: bool) -> (u64, bool) {
     if backslashes == 0 {
         return (first, false);
     }
-    // The subtraction borrows through each run and leaves every other bit of it, counted from its
-    // start (simdjson).
+    // The subtraction borrows through each run and leaves every other bit, counted from its start (as simdjson does).
     let starts = backslashes & !first;
     let turns = (starts << 1 | ODD).wrapping_sub(starts) ^ ODD;
     (turns ^ (backslashes | first), (turns & backslashes) >> (BLOCK - 1) != 0)
 }
 
-/// Bit k says whether an odd number of bits is set in 0..=k. Of quotes: the string with its first
-/// quote, not its last.
+/// Bit k of the result is the parity of the bits 0..=k. For quotes this marks each string with its first quote, without
+/// its last.
 #[inline(always)]
 fn parity(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
@@ -170,6 +166,6 @@ fn parity(mut bits: u64) -> u64 {
 
 #[cfg(test)]
 thread_local! {
-    /// Bytes given to [`Scan::run`] by this thread: the tests' measure of work.
+    /// Bytes that this thread has scanned. Tests measure work by it.
     pub(super) static SCANNED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

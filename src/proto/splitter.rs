@@ -126,7 +126,7 @@ impl Splitter {
         let outcome = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0)).ok()?;
         let bytes = &input[..outcome.bytes];
         let (depth, ascii) = (outcome.depth, bytes.is_ascii());
-        Some(Object { bytes, offset: self.offset, depth, ascii, plain: 0..0, valid: Some(outcome.found) })
+        Some(Object { bytes, offset: self.offset, depth, ascii, unescaped: 0..0, valid: Some(outcome.found) })
     }
 
     /// Gives back the memory of an unfinished object. The splitter must not be used again.
@@ -284,7 +284,7 @@ mod tests {
                 };
                 rest = &rest[used..];
                 let Some(object) = object else { break };
-                assert!(object.plain.is_empty() || is_plain(&object), "{object:?}");
+                assert!(object.unescaped.is_empty() || is_unescaped(&object), "{object:?}");
                 objects.push((object.offset, object.depth, object.ascii, object.bytes.to_vec()));
             }
             assert_eq!((rest.len(), splitter.offset()), (0, stream.len() as u64));
@@ -319,8 +319,8 @@ mod tests {
         (!is_open).then_some(json::Fault { detail, ..fault })
     }
 
-    fn is_plain(object: &Object<'_>) -> bool {
-        let range = object.plain.start as usize..object.plain.end as usize;
+    fn is_unescaped(object: &Object<'_>) -> bool {
+        let range = object.unescaped.start as usize..object.unescaped.end as usize;
         object.bytes[range].iter().all(|byte| matches!(byte, b' '..0x80) && *byte != b'"' && *byte != b'\\')
     }
 

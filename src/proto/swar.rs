@@ -1,17 +1,15 @@
-//! Many bytes at a time: which of them matter to JSON, as bit masks. Floor 0.
+//! Tests eight bytes at a time ("SIMD within a register"), and returns bit masks.
 //!
-//! Everything here states plain facts about bytes and knows nothing of strings, depth or grammar.
-//! It is arithmetic on words of eight bytes, as fast on a MIPS router, which has no vectors, as its
-//! word allows, and nearly as fast as vectors elsewhere: executables are built to be small, and for
-//! those the compiler turns no loop over bytes into vectors. Bytes are always read little-endian:
-//! bit 0 is the first byte on every target.
+//! These functions know bytes, and neither strings nor depth nor grammar. They use arithmetic on words of eight bytes. A
+//! MIPS router has no vectors, and for small executables the compiler vectorizes no loop over bytes. Words are read
+//! little-endian, so bit 0 belongs to the first byte on every target.
 
-/// Bytes in one block: one bit each in a `u64`.
+/// Bytes in one block, with one bit each in a `u64`.
 pub(super) const BLOCK: usize = 64;
-/// Bytes in one step: a word.
+/// Bytes in one step, which is a word.
 pub(super) const STEP: usize = 8;
 
-/// Where in a block the bytes stand that can move the splitter's state.
+/// The bytes of a block that can change the splitter's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Masks {
     /// `"`
@@ -23,44 +21,43 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// The masks of one block.
+    /// Returns the masks of one block.
     #[inline(always)]
     pub(super) fn of(block: &[u8; BLOCK]) -> Self {
-        // Of bytes that are none of these, the highest bit of each in its word; with every word, what is known
-        // of those before moves down by a bit. So byte `8 * row + column` comes to bit `row` of byte `column`, and
-        // that matrix of 8 by 8 bits is turned at the end.
+        // Each word sets the highest bit of each byte that does not match, and shifts the results of earlier words down by
+        // one bit. So byte `8 * row + column` becomes bit `row` of byte `column`. The transposition at the end puts the 8 by
+        // 8 bits in order.
         let (mut quotes, mut backslashes, mut brackets) = (0, 0, 0);
         for word in block.as_chunks().0 {
             let word = u64::from_le_bytes(*word);
             quotes = quotes >> 1 | nonzero(word ^ repeat(b'"'));
             backslashes = backslashes >> 1 | nonzero(word ^ repeat(b'\\'));
-            // Setting 0x20 makes braces of brackets, and of no other byte.
+            // The bit 0x20 turns brackets into braces, and no other byte into one.
             let openers = (word | repeat(0x20)) ^ repeat(b'{');
             brackets = brackets >> 1 | nonzero(openers) & nonzero(openers ^ repeat(b'{' ^ b'}'));
         }
         Self {
             quotes: !transposed(quotes),
-            // Few blocks have any.
+            // Few blocks have backslashes.
             backslashes: if backslashes == u64::MAX { 0 } else { !transposed(backslashes) },
             brackets: !transposed(brackets),
         }
     }
 
-    /// Forgets the first `bytes` (below 64) bytes of the block.
+    /// Removes the first `bytes` (below 64) bytes of the block.
     #[inline(always)]
     pub(super) fn without_first(self, bytes: usize) -> Self {
         Self { quotes: self.quotes >> bytes, backslashes: self.backslashes >> bytes, brackets: self.brackets >> bytes }
     }
 }
 
-/// The highest bit of each byte that is not 0. No sum carries into the next byte.
+/// Sets the highest bit of each byte that is not 0. No sum carries into the next byte.
 #[inline(always)]
 fn nonzero(word: u64) -> u64 {
     (((word & repeat(0x7F)) + repeat(0x7F)) | word) & repeat(0x80)
 }
 
-/// Turns a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4
-/// (Hacker's Delight, 7-3).
+/// Transposes a matrix of 8 by 8 bits: swaps single bits, then squares of 2 by 2, then of 4 by 4 (Hacker's Delight, 7-3).
 #[inline(always)]
 fn transposed(mut bits: u64) -> u64 {
     for (shift, pick) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0x0000_CCCC_0000_CCCC), (28, 0x0000_0000_F0F0_F0F0)] {
@@ -70,27 +67,26 @@ fn transposed(mut bits: u64) -> u64 {
     bits
 }
 
-/// How many of the bytes, from the first on, may stand in a JSON string as they are: not `"`, `\`
-/// or below 0x20 (RFC 8259, section 7).
+/// Counts the leading bytes that a JSON string may contain without an escape: not `"`, not `\`, and not below 0x20
+/// (RFC 8259, section 7).
 #[inline(always)]
-pub(super) fn leading_plain(step: &[u8; STEP]) -> usize {
+pub(super) fn leading_unescaped(step: &[u8; STEP]) -> usize {
     let word = u64::from_le_bytes(*step);
-    // This sends `"` to 0x20 and the control characters among themselves, so that one comparison
-    // finds them all.
+    // The xor maps `"` to 0x20, and control characters to control characters, so one comparison finds them all.
     let low = word ^ repeat(b'"' ^ 0x20);
     let backslashes = word ^ repeat(b'\\');
-    // A byte below the one subtracted borrows and gets its highest bit set. The borrow can spoil
-    // only bytes behind it. Bytes of 0x80 and above, which have that bit anyway, are no stops.
+    // The subtraction sets the highest bit of each smaller byte. Its borrow can only change later bytes. `& !word` excludes
+    // bytes of 0x80 and above.
     let below = low.wrapping_sub(repeat(0x21)) | backslashes.wrapping_sub(repeat(1));
     (below & !word & repeat(0x80)).trailing_zeros() as usize / 8
 }
 
-/// How many of the bytes, from the first on, are decimal digits.
+/// Counts the leading decimal digits.
 #[inline(always)]
 pub(super) fn leading_digits(step: &[u8; STEP]) -> usize {
     let word = u64::from_le_bytes(*step) ^ repeat(b'0');
-    // A digit is now 0 to 9, and only another byte gets its highest bit set or carries, to bytes
-    // behind it.
+    // The xor maps digits to 0 to 9. The sum sets the highest bit of every other byte, and its carry can only change later
+    // bytes.
     let others = (word.wrapping_add(repeat(0x76)) | word) & repeat(0x80);
     others.trailing_zeros() as usize / 8
 }
@@ -109,24 +105,24 @@ pub(super) struct Run {
     pub(super) ascii: bool,
 }
 
-/// Goes to the first `"` or `\`, or to the end. For long strings: several times as fast as blocks.
+/// Returns the run up to the first `"` or `\`, or to the end. In long strings this is several times as fast as blocks.
 pub(super) fn run(input: &[u8]) -> Run {
     let bytes = memchr::memchr2(b'"', b'\\', input).unwrap_or(input.len());
     let input = &input[..bytes];
-    // Only a byte below 0x20 borrows, so what a borrow spoils makes no difference.
+    // Only a byte below 0x20 borrows, and it is found itself, so the borrow does not matter.
     let below = |word: u64| word.wrapping_sub(repeat(0x20));
-    // Few strings have either, so both are looked for at once.
+    // Few strings have control characters or bytes of 0x80 and above, so the first pass tests both.
     if !any_high_bit(input, |word| below(word) | word) {
         return Run { bytes, printable: true, ascii: true };
     }
     Run { bytes, printable: !any_high_bit(input, |word| below(word) & !word), ascii: input.is_ascii() }
 }
 
-/// Whether `of` a word of the input has the highest bit of any byte set; a space makes no difference.
+/// Whether `of` sets the highest bit of any byte. It must not set it for spaces, which fill the last word.
 #[inline(always)]
 fn any_high_bit(input: &[u8], of: impl Fn(u64) -> u64) -> bool {
     let (words, rest) = input.as_chunks();
-    // Eight at a time, without a jump between them.
+    // Eight words at a time, without a branch between them.
     let (eights, others) = words.as_chunks::<8>();
     let mut last = [b' '; STEP];
     last[..rest.len()].copy_from_slice(rest);
@@ -158,14 +154,14 @@ mod tests {
         };
         assert_eq!(Masks::of(block), masks);
         for step in block.as_chunks().0 {
-            let plain = |b: &&u8| **b >= 0x20 && **b != b'"' && **b != b'\\';
-            assert_eq!(leading_plain(step), step.iter().take_while(plain).count(), "{step:?}");
+            let unescaped = |b: &&u8| **b >= 0x20 && **b != b'"' && **b != b'\\';
+            assert_eq!(leading_unescaped(step), step.iter().take_while(unescaped).count(), "{step:?}");
             assert_eq!(leading_digits(step), step.iter().take_while(|b| b.is_ascii_digit()).count(), "{step:?}");
         }
     }
 
     #[test]
-    fn every_byte_at_every_place() {
+    fn masks_and_counts_are_right_for_every_byte_at_every_place() {
         for byte in 0..=255 {
             for at in 0..20 {
                 for around in [b'a', b'0', b'"', 0, 0xFF, byte ^ 1, byte.wrapping_add(1), byte.wrapping_sub(1)] {
@@ -178,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn random_blocks() {
+    fn masks_and_counts_are_right_for_random_blocks() {
         let mut rng = Rng(0xb10c);
         for _ in 0..3000 {
             check(&std::array::from_fn(|_| rng.pick(b"\"\\{}[]\x00\x1f\x20\x7f\x80\xff09/:;ZY|]^")));
@@ -187,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn runs() {
+    fn a_run_ends_at_a_quote_or_backslash() {
         for (input, bytes, printable, ascii) in [
             (&b""[..], 0, true, true),
             (b"abc", 3, true, true),
@@ -201,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_in_a_run_of_every_length() {
+    fn one_special_byte_shows_in_a_run_of_every_length() {
         for length in 0..80 {
             for at in 0..length {
                 for byte in [0, 0x1F, 0x20, 0x21, b'[', 0x7F, 0x80, 0xA0, 0xFF] {

@@ -1,4 +1,4 @@
-//! What the tests of this folder share: seeded chance and samples.
+//! Seeded random numbers and samples for the tests of this directory.
 
 /// xorshift64*: the same seed gives the same run. The seed must not be 0.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl Rng {
     }
 }
 
-/// Valid JSON with every kind of value, string and space; `depth` bounds the nesting below it.
+/// Returns valid JSON with every kind of value, string and whitespace. `depth` bounds its nesting.
 pub(crate) fn value(rng: &mut Rng, depth: u32) -> String {
     let kinds = if depth == 0 { 6 } else { 9 };
     match rng.below(kinds) {
@@ -37,7 +37,7 @@ pub(crate) fn value(rng: &mut Rng, depth: u32) -> String {
     }
 }
 
-/// A valid object, with the given member among its own.
+/// Returns a valid object, which contains `member`.
 pub(crate) fn object(rng: &mut Rng, depth: u32, member: Option<&str>) -> String {
     let mut members: Vec<_> = (0..rng.below(4))
         .map(|_| format!("{}{}:{}{}{}", string(rng), space(rng), space(rng), value(rng, depth), space(rng)))

@@ -1,5 +1,5 @@
-//! A real [`Gateway`], driven by the real [`Reactor`] on a simulated kernel: no socket, virtual devices at the other ends of
-//! the wires, and a clock that jumps from one event to the next.
+//! The real [`Gateway`] and the real [`Reactor`] on the simulated kernel. There are virtual devices instead of sockets, and
+//! the clock jumps from one event to the next.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -10,25 +10,25 @@ use pulsegate::unstable::endpoint::PacketInfo;
 use pulsegate::unstable::reactor::Reactor;
 use pulsegate::{ConnectionId, Disconnect, Errno, ListenerId, Queued, SendError, Settings, Target, TurnLimits};
 
-use super::link::{Cut, SimDeviceId};
-use super::wires::{Event, Fd, SimKernel};
+use super::sim_device::{Cut, SimDeviceId};
+use super::sim_kernel::{Event, Fd, SimKernel};
 use super::{Recorder, Seen};
 
-/// The gateway's grain: what it does is never early, and late by no more than this.
+/// The gateway's timer resolution. A timer is never early, and at most this late.
 pub(crate) const TICK: Duration = pulsegate::unstable::tick::TICK;
 
-/// The gateway and all that it is connected to. Its devices are in [`SimKernel::links`].
+/// The gateway and its network. Its devices are in [`SimKernel::links`].
 pub(crate) struct Network {
     pub(crate) gateway: Gateway<Recorder>,
     pub(crate) reactor: Reactor<SimKernel>,
     pub(crate) now: Instant,
     pub(crate) start: Instant,
-    /// What the application was told, and when.
+    /// The callbacks of the application with their times.
     pub(crate) log: Vec<(Instant, Seen)>,
-    /// The latency and the cuts of new links.
+    /// The latency and the cuts of new devices.
     pub(crate) latency: Duration,
     pub(crate) cut: Cut,
-    /// The longest that a turn worked.
+    /// The working time of the longest turn.
     pub(crate) longest_turn: Duration,
 }
 
@@ -38,7 +38,7 @@ pub(crate) const DISCOVERY: ListenerId = ListenerId(2);
 pub(crate) const LOCAL: ListenerId = ListenerId(3);
 /// The port of the datagram socket.
 pub(crate) const DISCOVERY_PORT: u16 = pulsegate::DISCOVERY_PORT;
-/// Bytes that may wait for one local process.
+/// The limit of queued bytes for one local process.
 pub(crate) const LOCAL_OUTBOX_BYTES_MAX: usize = 10_000;
 
 impl Deref for Network {
@@ -60,10 +60,10 @@ impl Network {
         Self::seeded(settings, TurnLimits::default(), 1)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "an Instant to begin with cannot be had otherwise")]
+    #[expect(clippy::disallowed_methods, reason = "the simulation starts at some Instant")]
     pub(crate) fn seeded(settings: Settings, budget: TurnLimits, seed: u64) -> Self {
-        settings.check().expect("settings that can be kept to");
-        // A day ahead, so that a test may also look back.
+        settings.check().expect("valid settings");
+        // A day ahead, so that a test may also subtract from it.
         let start = Instant::now() + Duration::from_secs(86_400);
         let mut gateway = Gateway::new(Recorder::default(), settings, start, seed);
         gateway.add_discovery(DISCOVERY, SocketAddr::from(([0, 0, 0, 0], DISCOVERY_PORT)));
@@ -76,7 +76,7 @@ impl Network {
         Self { gateway, reactor, now: start, start, log: Vec::new(), latency, cut, longest_turn: Duration::ZERO }
     }
 
-    /// A device connects; whether it was let in is in [`super::SimDevice::id`].
+    /// Connects a device. [`super::SimDevice::id`] is set if the gateway has accepted it.
     pub(crate) fn connect(&mut self, address: SocketAddr) -> SimDeviceId {
         let (latency, cut) = (self.latency, self.cut);
         let link = self.dial(address, false, latency, cut);
@@ -84,12 +84,12 @@ impl Network {
         link
     }
 
-    /// A device dials. The gateway lets it in with the next turn.
+    /// Dials for a device. The gateway accepts it in the next turn.
     pub(crate) fn dial_device(&mut self, address: SocketAddr, latency: Duration) -> SimDeviceId {
         self.dial(address, false, latency, Cut::Whole)
     }
 
-    /// A local process connects.
+    /// Connects a local process.
     pub(crate) fn connect_local(&mut self) -> SimDeviceId {
         let link = self.dial(SocketAddr::from(([0; 4], 0)), true, Duration::ZERO, Cut::Whole);
         self.links[link].window = 1_000;
@@ -97,19 +97,19 @@ impl Network {
         link
     }
 
-    /// The id of a device that was let in.
+    /// Returns the id of an accepted device.
     pub(crate) fn id(&self, link: SimDeviceId) -> ConnectionId {
-        self.links[link].id.expect("a device that was let in")
+        self.links[link].id.expect("an accepted device")
     }
 
-    /// A device sends bytes; they arrive after its latency.
+    /// Sends bytes of a device, which arrive after its latency.
     pub(crate) fn send(&mut self, link: SimDeviceId, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
         self.links[link].sent += bytes.len() as u64;
         self.up(link, Event::Up(link, bytes));
     }
 
-    /// A device sends bytes with a pause before each piece; what it sends later comes behind them.
+    /// Sends bytes of a device with a pause before each piece. Later bytes come behind them.
     pub(crate) fn send_slowly(&mut self, link: SimDeviceId, bytes: &[u8], piece_bytes: usize, pause: Duration) {
         let now = self.now;
         for piece in bytes.chunks(piece_bytes) {
@@ -118,41 +118,41 @@ impl Network {
         }
     }
 
-    /// A device ends its sending half, behind what it has sent.
+    /// Half-closes the stream of a device, behind the bytes that it has sent.
     pub(crate) fn half_close(&mut self, link: SimDeviceId) {
         self.up(link, Event::End(link));
     }
 
-    /// A device's stream breaks, behind what it has sent.
+    /// Resets the stream of a device, behind the bytes that it has sent.
     pub(crate) fn reset(&mut self, link: SimDeviceId) {
         self.up(link, Event::Reset(link));
     }
 
-    /// A device begins or ceases to read.
+    /// Lets a device begin or stop reading.
     pub(crate) fn set_reading(&mut self, link: SimDeviceId, reading: bool) {
         let state = &mut self.links[link];
         state.reading = reading;
         if reading {
             let unread = std::mem::take(&mut state.unread);
-            self.hear(link, &unread);
+            self.receive_bytes(link, &unread);
         }
     }
 
-    /// The application sends a command, between two turns.
+    /// Sends a command of the application between two turns.
     pub(crate) fn command(&mut self, to: impl Into<Target>, text: &[u8]) -> Result<Queued, SendError> {
         let result = self.gateway.parts(self.now).1.try_send(to, text);
         self.turn_now();
         result
     }
 
-    /// As [`Self::command`], by an application that wants to know what becomes of it.
+    /// Sends a command with a tag, so that the application learns its delivery.
     pub(crate) fn command_tagged(&mut self, to: impl Into<Target>, text: &[u8], tag: u64) -> Result<Queued, SendError> {
         let result = self.gateway.parts(self.now).1.send_tagged(to, text, tag);
         self.turn_now();
         result
     }
 
-    /// The application removes devices, between two turns.
+    /// Removes devices between two turns.
     pub(crate) fn remove(&mut self, target: impl Into<Target>) -> usize {
         let count = self.gateway.parts(self.now).1.remove(target);
         self.turn_now();
@@ -164,18 +164,18 @@ impl Network {
         self.turn_now();
     }
 
-    /// The application takes over new settings, between two turns.
+    /// Applies new settings between two turns.
     pub(crate) fn configure(&mut self, settings: Settings) {
-        self.gateway.parts(self.now).1.configure(settings).expect("settings that can be kept to");
+        self.gateway.parts(self.now).1.configure(settings).expect("valid settings");
         self.turn_now();
     }
 
-    /// The application writes to a local process, between two turns: whether it fitted.
+    /// Writes to a local process between two turns. Returns whether the bytes fitted.
     pub(crate) fn write_local(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         self.gateway.parts(self.now).1.write(id, bytes)
     }
 
-    /// A probe comes to the gateway; the answers are in [`SimKernel::answers`].
+    /// Delivers a probe to the gateway. [`SimKernel::answers`] has the answers.
     pub(crate) fn probe(&mut self, from: SocketAddr, via: PacketInfo, bytes: &[u8]) {
         self.datagram(from, via, bytes);
         self.turn_now();
@@ -185,12 +185,12 @@ impl Network {
         self.gateway.parts(self.now).1.stats().clone()
     }
 
-    /// Bytes of buffers held for objects and for commands.
+    /// Returns the bytes of reassembly buffers and of send queues.
     pub(crate) fn buffered(&mut self) -> (usize, usize) {
         self.gateway.parts(self.now).1.buffered()
     }
 
-    /// How a device ended, and when, if it did.
+    /// Returns the disconnect of a device and its time, if it is disconnected.
     pub(crate) fn end_of(&self, link: SimDeviceId) -> Option<(Instant, Disconnect)> {
         let id = self.id(link);
         self.log.iter().find_map(|(at, seen)| match *seen {
@@ -199,7 +199,7 @@ impl Network {
         })
     }
 
-    /// The objects of a device that the application was shown.
+    /// Returns the objects of a device that the application received.
     pub(crate) fn messages_of(&self, link: SimDeviceId) -> Vec<&[u8]> {
         let id = self.id(link);
         let messages = self.log.iter().filter_map(|(_, seen)| match seen {
@@ -209,7 +209,7 @@ impl Network {
         messages.collect()
     }
 
-    /// Checks which objects of a device the application was shown. Says which differ, not every byte of them.
+    /// Asserts which objects of a device the application received. A failure names the objects that differ.
     #[track_caller]
     pub(crate) fn expect_messages(&self, link: SimDeviceId, expected: &[Vec<u8>]) {
         let shown: Vec<_> = self.messages_of(link).into_iter().map(brief).collect();
@@ -217,14 +217,14 @@ impl Network {
         assert_eq!(shown, expected, "the messages of device {link}");
     }
 
-    /// Time stands still for the gateway, as in a process that was stopped: nothing is handed over meanwhile.
+    /// Lets time pass without a turn, as for a stopped process.
     pub(crate) fn jump(&mut self, duration: Duration) {
         self.now += duration;
         let now = self.now;
         self.advance(now);
     }
 
-    /// Lets so much time pass.
+    /// Lets a duration pass.
     pub(crate) fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.run_until(end);
@@ -235,7 +235,7 @@ impl Network {
         while self.step_until(end) {}
     }
 
-    /// Lets time pass until nothing is on its way and the gateway wants nothing; `limit` is more than that may take.
+    /// Lets time pass until no bytes are in flight and no timer is pending. This takes less than `limit`.
     pub(crate) fn settle(&mut self, limit: Duration) {
         let end = self.now + limit;
         while let Some(at) = self.next_event() {
@@ -244,27 +244,27 @@ impl Network {
         }
     }
 
-    /// When something will happen next; what is overdue happens now.
+    /// Returns the time of the next event, which is not before the current time.
     pub(crate) fn next_event(&self) -> Option<Instant> {
         let event = SimKernel::next_event(self);
         [event, self.reactor.due(&self.gateway)].into_iter().flatten().min().map(|at| at.max(self.now))
     }
 
-    /// One turn of the loop, which waits for what happens next. False if nothing ever will.
+    /// Runs one turn, which waits for the next event. Returns false if there is none.
     pub(crate) fn step(&mut self) -> bool {
         self.limit = None;
         self.turn();
         !self.is_idle
     }
 
-    /// As [`Self::step`], but waits no longer than up to and including `end`. False if nothing more happens until then.
+    /// Runs one turn, which waits at most until `end` inclusive. Returns false if there is no event until then.
     pub(crate) fn step_until(&mut self, end: Instant) -> bool {
         self.limit = Some(end);
         self.turn();
         !self.at_limit
     }
 
-    /// Panics if the gateway's or the reactor's own books contradict each other, or the kernel's.
+    /// Panics if the state of the gateway, the reactor and the kernel is inconsistent.
     pub(crate) fn check_invariants(&self) {
         self.gateway.check_invariants();
         self.reactor.check_invariants();
@@ -273,7 +273,7 @@ impl Network {
         assert_eq!(self.open(), self.links.iter().filter(|link| link.open).count(), "streams are dropped");
     }
 
-    /// One turn of the loop that waits for nothing.
+    /// Runs one turn without waiting.
     fn turn_now(&mut self) {
         let now = self.now;
         self.advance(now);
@@ -282,13 +282,13 @@ impl Network {
 
     fn turn(&mut self) {
         let worked = self.worked;
-        self.reactor.turn(&mut self.gateway).expect("waiting never fails");
+        self.reactor.turn(&mut self.gateway).expect("a wait that succeeds");
         self.longest_turn = self.longest_turn.max(self.worked - worked);
         self.reap();
         self.now = self.reactor.kernel().now;
         let now = self.now;
         for seen in std::mem::take(&mut self.gateway.handler_mut().seen) {
-            // In the order in which the kernel gave them.
+            // The kernel accepted them in this order.
             if let Seen::Connect(id, _) | Seen::Opened(id) = seen {
                 let link = self.accepted.pop_front().expect("an accepted stream");
                 self.links[link].id = Some(id);
@@ -297,11 +297,11 @@ impl Network {
             }
             self.log.push((now, seen));
         }
-        assert!(self.accepted.is_empty(), "the application has not heard of a stream that was accepted");
+        assert!(self.accepted.is_empty(), "the application has no callback for an accepted stream");
     }
 }
 
-/// An object in one short line that differs where the object does.
+/// Returns a short line that differs for each object.
 pub(crate) fn brief(bytes: &[u8]) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();

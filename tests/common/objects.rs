@@ -1,15 +1,15 @@
-//! What devices say, and where they say it from.
+//! Objects and addresses of devices.
 
 use std::net::SocketAddr;
 
 use pulsegate::Reason;
 
-/// A `Status` that tells itself from every other number's.
+/// Returns a `Status` that differs for each number.
 pub(crate) fn object(number: u64) -> Vec<u8> {
     format!(r#"{{"Type":"Status","Number":{number},"Text":"a \"quoted\" }} brace"}}"#).into_bytes()
 }
 
-/// An object of exactly `bytes` bytes, most of them a base64 picture; at least 64.
+/// Returns an object of exactly `bytes` bytes (at least 64), most of them a base64 picture.
 pub(crate) fn object_of(bytes: usize, number: u64) -> Vec<u8> {
     let mut object = format!(r#"{{"Type":"Project","Number":{number},"Picture":""#).into_bytes();
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -19,7 +19,7 @@ pub(crate) fn object_of(bytes: usize, number: u64) -> Vec<u8> {
     object
 }
 
-/// One object for each reason to refuse it.
+/// Returns one object for each reason to reject it.
 pub(crate) fn rejected_samples() -> Vec<(Reason, Vec<u8>)> {
     let deep = [b"{\"Type\":\"Status\",\"a\":".to_vec(), vec![b'['; 127], vec![b']'; 127], b"}".to_vec()].concat();
     vec![
@@ -33,7 +33,7 @@ pub(crate) fn rejected_samples() -> Vec<(Reason, Vec<u8>)> {
     ]
 }
 
-/// The address of the `number`th device: one port and one IP for each.
+/// Returns the address of device `number`. Each device has its own IP.
 pub(crate) fn device_address(number: usize) -> SocketAddr {
     let [_, a, b, c] = (number as u32).to_be_bytes();
     SocketAddr::from(([10, a, b, c], 40_000 + (number % 20_000) as u16))

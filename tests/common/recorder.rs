@@ -1,4 +1,4 @@
-//! An application that writes down what it is told.
+//! An application that records its callbacks.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use pulsegate::{
     ConnectionId, Context, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal, StreamEvent,
 };
 
-/// What a handler was told.
+/// A callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Connect(ConnectionId, SocketAddr),
@@ -17,28 +17,28 @@ pub(crate) enum Seen {
     Sent(u64, Delivery),
     /// A local process has connected.
     Opened(ConnectionId),
-    /// What it sent.
-    Told(ConnectionId, Vec<u8>),
-    /// It sends no more.
+    /// A local process has sent bytes.
+    Received(ConnectionId, Vec<u8>),
+    /// A local process has half-closed its stream.
     End(ConnectionId),
-    /// It is gone.
+    /// The stream of a local process is closed.
     Gone(ConnectionId),
 }
 
 impl Seen {
-    /// The connection that it is about.
+    /// Returns the connection of the callback.
     pub(crate) fn id(&self) -> Option<ConnectionId> {
         match self {
             Self::Connect(id, _) | Self::Message(id, _) | Self::Rejected(id, _) | Self::Disconnect(id, _, _) => {
                 Some(*id)
             }
-            Self::Opened(id) | Self::Told(id, _) | Self::End(id) | Self::Gone(id) => Some(*id),
+            Self::Opened(id) | Self::Received(id, _) | Self::End(id) | Self::Gone(id) => Some(*id),
             Self::Refused(..) | Self::Sent(..) => None,
         }
     }
 }
 
-/// What a test wants done inside `on_message`.
+/// An action of a test inside `on_message`.
 pub(crate) type Reaction = Box<dyn FnMut(&Device, &Message<'_>, &mut Context<'_>) + Send>;
 
 #[derive(Default)]
@@ -48,13 +48,13 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// The objects that came from one connection.
+    /// Returns the objects of one connection.
     pub(crate) fn messages_of(&self, id: ConnectionId) -> Vec<&[u8]> {
         let of = |seen: &Seen| seen.id() == Some(id);
         self.seen.iter().filter(|seen| of(seen)).filter_map(message).collect()
     }
 
-    /// How connections ended, in order.
+    /// Returns the disconnects in order.
     pub(crate) fn ends(&self) -> Vec<(ConnectionId, Disconnect)> {
         let end = |seen: &Seen| match *seen {
             Seen::Disconnect(id, _, end) => Some((id, end)),
@@ -63,7 +63,7 @@ impl Recorder {
         self.seen.iter().filter_map(end).collect()
     }
 
-    /// Who connected, in order.
+    /// Returns the connects in order.
     pub(crate) fn connects(&self) -> Vec<(ConnectionId, SocketAddr)> {
         let connect = |seen: &Seen| match *seen {
             Seen::Connect(id, address) => Some((id, address)),
@@ -107,7 +107,7 @@ impl Handler for Recorder {
     fn on_stream(&mut self, stream: ConnectionId, event: StreamEvent<'_>, _: &mut Context<'_>) {
         match event {
             StreamEvent::Opened(..) => self.seen.push(Seen::Opened(stream)),
-            StreamEvent::Data(bytes) => self.seen.push(Seen::Told(stream, bytes.to_vec())),
+            StreamEvent::Data(bytes) => self.seen.push(Seen::Received(stream, bytes.to_vec())),
             StreamEvent::End => self.seen.push(Seen::End(stream)),
             StreamEvent::Closed { .. } => self.seen.push(Seen::Gone(stream)),
             _ => {}

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// Any seed will do, 0 and small ones as well.
+    /// Creates a generator from any seed, including 0.
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d | 1);
         for _ in 0..8 {
@@ -23,13 +23,13 @@ impl Rng {
         self.0
     }
 
-    /// A number from 0 to one less than `bound`, which is not 0.
+    /// Returns a number from 0 to `bound` - 1. `bound` is not 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         // The low bits are the weak ones.
         ((self.next() >> 16) % bound as u64) as usize
     }
 
-    /// True so many times of a hundred.
+    /// Returns true in `percent` of 100 calls.
     pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }

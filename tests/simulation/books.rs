@@ -102,7 +102,7 @@ impl World {
                 }
                 Seen::Rejected(id, error) => self.rejected(self.ids[&id], &error),
                 Seen::Disconnect(id, _, end) => self.ended(self.ids[&id], &end),
-                Seen::Opened(_) | Seen::Told(..) | Seen::End(_) | Seen::Gone(_) => {}
+                Seen::Opened(_) | Seen::Received(..) | Seen::End(_) | Seen::Gone(_) => {}
             }
         }
         self.connections = self.network.gateway.connections();

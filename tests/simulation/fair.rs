@@ -53,7 +53,7 @@ impl World {
         let at_fault = device.said.front().map(|said| (said.start, &said.what));
         let (most, least) = self.patience();
         let fair = match end.reason {
-            CloseReason::Closed => device.half_closed && state.end_told,
+            CloseReason::Closed => device.half_closed && state.end_delivered,
             CloseReason::Reset(_) => device.reset || state.broken,
             CloseReason::Silent => {
                 // A beat that is withheld because commands wait cannot be answered.

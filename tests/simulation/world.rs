@@ -350,7 +350,7 @@ impl World {
 
     /// Whether the gateway still listens to a device; while it stops, nobody can tell from outside.
     pub(super) fn is_heard(&self, link: usize) -> bool {
-        self.may_be_removed(link) && !self.network.links[link].end_told
+        self.may_be_removed(link) && !self.network.links[link].end_delivered
     }
 
     /// Whether a device is connected, though it may have ended its own sending.

@@ -1,6 +1,6 @@
-//! The calls of the simulated kernel. Readiness comes once per edge, as epoll's does, and the clock jumps from one event to
-//! the next. With [`super::Faults`] any call may fail in the ways in which the real one may, and readiness comes late, twice, or
-//! without cause; but the law is kept that [`Kernel`] states.
+//! The calls of the simulated kernel. Readiness comes once per edge, as from epoll, and the clock jumps from one event to the
+//! next. With [`super::Faults`] any call may fail as the real one may, and readiness may be delayed, duplicate or spurious.
+//! The guarantees of [`Kernel`] hold.
 
 use std::cmp::Reverse;
 use std::io;
@@ -12,8 +12,8 @@ use pulsegate::Credentials;
 use pulsegate::unstable::endpoint::{PacketInfo, Peer};
 use pulsegate::unstable::reactor::{Kernel, Ready};
 
-use super::link::Cut;
-use super::wires::{Call, Event, Fd, Io, LATE, SimKernel, WAITS_IN_A_ROW_MAX};
+use super::sim_device::Cut;
+use super::sim_kernel::{Call, Event, Fd, Io, LATE, SimKernel, WAITS_IN_A_ROW_MAX};
 
 impl Kernel for SimKernel {
     type Stream = Io;
@@ -30,14 +30,14 @@ impl Kernel for SimKernel {
         self.reap();
         (self.at_limit, self.is_idle) = (false, false);
         self.waits_in_a_row += 1;
-        assert!(self.waits_in_a_row < WAITS_IN_A_ROW_MAX, "time stands still and nothing is done: the loop spins");
+        assert!(self.waits_in_a_row < WAITS_IN_A_ROW_MAX, "the event loop spins");
         if self.fails(self.faults.interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let until = timeout.map(|timeout| self.now + timeout);
         let limit = self.limit.map(|limit| limit.max(self.now));
         loop {
-            self.carry();
+            self.deliver_due();
             while events.len() < *capacity
                 && let Some(next) = self.next_ready()
             {
@@ -151,7 +151,7 @@ impl Kernel for SimKernel {
         let watched = &mut self.links[stream.link].socket.watched;
         assert_eq!(*watched, Some((token, false)), "watched for being writable");
         *watched = Some((token, true));
-        // As epoll does: what is the case already is announced.
+        // Like epoll, this call makes a writable stream ready at once.
         self.edge(Fd::Stream(stream.link));
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Kernel for SimKernel {
             }
             if socket.ended || socket.reset {
                 socket.unread_since = None;
-                state.end_told |= !socket.reset;
+                state.end_delivered |= !socket.reset;
                 return Ok(0);
             }
             return Err(io::ErrorKind::WouldBlock.into());
@@ -189,7 +189,7 @@ impl Kernel for SimKernel {
         let most = match state.cut {
             Cut::Whole => there,
             Cut::Every(n) => n,
-            // Short ones as well, of a stream of any length.
+            // Also short reads, for any number of received bytes.
             Cut::Anywhere if self.rng.chance(30) => 1 + self.rng.below(8),
             Cut::Anywhere => 1 + self.rng.below(there),
         };
@@ -205,8 +205,8 @@ impl Kernel for SimKernel {
         self.senders.push(link);
         let cost = state.byte_cost * n as u32;
         if n < buffer.len() && n < there {
-            // Who reads less than was asked for takes the stream to be empty: the rest comes only now. Not late, or a
-            // picture in small pieces would take minutes.
+            // After a short read the reactor takes the stream for empty, so the rest arrives here. It is not delayed, because
+            // a picture in small pieces would take minutes.
             self.list(Fd::Stream(link));
         }
         self.work(cost);
@@ -236,7 +236,7 @@ impl Kernel for SimKernel {
 
 impl SimKernel {
     fn offer(&mut self, stream: &Io, bytes: &[u8]) -> io::Result<usize> {
-        assert!(!bytes.is_empty(), "nothing was offered to be sent");
+        assert!(!bytes.is_empty(), "a write without bytes");
         let link = stream.link;
         let failed = self.fail(Call::Write, Fd::Stream(link));
         if failed.is_ok() && self.fails(self.faults.reset) && !self.links[link].socket.reset {

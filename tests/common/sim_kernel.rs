@@ -1,5 +1,5 @@
-//! What a simulated kernel knows: sockets whose other ends are virtual devices, what is on its way, what is ready, and the
-//! time. Its calls are in `kernel`.
+//! The state of the simulated kernel: sockets, the virtual devices at their other ends, bytes in flight, the ready list and
+//! the time. Its calls are in `kernel_calls`.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -13,70 +13,70 @@ use pulsegate::unstable::endpoint::PacketInfo;
 use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::unstable::reactor::Ready;
 
-use super::link::{Cut, SimDevice, SimDeviceId};
+use super::sim_device::{Cut, SimDevice, SimDeviceId};
 use super::rng::Rng;
 
-/// How often calls fail though nothing is wrong: so many times of ten thousand.
+/// Injected faults, each with its frequency in 10,000 calls.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
     /// `EINTR`.
     pub(crate) interrupted: usize,
-    /// `EAGAIN`, and an edge a little later.
+    /// `EAGAIN`, with an edge up to 5 ms later.
     pub(crate) would_block: usize,
-    /// `ENOBUFS` and `ENOMEM`, `ENFILE` where a descriptor is wanted: no edge follows.
+    /// `ENOBUFS`, `ENOMEM` or, in accept, `ENFILE`. No edge follows.
     pub(crate) exhausted: usize,
-    /// `ECONNRESET`, and the stream is broken; `ECONNABORTED` where it is accepted.
+    /// `ECONNRESET`, after which the stream has failed, or in accept `ECONNABORTED`.
     pub(crate) reset: usize,
-    /// An edge is announced up to 50 ms late.
+    /// Readiness is delayed by up to 50 ms.
     pub(crate) late: usize,
-    /// It is announced once more after up to 50 ms, whatever there is to be told then.
+    /// Readiness is duplicated after up to 50 ms, and may be spurious then.
     pub(crate) again: usize,
 }
 
-/// The kernel, the wires, and the devices at their other ends.
+/// The simulated kernel and the virtual devices.
 pub(crate) struct SimKernel {
     pub(crate) now: Instant,
     pub(crate) rng: Rng,
     pub(crate) links: Vec<SimDevice>,
     pub(crate) faults: Faults,
-    /// Calls that fail next, each once, and with what.
+    /// The next failure of a call, with its errno. Each entry fails one call.
     pub(crate) failures: Vec<(Call, i32)>,
-    /// Streams that may be open at one time; with more, accepting fails with `EMFILE`.
+    /// The limit of open streams. Beyond it accept fails with `EMFILE`.
     pub(crate) descriptors_max: usize,
-    /// Who was heard since a test last looked.
+    /// Devices whose bytes the gateway has read since a test last looked.
     pub(crate) senders: Vec<SimDeviceId>,
     /// Datagrams that the gateway sent.
     pub(crate) answers: Vec<(SocketAddr, PacketInfo, Vec<u8>)>,
-    /// Links in the order in which the gateway was given them, until [`super::Network`] knows their ids.
+    /// Accepted devices in order, until [`super::Network`] knows their ids.
     pub(super) accepted: VecDeque<SimDeviceId>,
-    /// How far the next wait may let time go.
+    /// The end of the next wait at the latest.
     pub(super) limit: Option<Instant>,
-    /// The last wait ended at the limit, with nothing to be told.
+    /// The last wait ended at the limit without an event.
     pub(super) at_limit: bool,
     /// The last wait would have lasted for ever.
     pub(super) is_idle: bool,
     pub(super) datagrams: VecDeque<(SocketAddr, PacketInfo, Vec<u8>)>,
-    /// Those who wait to be accepted: devices, and local processes.
+    /// The accept queues for devices and for local processes.
     pub(super) backlogs: [VecDeque<SimDeviceId>; 2],
-    /// The tokens of what is no stream, and whether it is in the list of what is ready.
+    /// The token of each source, and whether it is in the ready list.
     pub(super) watched: HashMap<Fd, (usize, bool)>,
     pub(super) queue: BinaryHeap<Reverse<(Instant, u64)>>,
     events: HashMap<u64, Event>,
     queued: u64,
     ready: VecDeque<Fd>,
-    /// Events that tell of nothing.
+    /// Spurious readiness events.
     pub(super) spurious: Vec<Ready>,
     pub(super) open: usize,
     pub(super) dropped: Rc<RefCell<Vec<SimDeviceId>>>,
-    /// Waits since anything was done or time has passed.
+    /// Waits since the last progress or the last change of the time.
     pub(super) waits_in_a_row: usize,
     /// The time that each call of the gateway takes.
     pub(crate) call_cost: Duration,
-    /// The time that all of its work took so far.
+    /// The time of all calls so far.
     pub(crate) worked: Duration,
 }
 
-/// What a descriptor refers to.
+/// A file descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Fd {
     Stream(SimDeviceId),
@@ -85,7 +85,7 @@ pub(crate) enum Fd {
     Datagrams,
 }
 
-/// What the gateway may ask of the kernel.
+/// A call of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Accept,
@@ -101,15 +101,15 @@ pub(super) enum Event {
     End(SimDeviceId),
     Reset(SimDeviceId),
     Down(SimDeviceId, Vec<u8>),
-    /// A descriptor is announced.
+    /// Readiness of a descriptor.
     Edge(Fd),
     /// A stream takes bytes again.
     Writable(SimDeviceId),
-    /// It is announced once more, whatever there is to be told.
+    /// Duplicate readiness.
     Again(Ready, Fd),
 }
 
-/// A stream's descriptor.
+/// A stream's file descriptor.
 #[derive(Debug)]
 pub(crate) struct Io {
     pub(super) link: SimDeviceId,
@@ -122,7 +122,7 @@ impl Drop for Io {
     }
 }
 
-/// More waits without time passing or anything done than any number of timers explains: the loop would spin.
+/// Waits without progress. With more of them the event loop spins.
 pub(super) const WAITS_IN_A_ROW_MAX: usize = 500;
 pub(super) const LATE: Duration = Duration::from_millis(50);
 const ECONNRESET: i32 = 104;
@@ -158,7 +158,7 @@ impl SimKernel {
         }
     }
 
-    /// Somebody connects.
+    /// Adds a device to an accept queue.
     pub(super) fn dial(&mut self, address: SocketAddr, local: bool, latency: Duration, cut: Cut) -> SimDeviceId {
         self.links.push(SimDevice::new(address, local, latency, cut, self.now));
         let link = self.links.len() - 1;
@@ -172,7 +172,7 @@ impl SimKernel {
         self.edge(Fd::Datagrams);
     }
 
-    /// A link's event reaches the gateway's socket behind all that it has sent.
+    /// Schedules an event of a device behind everything that it has sent.
     pub(super) fn up(&mut self, link: SimDeviceId, event: Event) {
         let state = &mut self.links[link];
         state.arrival = state.arrival.max(self.now + state.latency);
@@ -186,7 +186,7 @@ impl SimKernel {
         self.events.insert(self.queued, event);
     }
 
-    /// When something will happen next by itself.
+    /// Returns the time of the next event.
     pub(super) fn next_event(&self) -> Option<Instant> {
         let at_once = (!self.ready.is_empty() || !self.spurious.is_empty()).then_some(self.now);
         at_once.or(self.queue.peek().map(|Reverse((at, _))| *at))
@@ -196,45 +196,45 @@ impl SimKernel {
         (self.now, self.waits_in_a_row) = (to, 0);
     }
 
-    /// The gateway works for that time.
+    /// Lets the gateway work for a time.
     pub(super) fn work(&mut self, cost: Duration) {
         self.now += cost;
         self.worked += cost;
     }
 
-    /// How many wait to be accepted.
+    /// Returns the length of the accept queues.
     pub(crate) fn waiting_to_be_accepted(&self) -> usize {
         self.backlogs.iter().map(VecDeque::len).sum()
     }
 
-    /// How long there has been something to read that the gateway did not read.
+    /// Returns how long the gateway has left bytes unread.
     pub(crate) fn unread_for(&self, link: SimDeviceId) -> Duration {
         self.links[link].socket.unread_since.map_or(Duration::ZERO, |since| self.now - since)
     }
 
-    /// How long there has been room for what waits to be sent and was not offered.
+    /// Returns how long the gateway has not sent queued bytes although there was room.
     pub(crate) fn unsent_for(&self, link: SimDeviceId) -> Duration {
         let state = &self.links[link];
         let stuck = state.waiting && !self.is_full(link);
         if stuck { self.now.saturating_duration_since(state.socket.room_since) } else { Duration::ZERO }
     }
 
-    /// Whether the path takes no byte.
+    /// Whether the path to a device takes no byte.
     pub(crate) fn is_full(&self, link: SimDeviceId) -> bool {
         !self.links[link].socket.is_writable(self.links[link].window, self.now)
     }
 
-    /// How many datagrams wait to be read.
+    /// Returns the number of unread datagrams.
     pub(crate) fn unread_datagrams(&self) -> usize {
         self.datagrams.len()
     }
 
-    /// How many streams the gateway has open.
+    /// Returns the number of open streams.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
 
-    /// What the gateway has dropped is closed.
+    /// Closes the streams that the gateway has dropped.
     pub(super) fn reap(&mut self) {
         for link in self.dropped.take() {
             self.open -= 1;
@@ -247,12 +247,12 @@ impl SimKernel {
         }
     }
 
-    /// True so many times of ten thousand.
-    pub(super) fn fails(&mut self, often: usize) -> bool {
-        often > 0 && self.rng.below(10_000) < often
+    /// Returns true in `frequency` of 10,000 calls.
+    pub(super) fn fails(&mut self, frequency: usize) -> bool {
+        frequency > 0 && self.rng.below(10_000) < frequency
     }
 
-    /// The failures that any call may have.
+    /// Injects the failures that any call may have.
     pub(super) fn fail(&mut self, call: Call, fd: Fd) -> io::Result<()> {
         self.work(self.call_cost);
         if let Some(position) = self.failures.iter().position(|(failing, _)| *failing == call) {
@@ -275,7 +275,7 @@ impl SimKernel {
         Ok(())
     }
 
-    /// Something has changed: it is to be announced.
+    /// Makes a descriptor ready, perhaps delayed.
     pub(super) fn edge(&mut self, fd: Fd) {
         if self.fails(self.faults.late) {
             let late = LATE.mul_f64(self.rng.below(1000) as f64 / 1000.0);
@@ -285,7 +285,7 @@ impl SimKernel {
         }
     }
 
-    /// There is room again, which is announced to who watches for it, and to nobody else.
+    /// Makes a stream writable, if the gateway watches it for that.
     fn writable_edge(&mut self, link: SimDeviceId) {
         if let Some((_, true)) = self.links[link].socket.watched {
             self.edge(Fd::Stream(link));
@@ -293,7 +293,7 @@ impl SimKernel {
     }
 
     pub(super) fn list(&mut self, fd: Fd) {
-        if self.tell(fd).is_none() {
+        if self.readiness(fd).is_none() {
             return;
         }
         let listed = match fd {
@@ -305,18 +305,18 @@ impl SimKernel {
         }
     }
 
-    /// Takes the next descriptor from the list, with what there is to be told of it now.
+    /// Removes the next descriptor from the ready list, with its current readiness.
     pub(super) fn next_ready(&mut self) -> Option<Option<(Fd, Ready)>> {
         let fd = self.ready.pop_front()?;
         match fd {
             Fd::Stream(link) => self.links[link].socket.listed = false,
             _ => drop(self.watched.entry(fd).and_modify(|(_, listed)| *listed = false)),
         }
-        Some(self.tell(fd).map(|ready| (fd, ready)))
+        Some(self.readiness(fd).map(|ready| (fd, ready)))
     }
 
-    /// What there is to be told of a descriptor, as epoll finds out when it is asked.
-    pub(super) fn tell(&self, fd: Fd) -> Option<Ready> {
+    /// Returns the current readiness of a descriptor, as epoll_wait(2) does.
+    pub(super) fn readiness(&self, fd: Fd) -> Option<Ready> {
         let (token, readable, writable, ended, broken) = match fd {
             Fd::Stream(link) => {
                 let SimDevice { socket, window, .. } = &self.links[link];
@@ -337,8 +337,8 @@ impl SimKernel {
         (readable || writable).then_some(Ready { token, readable, writable, ended, broken })
     }
 
-    /// Lets everything happen that is due.
-    pub(super) fn carry(&mut self) {
+    /// Delivers all due events.
+    pub(super) fn deliver_due(&mut self) {
         while let Some(&Reverse((at, number))) = self.queue.peek()
             && at <= self.now
         {
@@ -361,7 +361,7 @@ impl SimKernel {
                     let state = &mut self.links[link];
                     match state.reading {
                         _ if state.vanished || state.ended == Some(true) => {}
-                        true => self.hear(link, &bytes),
+                        true => self.receive_bytes(link, &bytes),
                         false => state.unread.extend_from_slice(&bytes),
                     }
                 }
@@ -380,7 +380,7 @@ impl SimKernel {
         }
     }
 
-    /// Whether what a device sends arrives anywhere.
+    /// Whether bytes of a device reach the gateway.
     fn is_reached(&self, link: SimDeviceId) -> bool {
         let state = &self.links[link];
         !state.vanished && state.ended.is_none() && !state.socket.reset
@@ -389,20 +389,20 @@ impl SimKernel {
     pub(super) fn break_stream(&mut self, link: SimDeviceId) {
         let socket = &mut self.links[link].socket;
         (socket.reset, socket.error) = (true, Some(ECONNRESET));
-        // From now on a write would tell.
+        // From here on a write returns the error.
         socket.room_since = self.now;
         socket.unread_since.get_or_insert(self.now);
         self.edge(Fd::Stream(link));
     }
 
-    /// A device reads.
-    pub(super) fn hear(&mut self, link: SimDeviceId, bytes: &[u8]) {
+    /// Delivers bytes to a device, which answers beats.
+    pub(super) fn receive_bytes(&mut self, link: SimDeviceId, bytes: &[u8]) {
         let now = self.now;
         let state = &mut self.links[link];
         if !state.socket.is_writable(state.window, now) {
             state.socket.room_since = now;
         }
-        let answers = state.hear(bytes, now);
+        let answers = state.receive_bytes(bytes, now);
         self.writable_edge(link);
         for _ in 0..answers {
             let state = &mut self.links[link];

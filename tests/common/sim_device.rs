@@ -1,4 +1,4 @@
-//! One virtual device and its wire, up to and including the gateway's socket at the end of it.
+//! One virtual device with its network path and the gateway's socket at the end of it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,108 +7,108 @@ use std::time::{Duration, Instant};
 use pulsegate::ConnectionId;
 use pulsegate::unstable::connection::{ClientConnection, Heard};
 
-/// A device's number in its network. It never means another device.
+/// A device's index in its network. It never refers to another device.
 pub(crate) type SimDeviceId = usize;
 
-/// How the bytes of a device are cut into reads.
+/// The cuts of a device's bytes into reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// As they have come.
+    /// A read takes all received bytes.
     Whole,
-    /// The number of bytes that each read takes.
+    /// A read takes this number of bytes.
     Every(usize),
-    /// Anywhere.
+    /// A read takes a random number of bytes.
     Anywhere,
 }
 
-/// One device and its wire.
+/// One device and its network path.
 #[derive(Debug)]
 pub(crate) struct SimDevice {
-    /// `None` until the gateway has let it in.
+    /// `None` until the gateway has accepted it.
     pub(crate) id: Option<ConnectionId>,
-    /// A process on the gateway's own machine, and no device: it answers no beats.
+    /// Whether it is a local process, which answers no beats.
     pub(crate) local: bool,
     pub(crate) address: SocketAddr,
-    /// One way.
+    /// The latency in one direction.
     pub(crate) latency: Duration,
     pub(crate) cut: Cut,
     /// The time that the gateway works for each byte of this device.
     pub(crate) byte_cost: Duration,
     /// Whether it answers beats.
     pub(crate) answers: bool,
-    /// Whether it reads what is sent to it. See [`super::Network::set_reading`].
+    /// Whether it reads. See [`super::Network::set_reading`].
     pub(crate) reading: bool,
     /// Bytes that the path holds for a device that does not read.
     pub(crate) window: usize,
-    /// Whether the kernel at times takes less than would fit.
+    /// Whether the kernel sometimes takes less than would fit.
     pub(crate) short_writes: bool,
-    /// The gateway has been given the stream, and has not closed it.
+    /// Whether the gateway has the stream open.
     pub(crate) open: bool,
-    /// The device, or the cable to it, is gone without a word.
+    /// Whether the device or its cable has vanished without FIN or RST.
     pub(crate) vanished: bool,
-    /// The kernel broke the stream, though nobody wanted it.
+    /// Whether an injected fault has failed the stream.
     pub(crate) broken: bool,
-    /// Bytes that it has sent or is about to: where in its stream the next one will stand.
+    /// Bytes that it has sent or scheduled, which is the position of the next one.
     pub(crate) sent: u64,
-    /// The answers to beats that it sent, by where they stand in its stream; emptied by who wants to know.
+    /// The positions of its heartbeat answers in the stream. The reader of this list empties it.
     pub(crate) answered: Vec<u64>,
-    /// The gateway has been told of the end of its sending.
-    pub(crate) end_told: bool,
-    /// Bytes that were handed to the gateway.
+    /// Whether the gateway has received its half-close.
+    pub(crate) end_delivered: bool,
+    /// Bytes that the gateway has read.
     pub(crate) delivered: u64,
-    /// When the last of them were.
+    /// The time of the last such read.
     pub(crate) delivered_at: Instant,
     /// Bytes that the kernel took from the gateway.
     pub(crate) taken: u64,
-    /// How many of them are no beats.
+    /// The part of these bytes that is no beat.
     pub(crate) text_taken: u64,
-    /// When it took the last of them.
+    /// The time of the last such write.
     pub(crate) taken_at: Instant,
-    /// The kernel took less than it was offered.
+    /// Whether the last write was short.
     pub(crate) blocked: bool,
-    /// When it last took bytes after that, which shows that the device lives.
+    /// The time of the last write after a short one, which is a sign of life.
     pub(crate) unblocked_at: Instant,
-    /// When something last waited to be taken: meanwhile no beat is sent.
+    /// The last time with queued bytes. Meanwhile the gateway sends no beat.
     pub(crate) waited_at: Instant,
-    /// Something waits to be taken, and since when.
+    /// Whether the gateway has queued bytes, and since when.
     pub(crate) waiting: bool,
     pub(crate) waiting_since: Instant,
-    /// When beats were heard.
+    /// The times of received beats.
     pub(crate) beats: Vec<Instant>,
     /// Commands that the device received.
     pub(crate) text: Vec<u8>,
     /// Whether the device has seen the gateway end the stream, and by an RST.
     pub(crate) ended: Option<bool>,
     client: ClientConnection,
-    /// Tells commands and beats apart in what the kernel took.
+    /// Separates commands and beats in the bytes that the kernel took.
     offered: ClientConnection,
-    /// When the last of what it sent will have arrived: bytes do not overtake each other.
+    /// The arrival of its last bytes, because bytes do not overtake each other.
     pub(super) arrival: Instant,
     pub(super) unread: Vec<u8>,
     pub(super) socket: Socket,
 }
 
-/// The gateway's end of a link, as its kernel keeps it.
+/// The gateway's socket in the simulated kernel.
 #[derive(Debug)]
 pub(super) struct Socket {
-    /// What has come and was not read.
+    /// Received bytes that the gateway has not read.
     pub(super) received: VecDeque<u8>,
-    /// The peer's end is behind it.
+    /// Whether a FIN follows these bytes.
     pub(super) ended: bool,
-    /// It broke; the error is told once.
+    /// Whether the stream has failed. The kernel returns the error once.
     pub(super) reset: bool,
     pub(super) error: Option<i32>,
-    /// Of the window.
+    /// Used bytes of the window.
     pub(super) used: usize,
-    /// It takes nothing until then.
+    /// The socket takes no byte until this time.
     pub(super) full_until: Option<Instant>,
-    /// The token, and whether it is watched for being writable.
+    /// The token, and whether the gateway waits for the EPOLLOUT edge.
     pub(super) watched: Option<(usize, bool)>,
-    /// Since when there has been something to read.
+    /// The time since which it is readable.
     pub(super) unread_since: Option<Instant>,
-    /// Since when there has been room to write, or when that was last tried.
+    /// The time since which it is writable, or of the last write.
     pub(super) room_since: Instant,
-    /// In the list of what is ready.
+    /// Whether it is in the ready list.
     pub(super) listed: bool,
     /// The next close sends an RST.
     pub(super) aborted: bool,
@@ -132,7 +132,7 @@ impl SimDevice {
             broken: false,
             sent: 0,
             answered: Vec::new(),
-            end_told: false,
+            end_delivered: false,
             delivered: 0,
             delivered_at: now,
             taken: 0,
@@ -154,7 +154,7 @@ impl SimDevice {
         }
     }
 
-    /// The kernel takes bytes from the gateway.
+    /// Takes bytes from the gateway.
     pub(super) fn take(&mut self, mut bytes: &[u8]) {
         self.socket.used += bytes.len();
         self.taken += bytes.len() as u64;
@@ -173,8 +173,8 @@ impl SimDevice {
         }
     }
 
-    /// The device reads: how many beats it is to answer.
-    pub(super) fn hear(&mut self, mut bytes: &[u8], now: Instant) -> usize {
+    /// Reads bytes. Returns the number of beats to answer.
+    pub(super) fn receive_bytes(&mut self, mut bytes: &[u8], now: Instant) -> usize {
         self.socket.used -= bytes.len();
         if self.local {
             self.text.extend_from_slice(bytes);
@@ -213,7 +213,7 @@ impl Socket {
         }
     }
 
-    /// Whether reading it gives anything but `WouldBlock`.
+    /// Whether a read does not return `WouldBlock`.
     pub(super) fn is_readable(&self) -> bool {
         !self.received.is_empty() || self.ended || self.reset
     }
