@@ -1,5 +1,4 @@
-//! Address rules, bounds by address, and interface rules: on a gateway without sockets, and on real
-//! ones for what only the kernel can show.
+//! Access control by address and interface, on a gateway without sockets. Real sockets test the kernel's part.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -16,7 +15,7 @@ fn blocks(texts: &[&str]) -> Vec<Cidr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// Notes who came, was turned away and went.
+/// Records connects, refusals and disconnects.
 #[derive(Default)]
 struct Log(Vec<String>);
 
@@ -36,7 +35,7 @@ impl Handler for Log {
     }
 }
 
-/// A gateway, the ids that came of all its accepts, and the time.
+/// A gateway, the result of each accept, and the time.
 struct Play {
     gateway: Gateway<Log>,
     ids: Vec<Option<ConnectionId>>,
@@ -50,7 +49,7 @@ impl Play {
         Self { gateway: Gateway::new(Log::default(), settings.clone(), now, 0), ids: Vec::new(), now }
     }
 
-    /// A connection comes from each address.
+/// Accepts a connection from each address.
     fn accept(&mut self, ips: &[&str]) {
         for ip in ips {
             let peer = Peer::Tcp(SocketAddr::new(ip.parse().unwrap(), 40_000 + self.ids.len() as u16));
@@ -59,7 +58,7 @@ impl Play {
         }
     }
 
-    /// Does what the gateway asks for. Beats and commands are taken.
+/// Performs the gateway's outputs. The kernel takes all bytes.
     fn carry_out(&mut self) {
         while let Some(output) = self.gateway.poll_output() {
             match output {
@@ -84,7 +83,7 @@ fn refused(play: &mut Play, refusal: Refusal) -> u64 {
 }
 
 #[test]
-fn an_address_rule_turns_away() {
+fn an_address_rule_refuses_a_connection() {
     let mut settings = Settings::default();
     settings.access.allow = blocks(&["192.0.2.0/24", "2001:db8::/32"]);
     settings.access.deny = blocks(&["192.0.2.7"]);
@@ -113,13 +112,13 @@ fn an_address_rule_turns_away() {
 }
 
 #[test]
-fn new_rules_close_those_they_forbid_and_no_one_else() {
+fn new_rules_close_only_the_devices_that_they_forbid() {
     let mut settings = Settings::default();
     let mut play = Play::new(&settings);
     play.accept(&["192.0.2.6", "192.0.2.7", "192.0.2.7", "::1"]);
     play.expect(&["192.0.2.6 came", "192.0.2.7 came", "192.0.2.7 came", "::1 came"]);
 
-    // Lowered limits close no one.
+// A lowered limit closes no device.
     settings.limits.connections_max = 1;
     settings.access.connections_per_ip_max = 1;
     play.gateway.configure(settings.clone());
@@ -132,7 +131,7 @@ fn new_rules_close_those_they_forbid_and_no_one_else() {
     play.expect(&["192.0.2.7 went: refused: address_denied", "192.0.2.7 went: refused: address_denied"]);
     assert_eq!(play.gateway.connections(), 2);
 
-    // What waits for a device is not sent to it any more.
+// The gateway does not send queued bytes to a forbidden device.
     let id = play.ids[0].unwrap();
     play.gateway.parts(play.now).1.send(id, "reboot");
     settings.access.deny = blocks(&["192.0.2.0/24"]);
@@ -189,7 +188,7 @@ fn probes_are_answered_by_interface() {
     assert!([0, 1, 2, 3].iter().all(|&interface| answered(&mut play, interface)));
 }
 
-/// Asks a real socket, as a device does: whether an answer comes.
+/// Sends a probe to a real socket. Returns whether an answer comes.
 fn probed(allow: &str, deny: &[&str]) -> bool {
     let mut settings = Settings::default();
     settings.discovery.interfaces.allow = vec![allow.parse().unwrap()];

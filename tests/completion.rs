@@ -1,10 +1,9 @@
-//! The completion for bash, in a real one. What it offers is made from the table of calls; here it is seen
-//! that bash gets it.
+//! The completion in a real bash. Its words come from the table of commands, and this test asks bash for them.
 
 #[path = "common/environment.rs"]
 mod environment;
 
-/// What is offered for the last word of a line.
+/// Returns the completions of the last word of a line.
 fn offered(line: &str) -> Vec<String> {
     let script = r#"
         source "$0"
@@ -30,7 +29,7 @@ fn offered(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn bash_offers_calls_options_and_values() {
+fn bash_completes_commands_options_and_values() {
     let check = |line: &str, expected: &[&str]| assert_eq!(offered(line), expected, "{line:?}");
     check("pulsegate st", &["stats", "stop"]);
     check("pulsegate devices --", &["--json", "--control", "--help"]);
@@ -43,7 +42,7 @@ fn bash_offers_calls_options_and_values() {
     check("pulsegate check-config Cargo.t", &["Cargo.toml"]);
     check("pulsegate watch --type P", &["Project", "Performance"]);
     check("pulsegate send --wait ", &[]);
-    // Nobody is connected, because nobody answers.
+// Without a gateway there is no device to complete.
     check("pulsegate send ", &[]);
     assert!(offered("pulsegate ").contains(&"check-config".into()));
 }

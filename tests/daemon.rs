@@ -1,5 +1,4 @@
-//! The real executable, from outside: its events, its calls, its signals, and what becomes of it when
-//! whoever reads its output does not.
+//! The real executable: its events, its commands, its signals, and event consumers that do not read.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -34,10 +33,10 @@ mod streams;
 #[path = "daemon/terminal.rs"]
 mod terminal;
 
-/// How long anything may take that should happen at once: the machine may be busy.
+/// The longest wait for a result that should come at once, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A gateway on ports of its own, ended when the test is.
+/// A gateway on ports of its own. Drop ends it.
 struct Daemon {
     process: Child,
     events: Receiver<Value>,
@@ -48,7 +47,7 @@ struct Daemon {
     control: PathBuf,
 }
 
-/// A configuration file, gone when the test is.
+/// A configuration file. Drop removes it.
 struct File(PathBuf);
 
 impl File {
@@ -65,7 +64,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // It is a temporary file: left behind, it harms nobody.
+// A leftover temporary file is harmless.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -74,7 +73,7 @@ fn pulsegate() -> Command {
     environment::program(env!("CARGO_BIN_EXE_pulsegate"))
 }
 
-/// The lines of a stream, read by a thread so that a test can wait for one with a limit.
+/// Reads the lines of a stream in a thread, so that a test can wait for a line with a timeout.
 #[expect(clippy::disallowed_methods, reason = "a test reads what the process under test writes")]
 fn lines<T: Send + 'static>(
     stream: impl Read + Send + 'static,
@@ -119,7 +118,7 @@ impl Daemon {
         Self { tcp: address("tcp"), udp: address("udp"), boot, process, events, log, control }
     }
 
-    /// The next event of that kind.
+/// Returns the next event of this kind.
     fn event(&self, kind: &str) -> Value {
         loop {
             let event = self.events.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no {kind} event: {e}"));
@@ -154,13 +153,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended long ago.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A gateway whose events wait for whoever begins to read them, and a device of it.
+/// Returns a gateway whose events are unread so far, and a device of it.
 fn unread(change: impl FnOnce(&mut Command)) -> (Child, BufReader<ChildStdout>, TcpStream) {
     let mut call = pulsegate();
     call.args(["--listen", "127.0.0.1:0", "--discovery", "off"]).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -182,7 +181,7 @@ fn text(output: &Output) -> (i32, String, String) {
     (output.status.code().unwrap(), read(&output.stdout), read(&output.stderr))
 }
 
-/// Looks until something holds.
+/// Waits until a condition holds.
 #[expect(clippy::disallowed_methods, reason = "a test waits for the process under test")]
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + PATIENCE;
@@ -193,7 +192,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_device_is_found_reports_and_obeys() {
+fn a_device_connects_reports_and_gets_commands() {
     let gateway = Daemon::start("device");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/device.py");
     let (tcp, udp) = (gateway.tcp.port().to_string(), gateway.udp.port().to_string());
@@ -226,7 +225,7 @@ fn a_device_is_found_reports_and_obeys() {
 
 /// With a terminator a command may contain a beat, and commands in a row stay several.
 #[test]
-fn a_device_with_a_terminator_gets_each_command_as_it_was_typed() {
+fn a_device_with_a_terminator_gets_each_command_as_one_line() {
     let gateway = Daemon::start_with("terminator", |call| {
         call.env("PULSEGATE_TERMINATOR", "\n");
     });
@@ -253,7 +252,7 @@ fn a_device_with_a_terminator_gets_each_command_as_it_was_typed() {
     device.wait().unwrap();
 }
 
-/// The kernel keeps nothing for a peer that is gone.
+/// A dead device gets an RST, so that the kernel keeps no bytes for it.
 #[test]
 fn a_silent_device_is_reset() {
     let gateway = Daemon::start_with("reset", |call| {
@@ -266,9 +265,9 @@ fn a_silent_device_is_reset() {
     assert_eq!(gateway.event("disconnect")["reason"], "silent");
 }
 
-/// A host that connects and leaves as fast as it can.
+/// A host connects and disconnects as fast as possible.
 #[test]
-fn no_address_fills_the_log() {
+fn one_address_cannot_fill_the_log() {
     let mut gateway = Daemon::start("flood");
     for _ in 0..100 {
         drop(gateway.connect());
@@ -276,7 +275,7 @@ fn no_address_fills_the_log() {
     for _ in 0..100 {
         let mut stream = gateway.connect();
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        // The gateway closes it; by FIN or RST.
+// The gateway closes it by FIN or RST.
         let _ = stream.read(&mut [0]);
     }
     while gateway.stats()["connections"]["closed"]["framing"] != 100 {
@@ -292,7 +291,7 @@ fn no_address_fills_the_log() {
 }
 
 #[test]
-fn events_carry_the_object_as_it_was_sent() {
+fn an_event_has_the_object_as_the_device_sent_it() {
     let gateway = Daemon::start("events");
     let mut device = gateway.connect();
     let sent = "{ \"Type\" : \"Status\",\r\n\t\"S\":\"a\\\"}{\\u007b\",\"N\":1.50e+01}";
@@ -313,7 +312,7 @@ fn events_carry_the_object_as_it_was_sent() {
 }
 
 #[test]
-fn a_signal_stops_it_and_every_device_is_told_of() {
+fn a_signal_stops_the_gateway_with_an_event_for_each_device() {
     let mut gateway = Daemon::start("stop");
     let devices: Vec<TcpStream> = (0..5).map(|_| gateway.connect()).collect();
     devices.iter().for_each(|_| drop(gateway.event("connect")));
@@ -326,9 +325,9 @@ fn a_signal_stops_it_and_every_device_is_told_of() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_gateway_at_once() {
     let mut gateway = Daemon::start("twice");
-    // Both signals come while the loop cannot do anything about the first.
+// Both signals come before the event loop handles the first one.
     gateway.signal(Signal::SIGSTOP);
     gateway.signal(Signal::SIGTERM);
     gateway.signal(Signal::SIGINT);
@@ -337,18 +336,18 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_reader_that_stands_still_costs_events_and_nothing_else() {
+fn a_consumer_that_does_not_read_loses_only_events() {
     let (mut process, events, mut device) = unread(|call| {
         call.args(["--control", "off"]);
     });
     device.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Far more than pipe and buffer hold, and nobody reads.
+// Far more than pipe and buffer hold, without a reader.
     let sent = 400;
     let object = format!(r#"{{"Type":"Performance","Fill":"{}"}}"#, "x".repeat(20_000));
     for _ in 0..sent {
         device.write_all(object.as_bytes()).unwrap();
     }
-    // Yet it goes on: beats come, and the device's end of the stream is seen.
+// The gateway still sends beats, and handles the half-close of the device.
     let mut beat = [0; 9];
     device.read_exact(&mut beat).expect("a beat");
     assert_eq!(&beat, b"heartbeat");
@@ -373,7 +372,7 @@ fn a_reader_that_stands_still_costs_events_and_nothing_else() {
 }
 
 #[test]
-fn a_closed_output_ends_events_and_not_the_gateway() {
+fn the_gateway_runs_on_without_a_reader_of_its_output() {
     let mut gateway = Daemon::start("closed");
     // The thread that reads events ends with its receiver, and the pipe with it.
     let (_, nothing) = channel();
@@ -391,7 +390,7 @@ fn a_closed_output_ends_events_and_not_the_gateway() {
 }
 
 #[test]
-fn wrong_calls_get_one_sentence_and_their_code() {
+fn wrong_usage_gets_one_sentence_and_an_exit_code() {
     let check = |line: &[&str], code: i32, sentence: &str| {
         let (found, out, err) = text(&pulsegate().args(line).output().unwrap());
         assert_eq!((found, out.as_str()), (code, ""), "{line:?}: {err}");
@@ -412,7 +411,7 @@ fn wrong_calls_get_one_sentence_and_their_code() {
 }
 
 #[test]
-fn a_call_finds_the_control_socket_that_the_configuration_names() {
+fn a_command_finds_the_control_socket_of_the_configuration() {
     let gateway = Daemon::start("named");
     let file = gateway.control.with_extension("toml");
     std::fs::write(&file, format!("control.path = {:?}", gateway.control)).unwrap();
@@ -422,7 +421,7 @@ fn a_call_finds_the_control_socket_that_the_configuration_names() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_control_socket_stays() {
+fn a_gateway_keeps_a_regular_file_in_place_of_its_control_socket() {
     let file = std::env::temp_dir().join(format!("pulsegate-{}-no-socket", std::process::id()));
     std::fs::write(&file, "precious").unwrap();
     let why = why_not_with_control(&file);
@@ -431,9 +430,9 @@ fn a_file_in_the_place_of_the_control_socket_stays() {
     std::fs::remove_file(&file).unwrap();
 }
 
-/// As of a gateway that was stopped: more clients wait for it than the kernel keeps.
+/// Like the socket of a stopped process: its accept queue is full.
 #[test]
-fn a_control_socket_with_no_room_for_one_more_client_stays() {
+fn a_gateway_keeps_the_live_control_socket_of_a_busy_gateway() {
     let path = std::env::temp_dir().join(format!("pulsegate-{}-crowded", std::process::id()));
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(socket.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
@@ -445,7 +444,7 @@ fn a_control_socket_with_no_room_for_one_more_client_stays() {
     std::fs::remove_file(&path).unwrap();
 }
 
-/// What a gateway says that does not start with this control socket.
+/// Returns the error of a gateway that cannot start with this control socket.
 fn why_not_with_control(path: &Path) -> String {
     let mut process = pulsegate()
         .args(["--listen", "127.0.0.1:0", "--discovery", "off", "--events", "none"])
@@ -456,7 +455,7 @@ fn why_not_with_control(path: &Path) -> String {
         .unwrap();
     let why = lines(process.stderr.take().unwrap(), |line| line).recv_timeout(PATIENCE).unwrap_or_default();
     if !why.starts_with("pulsegate: ") {
-        // It has begun to run, or hangs, and would not end.
+// The gateway runs or hangs, so it would not end.
         process.kill().unwrap();
     }
     assert_eq!(process.wait().unwrap().code(), Some(1), "{why}");

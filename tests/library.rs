@@ -1,4 +1,4 @@
-//! What an application can do with the library beside answering messages: timers, iteration, broadcast.
+//! The library in an application: timers with keys, iteration over devices, broadcast.
 
 mod common;
 
@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const POLL: u64 = 1;
 const ONCE: u64 = 2;
 
-/// Asks each device for its status every 10 s, and keeps how often each has reported.
+/// Asks each device for its status every 10 s, and counts the reports of each.
 #[derive(Default)]
 struct App {
     reports: DeviceMap<u32>,
@@ -86,7 +86,7 @@ impl Run {
         }
     }
 
-    /// The commands that went to `id`, beats left out.
+/// Returns the commands to `id`, without beats.
     fn commands(&self, id: ConnectionId) -> Vec<&str> {
         let of = self.sent.iter().filter(|(to, bytes)| *to == id && bytes != BEAT);
         of.map(|(_, bytes)| std::str::from_utf8(bytes).expect("commands are text")).collect()

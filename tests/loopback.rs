@@ -1,5 +1,5 @@
-//! A real server and real sockets on this machine: only what the kernel alone can show. The loop is turned from the
-//! test's own thread until what is awaited has happened; nothing sleeps.
+//! A real server and real sockets on this machine, for behaviour that depends on the kernel. The test's own thread runs the
+//! turns until the expected callback, without sleeps.
 
 mod common;
 
@@ -15,10 +15,10 @@ use pulsegate::{
     Builder, CloseReason, Error, Refusal, Remote, RemoteError, SendError, Server, Settings, Target, TurnLimits,
 };
 
-/// More than anything here takes: it ends a test that would wait for ever.
+/// More than any test takes. It ends a test that would wait for ever.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A server on a port of the system's choosing, in the middle of the test's thread.
+/// A server on a port of the system's choice, driven by the test's thread.
 struct TestServer {
     server: Server<Recorder>,
     address: SocketAddr,
@@ -46,7 +46,7 @@ impl TestServer {
         &self.server.handler().seen
     }
 
-    /// Turns the loop until the application has been told what is awaited.
+/// Runs turns until the application has the expected callback.
     #[track_caller]
     fn turn_until(&mut self, done: impl Fn(&[Seen]) -> bool) {
         let end = clock() + LONG;
@@ -70,7 +70,7 @@ impl TestServer {
         assert_eq!(messages.collect::<Vec<_>>(), expected);
     }
 
-    /// Turns the loop until so many devices have gone.
+/// Runs turns until `count` devices have disconnected.
     #[track_caller]
     fn turn_until_ends(&mut self, count: usize) -> Vec<CloseReason> {
         self.turn_until(|seen| seen.iter().filter(|seen| matches!(seen, Seen::Disconnect(..))).count() >= count);
@@ -90,7 +90,7 @@ fn client(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Everything up to the end of the stream.
+/// Reads up to the end of the stream.
 fn read_all(client: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).expect("the server ends the stream");
@@ -108,7 +108,7 @@ fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::t
 }
 
 #[test]
-fn two_objects_in_one_read_and_one_object_a_byte_at_a_time() {
+fn objects_arrive_together_and_byte_by_byte() {
     let mut house = TestServer::new(Settings::default());
     let mut client = house.connect();
     client.write_all(&[object(1), object(2)].concat()).unwrap();
@@ -121,7 +121,7 @@ fn two_objects_in_one_read_and_one_object_a_byte_at_a_time() {
 }
 
 #[test]
-fn objects_that_run_to_pictures() {
+fn objects_of_many_reads_arrive() {
     let mut house = TestServer::new(Settings::default());
     let mut client = house.connect();
     let pictures = [object_of(170_000, 1), object_of(64 << 10, 2), object_of(65_537, 3)];
@@ -131,9 +131,9 @@ fn objects_that_run_to_pictures() {
     writer.join().unwrap().unwrap();
 }
 
-/// No edge comes for what is left of a read that a turn's budget has cut short.
+/// No edge follows when the limit of a turn has cut a read short.
 #[test]
-fn more_than_one_turn_may_read_is_read_in_the_next() {
+fn the_next_turn_reads_bytes_beyond_the_limit_of_a_turn() {
     let budget = TurnLimits { read_bytes_per_turn_max: 4096, read_buffer_bytes: 1024, ..TurnLimits::default() };
     let mut house = TestServer::build(Server::builder().listen(localhost()).turn_limits(budget));
     let mut clients = [house.connect(), house.connect()];
@@ -141,7 +141,7 @@ fn more_than_one_turn_may_read_is_read_in_the_next() {
     let bytes = sent.concat();
     clients[0].write_all(&bytes).unwrap();
     clients[0].shutdown(Shutdown::Write).unwrap();
-    // All of it waits in the kernel; from here on nothing new comes on that stream. The quiet one has its turn meanwhile.
+// All bytes are in the kernel, so no new edge comes on that stream. The quiet device has its share meanwhile.
     clients[1].write_all(&object(9999)).unwrap();
     house.turn_until(|seen| seen.iter().any(|seen| matches!(seen, Seen::Message(_, bytes) if *bytes == object(9999))));
     let before = house.seen().iter().filter(|seen| matches!(seen, Seen::Message(..))).count();
@@ -158,7 +158,7 @@ fn a_device_that_reads_late_gets_all_of_a_large_command() {
     let mut house = TestServer::new(settings);
     let mut client = house.connect();
     let id = house.server.handler().connects()[0].0;
-    // More than the kernel holds for both ends, each byte telling where it stands.
+// More than the kernel holds for both ends. Each byte depends on its position.
     let text: Vec<u8> = (0..6_000_000_u32).map(|n| b'A' + (n % 25) as u8 + (n / 100_000 % 2) as u8).collect();
     house.server.parts().1.try_send(id, &text).expect("it fits");
     client.write_all(&object(1)).unwrap();
@@ -178,10 +178,10 @@ fn a_device_that_reads_late_gets_all_of_a_large_command() {
     assert!(got == text, "other bytes came than were sent");
 }
 
-/// An application that owns the thread asks between two turns. The next turn must not wait for a device first.
+/// An application that owns the thread may act between two turns. The next turn must not wait for a device first.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "another thread ends a turn that waits")]
-fn what_is_asked_for_between_two_turns_is_carried_out_at_once() {
+fn actions_between_two_turns_run_at_once() {
     let mut settings = Settings::default();
     settings.heartbeat.interval = LONG * 6;
     let mut house = TestServer::new(settings);
@@ -189,7 +189,7 @@ fn what_is_asked_for_between_two_turns_is_carried_out_at_once() {
     let id = house.server.handler().connects()[0].0;
     client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
     house.server.parts().1.try_send(id, "now").unwrap();
-    // A turn that waits for the device ends by what another thread sends.
+// Another thread's command ends the wait of a turn.
     let mut device = client.try_clone().unwrap();
     let (done, over) = mpsc::channel::<()>();
     let waker = std::thread::spawn(move || {
@@ -207,7 +207,7 @@ fn what_is_asked_for_between_two_turns_is_carried_out_at_once() {
 }
 
 #[test]
-fn what_was_sent_right_before_a_reset_or_a_close_is_delivered() {
+fn objects_right_before_a_reset_or_a_close_are_delivered() {
     for reset in [true, false] {
         let mut house = TestServer::new(Settings::default());
         let mut client = house.connect();
@@ -226,7 +226,7 @@ fn what_was_sent_right_before_a_reset_or_a_close_is_delivered() {
 }
 
 #[test]
-fn a_reset_is_found_when_writing_and_what_came_before_it_is_still_heard() {
+fn objects_before_a_reset_that_a_write_finds_are_delivered() {
     let mut house = TestServer::new(Settings::default());
     let mut client = house.connect();
     let id = house.server.handler().connects()[0].0;
@@ -252,7 +252,7 @@ fn a_half_closed_device_gets_its_answer() {
 }
 
 #[test]
-fn the_connection_cap_turns_away_whoever_is_one_too_many() {
+fn a_connection_beyond_the_limit_is_refused() {
     let mut settings = Settings::default();
     settings.limits.connections_max = 2;
     let mut house = TestServer::new(settings);
@@ -266,7 +266,7 @@ fn the_connection_cap_turns_away_whoever_is_one_too_many() {
     house.connect();
 }
 
-/// An answer never goes to a broadcast address: the kernel, which knows them all, refuses to send it.
+/// An answer never goes to a broadcast address, because the kernel refuses to send it.
 #[test]
 fn an_inherited_datagram_socket_cannot_send_to_broadcast_addresses() {
     let mut house = TestServer::new(Settings::default());
@@ -287,7 +287,7 @@ fn an_inherited_unix_socket_that_does_not_listen_is_refused() {
 }
 
 #[test]
-fn more_connections_than_one_turn_accepts() {
+fn the_next_turn_accepts_connections_beyond_the_limit_of_a_turn() {
     let budget = TurnLimits { accepts_per_turn_max: 7, ..TurnLimits::default() };
     let mut house = TestServer::build(Server::builder().listen(localhost()).turn_limits(budget));
     let clients: Vec<_> = (0..100).map(|_| client(house.address)).collect();
@@ -300,7 +300,7 @@ fn more_connections_than_one_turn_accepts() {
     assert_eq!(given, real);
 }
 
-/// Whether this machine has IPv6. Where it has not, that is said.
+/// Whether this machine has IPv6. Prints a line if it has not.
 #[expect(clippy::explicit_write, reason = "what a test that passes says by eprintln! is not shown")]
 fn has_ipv6() -> bool {
     let is_there = UdpSocket::bind("[::1]:0").is_ok();
@@ -329,13 +329,13 @@ fn an_ipv4_device_of_a_dual_stack_socket_has_a_plain_ipv4_address() {
         house.turn_until_ends(1);
         house.server.handler_mut().seen.clear();
     }
-    // And a probe by IPv4 is answered by IPv4.
+// A probe by IPv4 gets an answer by IPv4.
     let port = house.server.discovery_addresses().next().unwrap().port();
     let (from, reply) = probe(&mut house.server, "127.0.0.1:0", (Ipv4Addr::new(127, 0, 0, 2), port).into(), b"?");
     assert_eq!((from.ip().to_string().as_str(), &reply[..]), ("127.0.0.2", REPLY));
 }
 
-/// Sends a probe and gives the answer and where it came from.
+/// Sends a probe. Returns the answer and its source.
 fn probe(server: &mut Server<Recorder>, from: &str, to: SocketAddr, bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
     let device = UdpSocket::bind(from).unwrap();
     device.set_broadcast(true).unwrap();
@@ -349,14 +349,14 @@ fn probe(server: &mut Server<Recorder>, from: &str, to: SocketAddr, bytes: &[u8]
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
         assert!(clock() < end, "no answer from {to}");
-        // So that a turn ends even if nothing comes.
+// Another thread ends the turn even if no probe comes.
         drop(remote.remove(Target::Ip(Ipv4Addr::UNSPECIFIED.into())));
         server.turn().unwrap();
     }
 }
 
 #[test]
-fn a_probe_of_any_size_is_answered_from_the_address_that_was_asked() {
+fn a_probe_of_any_size_is_answered_from_its_destination() {
     let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
     let mut house = TestServer::build(Server::builder().listen(localhost()).discovery(any));
     let port = house.server.discovery_addresses().next().unwrap().port();
@@ -370,7 +370,7 @@ fn a_probe_of_any_size_is_answered_from_the_address_that_was_asked() {
     assert_eq!(house.server.parts().1.stats().probes_answered, 9);
 }
 
-/// What came by broadcast cannot be answered from there.
+/// A broadcast address cannot be the source of an answer.
 #[test]
 fn a_probe_by_broadcast_is_answered_from_an_address_of_its_own() {
     for any in ["0.0.0.0:0", "[::]:0"] {
@@ -384,9 +384,9 @@ fn a_probe_by_broadcast_is_answered_from_an_address_of_its_own() {
     }
 }
 
-/// They come with each datagram, and leave less room for what tells where it came to.
+/// Timestamps come with each datagram, and leave less room for its destination address.
 #[test]
-fn a_probe_at_a_handed_in_socket_with_time_stamps_is_answered() {
+fn a_probe_at_an_inherited_socket_with_timestamps_is_answered() {
     if !has_ipv6() {
         return;
     }
@@ -403,7 +403,7 @@ fn a_probe_at_a_handed_in_socket_with_time_stamps_is_answered() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn an_error_names_the_taken_port() {
     let house = TestServer::new(Settings::default());
     let taken = house.address;
     let error = Server::builder().listen(taken).build(Recorder::default()).err().expect("it is taken");
@@ -422,7 +422,7 @@ fn another_thread_sends_removes_and_stops() {
     let (remote, address) = (house.server.remote(), house.address);
     let other = spawn(move || {
         let mut client = client(address);
-        // Until the object is shown, the device may not have been accepted.
+// Until the object arrives, the gateway may not have accepted the device.
         client.write_all(&object(1)).unwrap();
         let ip: IpAddr = [127, 0, 0, 1].into();
         let id = loop {
@@ -450,7 +450,7 @@ fn another_thread_sends_removes_and_stops() {
 }
 
 #[test]
-fn a_stop_sees_the_devices_off_and_no_one_is_let_in() {
+fn a_stop_closes_devices_in_order_and_accepts_no_other() {
     let mut house = TestServer::new(Settings::default());
     let mut clients = [house.connect(), house.connect()];
     let id = house.server.handler().connects()[0].0;
@@ -464,11 +464,11 @@ fn a_stop_sees_the_devices_off_and_no_one_is_let_in() {
     assert_eq!(ends, [CloseReason::Shutdown; 2]);
 }
 
-/// A gateway with nobody connected costs no wake-ups: the loop's thread counts its turns.
+/// A gateway without devices causes no wake-ups. The test counts turns.
 #[test]
 fn an_idle_server_does_not_wake_up() {
     let mut house = TestServer::new(Settings::default());
-    // Someone has been there, and has left nothing behind that would tick on.
+// A device has connected and left, and no timer of it remains.
     let mut client = house.connect();
     client.write_all(&object(1)).unwrap();
     house.turn_until_messages(&[object(1)]);
@@ -504,7 +504,7 @@ fn two_devices_behind_one_address() {
     assert_eq!(clients.each_mut().map(read_all), [b"oldest", b"newest"]);
 }
 
-/// A device's cable was pulled, it comes again from the same address, and the old connection ends after that.
+/// A device loses its cable and connects again from its address. The old connection ends after that.
 #[test]
 fn the_end_of_an_old_connection_is_not_the_end_of_the_new_one() {
     let mut house = TestServer::new(Settings::default());
@@ -518,13 +518,13 @@ fn the_end_of_an_old_connection_is_not_the_end_of_the_new_one() {
     house.turn_until_messages(&[object(1)]);
     let queued = house.server.parts().1.try_send(IpAddr::from([127, 0, 0, 1]), "x").unwrap();
     assert_eq!((queued.id, queued.of), (ids[1], 1));
-    // The slot is free for another, the id is not.
+// Another device may use the slot, but not the id.
     house.connect();
     assert!(house.server.handler().connects().iter().filter(|(id, _)| *id == ids[0]).count() == 1);
 }
 
 #[test]
-fn another_protocols_client_is_turned_away_with_what_it_brings_along() {
+fn the_end_of_a_client_of_another_protocol_names_the_protocol() {
     let mut house = TestServer::new(Settings::default());
     let mut browser = house.connect();
     browser.write_all(&[&b"POST / HTTP/1.1\r\n\r\n"[..], &object(1)].concat()).unwrap();

@@ -1,5 +1,4 @@
-//! The memory budget: many pictures at the same time all come through, nobody can take it all, and what
-//! was held is given back.
+//! The memory budget: many pictures arrive at the same time, no device can use the whole budget, and memory is freed.
 
 mod common;
 
@@ -27,12 +26,12 @@ fn network_with(change: impl FnOnce(&mut Settings)) -> Network {
     network
 }
 
-/// A `Project` of about `bytes` bytes that says who sent it.
+/// Returns a `Project` of about `bytes` bytes that names its sender.
 fn picture(number: usize, bytes: usize) -> Vec<u8> {
     format!(r#"{{"Type":"Project","Number":{number},"Picture":"{}"}}"#, "P".repeat(bytes)).into_bytes()
 }
 
-/// Runs on, looking after each step that the budget is kept; the most that was held.
+/// Runs for a duration and asserts the budget after each step. Returns the most bytes that were held.
 fn run(network: &mut Network, seconds: u32) -> usize {
     let (end, mut most) = (network.now + SECOND * seconds, 0);
     while network.now < end && network.step() {
@@ -44,10 +43,10 @@ fn run(network: &mut Network, seconds: u32) -> usize {
 }
 
 #[test]
-fn pictures_of_all_devices_at_the_same_time_all_come_through() {
+fn pictures_of_all_devices_at_the_same_time_arrive() {
     let mut network = network();
     let devices: Vec<_> = (0..300).map(|number| network.connect(device_address(number))).collect();
-    // All of it together is twenty times the budget, and comes in small parts, mixed.
+// All pictures are twenty times the budget. They arrive in small, interleaved pieces.
     for &device in &devices {
         network.send_slowly(device, &picture(device, 150_000), 10_000, Duration::from_millis(50));
     }
@@ -60,9 +59,9 @@ fn pictures_of_all_devices_at_the_same_time_all_come_through() {
     assert_eq!(network.gateway.parts(network.now).1.memory(), (0, 0));
 }
 
-/// What ends one picture begins the next, so that it is never seen without one.
+/// The read that ends one picture begins the next, so the device always has a partial object.
 #[test]
-fn a_device_that_sends_picture_after_picture_gives_others_their_turn() {
+fn a_device_that_sends_picture_after_picture_does_not_starve_others() {
     let mut network = network();
     let devices: Vec<_> = (0..300).map(|number| network.connect(device_address(number))).collect();
     let streamer = network.connect(device_address(1000));
@@ -80,7 +79,7 @@ fn a_device_that_sends_picture_after_picture_gives_others_their_turn() {
 }
 
 #[test]
-fn who_sends_a_little_every_second_is_in_nobodys_way_whatever_refills_the_credit() {
+fn small_objects_of_one_device_do_not_block_others() {
     for credit_from in [CreditFrom::Any, CreditFrom::Heartbeat] {
         let mut network = network_with(|settings| {
             (settings.heartbeat.credit, settings.heartbeat.credit_from) = (255, credit_from);
@@ -113,7 +112,7 @@ fn the_largest_object_passes_with_the_smallest_budget() {
 }
 
 #[test]
-fn those_who_die_in_a_picture_give_their_place_to_others() {
+fn a_device_that_dies_in_a_picture_makes_place_for_another() {
     let mut network = network();
     let dead: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();
     for &device in &dead {
@@ -123,7 +122,7 @@ fn those_who_die_in_a_picture_give_their_place_to_others() {
     run(&mut network, 1);
     let late = network.connect(device_address(200));
     network.send(late, picture(late, 150_000));
-    // A place is lost to others after an interval without progress.
+// After an interval without progress another device is admitted.
     run(&mut network, 300);
     assert!(dead.iter().all(|&device| network.end_of(device).is_some()), "the dead are gone");
     network.expect_messages(late, &[picture(late, 150_000)]);
@@ -132,7 +131,7 @@ fn those_who_die_in_a_picture_give_their_place_to_others() {
 }
 
 #[test]
-fn a_crowd_of_strangers_does_not_stand_before_a_device_that_is_known() {
+fn many_new_devices_do_not_starve_a_returning_device() {
     let mut network = network();
     let known = network.connect(device_address(500));
     network.send(known, picture(known, 10));
@@ -143,14 +142,14 @@ fn a_crowd_of_strangers_does_not_stand_before_a_device_that_is_known() {
     }
     assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
     network.send(known, picture(known, 150_000));
-    // A place is free after an interval at the latest, and every other one is for those who are known.
+// A place is free after an interval at the latest, and every other place is for a returning device.
     run(&mut network, 10);
     network.expect_messages(known, &[picture(known, 10), picture(known, 150_000)]);
     assert!(network.end_of(known).is_none());
 }
 
 #[test]
-fn who_holds_no_more_than_its_allowance_is_in_nobodys_way() {
+fn a_device_within_its_allowance_blocks_no_other() {
     let mut network = network();
     let slow = network.connect(device_address(500));
     let object = picture(slow, 200);
@@ -162,7 +161,7 @@ fn who_holds_no_more_than_its_allowance_is_in_nobodys_way() {
         network.send(device, &picture(device, 150_000)[..100_000]);
     }
     assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
-    // Three intervals, in which others wait and it sends nothing.
+// For three intervals others wait, and the device sends nothing.
     run(&mut network, 6);
     assert!(network.end_of(slow).is_none(), "{:?}", network.end_of(slow));
     network.send(slow, &object[180..]);
@@ -171,7 +170,7 @@ fn who_holds_no_more_than_its_allowance_is_in_nobodys_way() {
 }
 
 #[test]
-fn readers_of_events_who_do_not_read_leave_room_for_one_who_does() {
+fn event_consumers_that_do_not_read_leave_room_for_one_that_does() {
     let mut network = network();
     network.gateway.remove_listener(LOCAL);
     network.gateway.add_unix(LOCAL, 1 << 20);
@@ -194,13 +193,13 @@ fn readers_of_events_who_do_not_read_leave_room_for_one_who_does() {
         run(&mut network, 1);
     }
     assert_eq!(network.links[reader].text.len(), 200 * line.len());
-    // One event may be larger than all that room.
+// One event may be larger than the per-consumer limit.
     assert!(network.write_local(id, &[b'e'; BUDGET / 4]) && !network.write_local(id, &line));
 }
 
-/// One read of a burst of small objects would be more than a reader's outbox.
+/// The events of one read of small objects could exceed the queue of a consumer.
 #[test]
-fn reads_are_short_while_someone_may_follow_events() {
+fn reads_are_short_while_an_event_consumer_is_connected() {
     let mut network = network();
     network.gateway.remove_listener(LOCAL);
     network.gateway.add_unix(LOCAL, 1 << 20);
@@ -224,7 +223,7 @@ fn reads_are_short_while_someone_may_follow_events() {
 }
 
 #[test]
-fn small_messages_pass_while_pictures_wait() {
+fn small_messages_pass_while_pictures_are_paused() {
     let mut network = network();
     for number in 0..200 {
         let device = network.connect(device_address(number));
@@ -241,7 +240,7 @@ fn small_messages_pass_while_pictures_wait() {
 }
 
 #[test]
-fn commands_that_nobody_takes_use_no_more_than_the_budget() {
+fn commands_that_no_device_takes_stay_within_the_budget() {
     let mut network = network();
     let devices: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();
     let mut refused = 0;
@@ -259,13 +258,13 @@ fn commands_that_nobody_takes_use_no_more_than_the_budget() {
 }
 
 #[test]
-fn a_pause_within_an_object_is_forgiven_for_a_whole_interval() {
+fn a_pause_of_an_interval_within_an_object_is_tolerated() {
     for cut in [Cut::Whole, Cut::Every(8 << 10)] {
         pause_within_objects(cut);
     }
 }
 
-/// Thirty devices pause within objects that together are five times as large as a small budget.
+/// Thirty devices pause within objects that are together five times a small budget.
 fn pause_within_objects(cut: Cut) {
     let mut settings = Settings::default();
     settings.limits.memory_budget = 256 << 10;

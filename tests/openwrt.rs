@@ -1,6 +1,5 @@
-//! What stands between a UCI file and the gateway: the converter, with the few functions of OpenWrt's
-//! /lib/functions.sh that it uses played by the test, and the real executable to judge what it prints. And the
-//! folder of which a package is made.
+//! The converter from a UCI file to TOML, the init script and the package directory. The test replaces functions of
+//! OpenWrt's /lib/functions.sh, and the real executable checks the TOML.
 
 #[path = "common/environment.rs"]
 mod environment;
@@ -10,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// As in OpenWrt: what `uci export` prints is a script that calls these, and each calls back.
+/// As in OpenWrt, the output of `uci export` is a script that calls these functions, and each calls back.
 const FUNCTIONS: &str = r#"
 config() { CONFIG_SECTION=$2; config_cb "$1" "$2"; }
 option() { local name=$1; shift; option_cb "$name" "$*"; }
@@ -18,7 +17,7 @@ list() { local name=$1; shift; list_cb "$name" "$*"; }
 config_load() { . "$IPKG_INSTROOT/etc/config/$1" && config_cb; }
 "#;
 
-/// A root with those functions and a UCI file, gone with the test.
+/// A root directory with these functions and a UCI file. Drop removes it.
 struct Root(PathBuf);
 
 impl Root {
@@ -31,7 +30,7 @@ impl Root {
         Self(root)
     }
 
-    /// What the converter makes of the file, alike in this machine's shell and in busybox's, which OpenWrt has.
+/// Returns the converter's TOML, which is equal in this machine's shell and in busybox's (as on OpenWrt).
     fn toml(&self) -> String {
         let here = self.converted(environment::program("sh"));
         let mut busybox = environment::program("busybox");
@@ -53,7 +52,7 @@ impl Root {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What the gateway says to it: its values, or what is wrong.
+/// Returns the values or the error of the real executable.
     fn judged(&self) -> Result<String, String> {
         let file = self.0.join("pulsegate.toml");
         fs::write(&file, self.toml()).unwrap();
@@ -72,7 +71,7 @@ impl Drop for Root {
 }
 
 #[test]
-fn the_file_that_is_shipped_is_taken() {
+fn the_shipped_file_is_valid() {
     let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate.config"));
     let shown = Root::new("shipped", &shipped.unwrap()).judged().unwrap();
     assert!(shown.contains("connections_max = 200 "), "{shown}");
@@ -80,7 +79,7 @@ fn the_file_that_is_shipped_is_taken() {
 }
 
 #[test]
-fn every_kind_of_value_comes_over() {
+fn every_kind_of_value_is_converted() {
     let uci = r#"
 config pulsegate 'limits'
 	option connections_max '7'
@@ -146,7 +145,7 @@ config pulsegate 'main'
     }
 }
 
-/// A value cannot smuggle in a key of another section.
+/// A value cannot add a key to another section.
 #[test]
 fn a_bad_override_is_one_bad_value() {
     let uci = "config pulsegate 'access'\nlist connections_per_ip_overrides '192.0.2.0/24=3 }\n[control]\n#'\n";
@@ -154,7 +153,7 @@ fn a_bad_override_is_one_bad_value() {
     assert!(error.contains("connections_per_ip_overrides"), "{error}");
 }
 
-/// What the init script asks procd and OpenWrt's functions to do, one call a line.
+/// Returns the init script's calls of procd and OpenWrt's functions, one a line.
 fn started(root: &Root) -> String {
     let init = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/files/pulsegate.init"));
     let init = init.unwrap().replace("/var/", &format!("{}/var/", root.0.display())).replace(
@@ -205,7 +204,7 @@ fn procd_runs_the_gateway_as_its_own_user_and_restarts_it_for_ever() {
 }
 
 #[test]
-fn what_is_wrong_is_told_by_the_gateway() {
+fn the_gateway_reports_a_wrong_value() {
     let check = |name: &str, uci: &str, sentence: &str| {
         let error = Root::new(name, uci).judged().unwrap_err();
         assert!(error.contains(sentence), "{error}");
@@ -216,9 +215,9 @@ fn what_is_wrong_is_told_by_the_gateway() {
     check("section", "config pulsegate 'limit'\noption connections_max '7'", "unknown section 'limit'");
 }
 
-/// Every key that is a bare number in TOML is known to the converter as one, and no other is.
+/// The converter's list of numbers has every key that is a bare number in TOML, and no other.
 #[test]
-fn numbers_are_known() {
+fn the_list_of_numbers_is_complete() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"));
     let defaults = fs::read_to_string(format!("{root}/pulsegate.toml")).unwrap();
     let is_number = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit());
@@ -232,7 +231,7 @@ fn numbers_are_known() {
     assert_eq!(known, numbers);
 }
 
-/// The files and modes that packaging/openwrt/README.md tells, and what ipkg-build and opkg want to know of them.
+/// The files and modes of packaging/openwrt/README.md, and the control files for ipkg-build and opkg.
 #[test]
 fn the_folder_for_a_package_is_complete() {
     let root = Root::new("ipk", "");
@@ -274,7 +273,7 @@ fn the_folder_for_a_package_is_complete() {
     }
     assert!(!notices.contains("\ncriterion "), "NOTICES names a crate that no executable contains");
 
-    // opkg calls them so, and OpenWrt's functions do the rest.
+// opkg runs these scripts, which call OpenWrt's functions.
     let functions = r#"default_postinst() { echo "in $2"; }; default_prerm() { echo "out $2"; }"#;
     fs::write(root.0.join("lib/functions.sh"), functions).unwrap();
     for (script, said) in [("CONTROL/postinst", "in configure\n"), ("CONTROL/prerm", "out configure\n")] {

@@ -1,4 +1,4 @@
-//! The commands that ask a running gateway.
+//! The commands that use a running gateway.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -20,7 +20,7 @@ fn a_user_without_permission_learns_which_group_may_use_the_socket() {
     let mut stats = program(&copy);
     stats.args(["stats", "--control"]).arg(&gateway.control);
     if geteuid().is_root() {
-        // Root may use every socket, so somebody else asks.
+// Root may use every socket, so another user runs the command.
         stats.uid(65_534).gid(65_534);
     }
     let (code, _, why) = text(&stats.output().unwrap());
@@ -57,7 +57,7 @@ fn watch_waits_for_a_gateway_that_restarts() {
 }
 
 #[test]
-fn prometheus_reads_the_stats_without_a_complaint() {
+fn prometheus_accepts_the_statistics() {
     let gateway = Daemon::start("prometheus");
     let mut device = gateway.connect();
     device.write_all(br#"{"Type":"Status"}{"Type":7}"#).unwrap();
@@ -73,7 +73,7 @@ fn prometheus_reads_the_stats_without_a_complaint() {
     ] {
         assert!(metrics.lines().any(|line| line == sample), "no {sample} in:\n{metrics}");
     }
-    // Every name is announced once, and no label grows with the number of devices.
+// Each metric has one TYPE line, and no label depends on the devices.
     let mut names: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let all = names.len();
     names.sort_unstable();

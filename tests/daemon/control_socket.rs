@@ -9,13 +9,13 @@ use nix::sys::signal::Signal;
 use super::{Daemon, call, pulsegate, text, wait_until};
 
 #[test]
-fn a_reload_makes_a_control_socket_again_that_was_removed_or_replaced() {
+fn a_reload_restores_a_removed_or_replaced_control_socket() {
     let gateway = Daemon::start("restored");
     fs::remove_file(&gateway.control).unwrap();
     gateway.signal(Signal::SIGHUP);
     wait_until("it is there again", || gateway.control.exists());
     assert_eq!(text(&gateway.call(&["stats"])).0, 0);
-    // A stale socket of another program is in its place.
+// Another program puts a stale socket in its place.
     fs::remove_file(&gateway.control).unwrap();
     drop(UnixListener::bind(&gateway.control).unwrap());
     gateway.signal(Signal::SIGHUP);

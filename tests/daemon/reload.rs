@@ -1,4 +1,4 @@
-//! What a reload changes, seen by those who are connected while it happens.
+//! Reloads, seen by connected devices and clients.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Daemon, File, PATIENCE, call, event, lines, pulsegate, text, unread};
 
 #[test]
-fn a_reload_changes_what_has_changed_and_cuts_no_one() {
+fn a_reload_applies_changed_keys_and_closes_no_allowed_device() {
     let file = File::new("reload", "[limits]\nconnections_max = 5\n");
     let gateway = Daemon::start_with("reload", |call| {
         call.arg("--config").arg(&file.0);
@@ -25,7 +25,7 @@ fn a_reload_changes_what_has_changed_and_cuts_no_one() {
     assert_eq!((code, told.as_str()), (0, "changed: limits.connections_max, log.level\n"));
     let refused = gateway.connect();
     assert_eq!(gateway.event("disconnect")["detail"], "connections_max");
-    // A fault changes nothing, and says where it is.
+// An error changes nothing, and has its place.
     file.write("[limits]\nconnections_max = 1\nconections_max = 2\n");
     let (code, _, why) = text(&gateway.call(&["reload"]));
     assert_eq!(code, 78);
@@ -34,14 +34,14 @@ fn a_reload_changes_what_has_changed_and_cuts_no_one() {
     while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("keeps its configuration") {}
     let (_, devices, _) = text(&gateway.call(&["devices"]));
     assert_eq!(devices.lines().last(), Some("1 device"), "the device that was there still is");
-    // An address rule is the one thing that cuts.
+// Only an address rule closes a device.
     file.write("[access]\ndeny = [\"127.0.0.0/8\"]\n");
     gateway.call(&["reload"]);
     assert_eq!(gateway.event("disconnect")["reason"], "refused");
     drop((device, refused));
 }
 
-/// Objects of about a kilobyte, numbered, sent and received.
+/// Numbered objects of about a kilobyte.
 fn send_numbered(device: &mut TcpStream, numbers: std::ops::Range<u64>, control: &Path) {
     for number in numbers.clone() {
         write!(device, r#"{{"Type":"Status","N":{number},"Fill":"{}"}}"#, "x".repeat(1000)).unwrap();
@@ -57,13 +57,13 @@ fn stats(control: &Path) -> Value {
 }
 
 #[test]
-fn events_stay_whole_and_in_order_when_a_reload_changes_where_they_go() {
+fn events_stay_complete_and_in_order_when_a_reload_changes_their_destination() {
     let file = File::new("whole", "");
     let control = file.0.with_extension("sock");
     let (mut process, events, mut device) = unread(|call| {
         call.arg("--config").arg(&file.0).arg("--control").arg(&control);
     });
-    // More than the pipe holds, and nobody reads.
+// More than the pipe holds, without a reader.
     send_numbered(&mut device, 0..200, &control);
     let reload = |text: &str| {
         file.write(text);
@@ -89,7 +89,7 @@ fn events_stay_whole_and_in_order_when_a_reload_changes_where_they_go() {
     process.wait().unwrap();
 }
 
-/// A client that has begun to watch: the events that it is told.
+/// Returns the events of a client that watches.
 fn watch(control: &Path) -> Receiver<Value> {
     let mut stream = UnixStream::connect(control).unwrap();
     stream.write_all(b"{\"op\":\"watch\"}\n").unwrap();
@@ -99,7 +99,7 @@ fn watch(control: &Path) -> Receiver<Value> {
 }
 
 #[test]
-fn a_longer_object_that_a_reload_allows_reaches_every_reader() {
+fn a_longer_object_after_a_reload_reaches_every_consumer() {
     let file = File::new("longer", "");
     let gateway = Daemon::start_with("longer", |call| {
         call.arg("--config").arg(&file.0);
@@ -121,7 +121,7 @@ fn a_longer_object_that_a_reload_allows_reaches_every_reader() {
     next("message");
 }
 
-/// A port that nobody has on any address, below those that the system gives to outgoing connections.
+/// Returns a free port below the range of outgoing connections.
 fn free_port() -> u16 {
     let first = 10_000 + (std::process::id() * 37 % 20_000) as u16;
     let is_free =
@@ -130,7 +130,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn addresses_may_become_narrower_and_wider() {
+fn a_reload_may_narrow_and_widen_addresses() {
     let port = free_port();
     let addresses = |tcp_ip: &str, udp_ip: &str, more: &str| {
         format!("listen = [\"{tcp_ip}:{port}\"{more}]\ndiscovery.listen = [\"{udp_ip}:{port}\"]")
@@ -140,7 +140,7 @@ fn addresses_may_become_narrower_and_wider() {
     call.arg("--config").arg(&file.0);
     let gateway = Daemon::run(call, file.0.with_extension("sock"));
     let is_listened_on = |ip: &str| TcpStream::connect((ip, port)).is_ok();
-    // Where somebody else has a port, nothing changes, and that is no fault of the configuration.
+// If another program has the port, nothing changes. The configuration itself is valid.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap();
     file.write(&addresses("127.0.0.1", "127.0.0.1", &format!(", \"{taken}\"")));
@@ -160,7 +160,7 @@ fn addresses_may_become_narrower_and_wider() {
 }
 
 #[test]
-fn a_reload_without_its_file_or_with_an_emptied_one_changes_nothing() {
+fn a_reload_with_a_missing_or_emptied_file_changes_nothing() {
     let file = File::new("vanishes", "[access]\nallow = [\"192.0.2.0/24\"]\n");
     let gateway = Daemon::start_with("vanishes", |call| {
         call.arg("--config").arg(&file.0);
@@ -195,7 +195,7 @@ fn a_reload_without_its_file_or_with_an_emptied_one_changes_nothing() {
     gateway.event("connect");
 }
 
-/// How many of some probes the gateway answers, where each waits a little for its answer.
+/// Counts the answered ones of some probes. Each probe waits a little for its answer.
 fn answered(gateway: &Daemon, probes: usize) -> usize {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -204,7 +204,7 @@ fn answered(gateway: &Daemon, probes: usize) -> usize {
 }
 
 #[test]
-fn a_reload_changes_how_many_probes_are_answered() {
+fn a_reload_changes_the_rate_of_discovery() {
     let narrow = "discovery.rate = \"1/s\"\ndiscovery.burst = 1\n";
     let file = File::new("rates", narrow);
     let gateway = Daemon::start_with("rates", |call| {
@@ -233,7 +233,7 @@ fn a_reload_closes_the_addresses_that_it_removes() {
     assert_eq!(code, 0, "{why}");
     assert!(TcpStream::connect(&second).is_err(), "{second} is still listened on");
     assert!(UdpSocket::bind(gateway.udp).is_ok(), "{} is still open", gateway.udp);
-    // The first address stays, and the device that came by the second one as well.
+// The first address stays, and so does the device that used the second one.
     let other = gateway.connect();
     gateway.event("connect");
     assert_eq!(text(&gateway.call(&["devices"])).1.lines().last(), Some("2 devices"));

@@ -1,4 +1,4 @@
-//! Standard output that cannot be written for a while, and standard output that has ended.
+//! Standard output on a full disk, and standard output without a reader.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::environment::program;
 use super::{call, event, pulsegate, text, wait_until};
 
-/// Bytes that the file may have.
+/// The size limit of the file.
 const SIZE_MAX: usize = 4096;
 
 /// A gateway whose standard output is a file of limited size.
@@ -73,7 +73,7 @@ fn status(number: usize) -> String {
     format!(r#"{{"Type":"Status","N":{number},"Pad":"{}"}}"#, "x".repeat(400))
 }
 
-/// As a disk that is full, or a log file that another program truncates.
+/// Like a full disk, or a log file that another program truncates.
 #[test]
 fn a_file_that_cannot_grow_for_a_while_gets_its_events_later_and_the_rest_is_counted() {
     const SENT: usize = 60;
@@ -126,7 +126,7 @@ fn events_that_a_closed_standard_output_misses_are_counted_and_the_gateway_runs_
     for number in 0..10 {
         device.write_all(status(number).as_bytes()).unwrap();
     }
-    // One event says that the device has connected.
+// One of them is the connect event.
     wait_until("all is missed", || stats(&control)["events_missed"] == 11);
     let figures = stats(&control);
     assert_eq!((&figures["stdout"]["state"], &figures["stdout"]["missed"]), (&"closed".into(), &11.into()));
@@ -143,7 +143,7 @@ fn a_closed_standard_output_ends_the_gateway_in_order_where_the_configuration_as
     assert_eq!(process.wait().unwrap().code(), Some(1));
     let log: Vec<String> = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok).collect();
     assert!(log.iter().any(|line| line.contains("events.on_closed")), "{log:?}");
-    // In order: the device reads an end and no RST, and the name of the control socket goes.
+// In order: the device reads a FIN instead of an RST, and the gateway removes its control socket.
     assert_eq!(device.read(&mut [0; 64]).unwrap(), 0);
     assert!(!control.exists(), "the control socket is left");
 }

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::environment::program;
 use super::{File, PATIENCE, lines, pulsegate};
 
-/// A gateway with a terminal for its standard input, whose log the test reads.
+/// Starts a gateway whose standard input is a terminal. The test reads its log.
 fn in_terminal(call: &mut Command) -> (Child, std::sync::mpsc::Receiver<String>, OwnedFd) {
     let terminal = openpty(None, None).unwrap();
     call.args(["--listen", "127.0.0.1:0", "--discovery", "off", "--control", "off"]);
@@ -44,7 +44,7 @@ fn under_nohup_or_a_service_manager_sighup_reloads() {
     let manager = std::env::temp_dir().join(format!("pulsegate-{}-notify.sock", std::process::id()));
     let _manager = std::os::unix::net::UnixDatagram::bind(&manager).unwrap();
     let mut nohup = program("sh");
-    // As nohup(1) does.
+    // Like nohup(1).
     nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_pulsegate")]);
     let mut managed = pulsegate();
     managed.env("NOTIFY_SOCKET", &manager);
