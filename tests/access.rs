@@ -49,7 +49,7 @@ impl Play {
         Self { gateway: Gateway::new(Log::default(), settings.clone(), now, 0), ids: Vec::new(), now }
     }
 
-/// Accepts a connection from each address.
+    /// Accepts a connection from each address.
     fn accept(&mut self, ips: &[&str]) {
         for ip in ips {
             let peer = Peer::Tcp(SocketAddr::new(ip.parse().unwrap(), 40_000 + self.ids.len() as u16));
@@ -58,7 +58,7 @@ impl Play {
         }
     }
 
-/// Performs the gateway's outputs. The kernel takes all bytes.
+    /// Performs the gateway's outputs. The kernel takes all bytes.
     fn carry_out(&mut self) {
         while let Some(output) = self.gateway.poll_output() {
             match output {
@@ -118,7 +118,7 @@ fn new_rules_close_only_the_devices_that_they_forbid() {
     play.accept(&["192.0.2.6", "192.0.2.7", "192.0.2.7", "::1"]);
     play.expect(&["192.0.2.6 came", "192.0.2.7 came", "192.0.2.7 came", "::1 came"]);
 
-// A lowered limit closes no device.
+    // A lowered limit closes no device.
     settings.limits.connections_max = 1;
     settings.access.connections_per_ip_max = 1;
     play.gateway.configure(settings.clone());
@@ -131,7 +131,7 @@ fn new_rules_close_only_the_devices_that_they_forbid() {
     play.expect(&["192.0.2.7 went: refused: address_denied", "192.0.2.7 went: refused: address_denied"]);
     assert_eq!(play.gateway.connections(), 2);
 
-// The gateway does not send queued bytes to a forbidden device.
+    // The gateway does not send queued bytes to a forbidden device.
     let id = play.ids[0].unwrap();
     play.gateway.parts(play.now).1.send(id, "reboot");
     settings.access.deny = blocks(&["192.0.2.0/24"]);

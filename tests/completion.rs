@@ -42,7 +42,7 @@ fn bash_completes_commands_options_and_values() {
     check("pulsegate check-config Cargo.t", &["Cargo.toml"]);
     check("pulsegate watch --type P", &["Project", "Performance"]);
     check("pulsegate send --wait ", &[]);
-// Without a gateway there is no device to complete.
+    // Without a gateway there is no device to complete.
     check("pulsegate send ", &[]);
     assert!(offered("pulsegate ").contains(&"check-config".into()));
 }

@@ -64,7 +64,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-// A leftover temporary file is harmless.
+        // A leftover temporary file is harmless.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -118,7 +118,7 @@ impl Daemon {
         Self { tcp: address("tcp"), udp: address("udp"), boot, process, events, log, control }
     }
 
-/// Returns the next event of this kind.
+    /// Returns the next event of this kind.
     fn event(&self, kind: &str) -> Value {
         loop {
             let event = self.events.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no {kind} event: {e}"));
@@ -275,7 +275,7 @@ fn one_address_cannot_fill_the_log() {
     for _ in 0..100 {
         let mut stream = gateway.connect();
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-// The gateway closes it by FIN or RST.
+        // The gateway closes it by FIN or RST.
         let _ = stream.read(&mut [0]);
     }
     while gateway.stats()["connections"]["closed"]["framing"] != 100 {
@@ -327,7 +327,7 @@ fn a_signal_stops_the_gateway_with_an_event_for_each_device() {
 #[test]
 fn a_second_signal_ends_the_gateway_at_once() {
     let mut gateway = Daemon::start("twice");
-// Both signals come before the event loop handles the first one.
+    // Both signals come before the event loop handles the first one.
     gateway.signal(Signal::SIGSTOP);
     gateway.signal(Signal::SIGTERM);
     gateway.signal(Signal::SIGINT);
@@ -341,13 +341,13 @@ fn a_consumer_that_does_not_read_loses_only_events() {
         call.args(["--control", "off"]);
     });
     device.set_read_timeout(Some(PATIENCE)).unwrap();
-// Far more than pipe and buffer hold, without a reader.
+    // Far more than pipe and buffer hold, without a reader.
     let sent = 400;
     let object = format!(r#"{{"Type":"Performance","Fill":"{}"}}"#, "x".repeat(20_000));
     for _ in 0..sent {
         device.write_all(object.as_bytes()).unwrap();
     }
-// The gateway still sends beats, and handles the half-close of the device.
+    // The gateway still sends beats, and handles the half-close of the device.
     let mut beat = [0; 9];
     device.read_exact(&mut beat).expect("a beat");
     assert_eq!(&beat, b"heartbeat");
@@ -455,7 +455,7 @@ fn why_not_with_control(path: &Path) -> String {
         .unwrap();
     let why = lines(process.stderr.take().unwrap(), |line| line).recv_timeout(PATIENCE).unwrap_or_default();
     if !why.starts_with("pulsegate: ") {
-// The gateway runs or hangs, so it would not end.
+        // The gateway runs or hangs, so it would not end.
         process.kill().unwrap();
     }
     assert_eq!(process.wait().unwrap().code(), Some(1), "{why}");

@@ -86,7 +86,7 @@ impl Run {
         }
     }
 
-/// Returns the commands to `id`, without beats.
+    /// Returns the commands to `id`, without beats.
     fn commands(&self, id: ConnectionId) -> Vec<&str> {
         let of = self.sent.iter().filter(|(to, bytes)| *to == id && bytes != BEAT);
         of.map(|(_, bytes)| std::str::from_utf8(bytes).expect("commands are text")).collect()

@@ -46,7 +46,7 @@ impl TestServer {
         &self.server.handler().seen
     }
 
-/// Runs turns until the application has the expected callback.
+    /// Runs turns until the application has the expected callback.
     #[track_caller]
     fn turn_until(&mut self, done: impl Fn(&[Seen]) -> bool) {
         let end = clock() + LONG;
@@ -70,7 +70,7 @@ impl TestServer {
         assert_eq!(messages.collect::<Vec<_>>(), expected);
     }
 
-/// Runs turns until `count` devices have disconnected.
+    /// Runs turns until `count` devices have disconnected.
     #[track_caller]
     fn turn_until_ends(&mut self, count: usize) -> Vec<CloseReason> {
         self.turn_until(|seen| seen.iter().filter(|seen| matches!(seen, Seen::Disconnect(..))).count() >= count);
@@ -141,7 +141,7 @@ fn the_next_turn_reads_bytes_beyond_the_limit_of_a_turn() {
     let bytes = sent.concat();
     clients[0].write_all(&bytes).unwrap();
     clients[0].shutdown(Shutdown::Write).unwrap();
-// All bytes are in the kernel, so no new edge comes on that stream. The quiet device has its share meanwhile.
+    // All bytes are in the kernel, so no new edge comes on that stream. The quiet device has its share meanwhile.
     clients[1].write_all(&object(9999)).unwrap();
     house.turn_until(|seen| seen.iter().any(|seen| matches!(seen, Seen::Message(_, bytes) if *bytes == object(9999))));
     let before = house.seen().iter().filter(|seen| matches!(seen, Seen::Message(..))).count();
@@ -158,7 +158,7 @@ fn a_device_that_reads_late_gets_all_of_a_large_command() {
     let mut house = TestServer::new(settings);
     let mut client = house.connect();
     let id = house.server.handler().connects()[0].0;
-// More than the kernel holds for both ends. Each byte depends on its position.
+    // More than the kernel holds for both ends. Each byte depends on its position.
     let text: Vec<u8> = (0..6_000_000_u32).map(|n| b'A' + (n % 25) as u8 + (n / 100_000 % 2) as u8).collect();
     house.server.parts().1.try_send(id, &text).expect("it fits");
     client.write_all(&object(1)).unwrap();
@@ -189,7 +189,7 @@ fn actions_between_two_turns_run_at_once() {
     let id = house.server.handler().connects()[0].0;
     client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
     house.server.parts().1.try_send(id, "now").unwrap();
-// Another thread's command ends the wait of a turn.
+    // Another thread's command ends the wait of a turn.
     let mut device = client.try_clone().unwrap();
     let (done, over) = mpsc::channel::<()>();
     let waker = std::thread::spawn(move || {
@@ -329,7 +329,7 @@ fn an_ipv4_device_of_a_dual_stack_socket_has_a_plain_ipv4_address() {
         house.turn_until_ends(1);
         house.server.handler_mut().seen.clear();
     }
-// A probe by IPv4 gets an answer by IPv4.
+    // A probe by IPv4 gets an answer by IPv4.
     let port = house.server.discovery_addresses().next().unwrap().port();
     let (from, reply) = probe(&mut house.server, "127.0.0.1:0", (Ipv4Addr::new(127, 0, 0, 2), port).into(), b"?");
     assert_eq!((from.ip().to_string().as_str(), &reply[..]), ("127.0.0.2", REPLY));
@@ -349,7 +349,7 @@ fn probe(server: &mut Server<Recorder>, from: &str, to: SocketAddr, bytes: &[u8]
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
         assert!(clock() < end, "no answer from {to}");
-// Another thread ends the turn even if no probe comes.
+        // Another thread ends the turn even if no probe comes.
         drop(remote.remove(Target::Ip(Ipv4Addr::UNSPECIFIED.into())));
         server.turn().unwrap();
     }
@@ -422,7 +422,7 @@ fn another_thread_sends_removes_and_stops() {
     let (remote, address) = (house.server.remote(), house.address);
     let other = spawn(move || {
         let mut client = client(address);
-// Until the object arrives, the gateway may not have accepted the device.
+        // Until the object arrives, the gateway may not have accepted the device.
         client.write_all(&object(1)).unwrap();
         let ip: IpAddr = [127, 0, 0, 1].into();
         let id = loop {
@@ -468,7 +468,7 @@ fn a_stop_closes_devices_in_order_and_accepts_no_other() {
 #[test]
 fn an_idle_server_does_not_wake_up() {
     let mut house = TestServer::new(Settings::default());
-// A device has connected and left, and no timer of it remains.
+    // A device has connected and left, and no timer of it remains.
     let mut client = house.connect();
     client.write_all(&object(1)).unwrap();
     house.turn_until_messages(&[object(1)]);
@@ -518,7 +518,7 @@ fn the_end_of_an_old_connection_is_not_the_end_of_the_new_one() {
     house.turn_until_messages(&[object(1)]);
     let queued = house.server.parts().1.try_send(IpAddr::from([127, 0, 0, 1]), "x").unwrap();
     assert_eq!((queued.id, queued.of), (ids[1], 1));
-// Another device may use the slot, but not the id.
+    // Another device may use the slot, but not the id.
     house.connect();
     assert!(house.server.handler().connects().iter().filter(|(id, _)| *id == ids[0]).count() == 1);
 }

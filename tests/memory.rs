@@ -46,7 +46,7 @@ fn run(network: &mut Network, seconds: u32) -> usize {
 fn pictures_of_all_devices_at_the_same_time_arrive() {
     let mut network = network();
     let devices: Vec<_> = (0..300).map(|number| network.connect(device_address(number))).collect();
-// All pictures are twenty times the budget. They arrive in small, interleaved pieces.
+    // All pictures are twenty times the budget. They arrive in small, interleaved pieces.
     for &device in &devices {
         network.send_slowly(device, &picture(device, 150_000), 10_000, Duration::from_millis(50));
     }
@@ -122,7 +122,7 @@ fn a_device_that_dies_in_a_picture_makes_place_for_another() {
     run(&mut network, 1);
     let late = network.connect(device_address(200));
     network.send(late, picture(late, 150_000));
-// After an interval without progress another device is admitted.
+    // After an interval without progress another device is admitted.
     run(&mut network, 300);
     assert!(dead.iter().all(|&device| network.end_of(device).is_some()), "the dead are gone");
     network.expect_messages(late, &[picture(late, 150_000)]);
@@ -142,7 +142,7 @@ fn many_new_devices_do_not_starve_a_returning_device() {
     }
     assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
     network.send(known, picture(known, 150_000));
-// A place is free after an interval at the latest, and every other place is for a returning device.
+    // A place is free after an interval at the latest, and every other place is for a returning device.
     run(&mut network, 10);
     network.expect_messages(known, &[picture(known, 10), picture(known, 150_000)]);
     assert!(network.end_of(known).is_none());
@@ -161,7 +161,7 @@ fn a_device_within_its_allowance_blocks_no_other() {
         network.send(device, &picture(device, 150_000)[..100_000]);
     }
     assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
-// For three intervals others wait, and the device sends nothing.
+    // For three intervals others wait, and the device sends nothing.
     run(&mut network, 6);
     assert!(network.end_of(slow).is_none(), "{:?}", network.end_of(slow));
     network.send(slow, &object[180..]);
@@ -193,7 +193,7 @@ fn event_consumers_that_do_not_read_leave_room_for_one_that_does() {
         run(&mut network, 1);
     }
     assert_eq!(network.links[reader].text.len(), 200 * line.len());
-// One event may be larger than the per-consumer limit.
+    // One event may be larger than the per-consumer limit.
     assert!(network.write_local(id, &[b'e'; BUDGET / 4]) && !network.write_local(id, &line));
 }
 

@@ -104,7 +104,7 @@ fn fault_6_two_connections_from_one_address_are_taken_for_one() {
     network.run_for(SECOND);
     network.expect_messages(old, &[object(1)]);
     network.expect_messages(new, &[object(2)]);
-// The end of the old connection does not affect the new one.
+    // The end of the old connection does not affect the new one.
     network.half_close(old);
     network.run_for(SECOND);
     assert!(network.end_of(old).is_some() && network.end_of(new).is_none());
@@ -113,7 +113,7 @@ fn fault_6_two_connections_from_one_address_are_taken_for_one() {
     network.expect_messages(new, &[object(2), object(3)]);
     let queued = network.command(ip, b"one here").expect("a device of that address");
     assert_eq!((queued.id, queued.of), (network.id(new), 1));
-// The same in the other order.
+    // The same in the other order.
     let newest = network.connect(v4(7, 1002));
     network.reset(newest);
     network.run_for(SECOND);
@@ -137,7 +137,7 @@ fn fault_7_addresses_are_cut_at_a_fixed_place() {
         let link = network.connect(given);
         let device = network.gateway.parts(network.now).1.devices().next().expect("a device");
         assert_eq!(device.address().to_string(), shown);
-// Every form of the address means this device.
+        // Every form of the address means this device.
         let shown: SocketAddr = shown.parse().unwrap();
         let texts = [shown.ip().to_string(), given.ip().to_string(), shown.to_string(), given.to_string()];
         for text in texts {
@@ -145,7 +145,7 @@ fn fault_7_addresses_are_cut_at_a_fixed_place() {
             assert_eq!(network.command(target, b"x").map(|queued| queued.id), Ok(network.id(link)), "{text}");
         }
         assert_eq!(network.command(IpAddr::from([192, 0, 2, 8]), b"x"), Err(SendError::NoSuchDevice));
-// A refused connection has the same address.
+        // A refused connection has the same address.
         network.connect(given);
         let refused = Seen::Refused(shown, Refusal::ConnectionsMax);
         assert_eq!(network.log.last().map(|(_, seen)| seen), Some(&refused));
@@ -193,7 +193,7 @@ fn fault_9_a_reader_that_never_reads_makes_the_send_buffer_grow() {
 fn fault_10_every_datagram_from_anyone_is_answered() {
     let mut network = Network::new(Settings::default());
     let local = PacketInfo { local: Some([192, 0, 2, 1].into()), interface: 1 };
-// Probes that no device sends, or that would make two gateways answer each other for ever.
+    // Probes that no device sends, or that would make two gateways answer each other for ever.
     let own = "192.0.2.1:5555";
     for (from, probe, why) in [
         ("192.0.2.7:0", "x", Suppressed::PortZero),
@@ -211,11 +211,11 @@ fn fault_10_every_datagram_from_anyone_is_answered() {
         assert_eq!(network.stats().probes_suppressed[&why], before + 1, "{from}: {}", why.as_str());
         assert!(network.answers.is_empty(), "{from} was answered");
     }
-// A device gets an answer from the address that it asked.
+    // A device gets an answer from the address that it asked.
     network.probe(v4(7, 40_000), local, b"anyone?");
     assert_eq!(network.answers, [(v4(7, 40_000), local, b"udp responsed".to_vec())]);
 
-// One source gets a burst of 50 and 50 a second. All sources together get 1,000.
+    // One source gets a burst of 50 and 50 a second. All sources together get 1,000.
     network.answers.clear();
     network.run_for(SECOND * 2);
     for _ in 0..5000 {

@@ -30,7 +30,7 @@ impl Root {
         Self(root)
     }
 
-/// Returns the converter's TOML, which is equal in this machine's shell and in busybox's (as on OpenWrt).
+    /// Returns the converter's TOML, which is equal in this machine's shell and in busybox's (as on OpenWrt).
     fn toml(&self) -> String {
         let here = self.converted(environment::program("sh"));
         let mut busybox = environment::program("busybox");
@@ -52,7 +52,7 @@ impl Root {
         String::from_utf8(output.stdout).unwrap()
     }
 
-/// Returns the values or the error of the real executable.
+    /// Returns the values or the error of the real executable.
     fn judged(&self) -> Result<String, String> {
         let file = self.0.join("pulsegate.toml");
         fs::write(&file, self.toml()).unwrap();
@@ -273,7 +273,7 @@ fn the_folder_for_a_package_is_complete() {
     }
     assert!(!notices.contains("\ncriterion "), "NOTICES names a crate that no executable contains");
 
-// opkg runs these scripts, which call OpenWrt's functions.
+    // opkg runs these scripts, which call OpenWrt's functions.
     let functions = r#"default_postinst() { echo "in $2"; }; default_prerm() { echo "out $2"; }"#;
     fs::write(root.0.join("lib/functions.sh"), functions).unwrap();
     for (script, said) in [("CONTROL/postinst", "in configure\n"), ("CONTROL/prerm", "out configure\n")] {

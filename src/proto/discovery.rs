@@ -248,7 +248,8 @@ mod tests {
         let mut limit = RateLimit::new(0, 2, 0, 1, 0, 7);
         assert_eq!(limit.take(ip(1), 0), Ok(()));
         assert_eq!(answered(&mut limit, ip(1), 0, 100), 0);
-        let other = (2..=255).map(ip).find(|other| bucket_of(*other, 7) != bucket_of(ip(1), 7)).expect("another bucket");
+        let other =
+            (2..=255).map(ip).find(|other| bucket_of(*other, 7) != bucket_of(ip(1), 7)).expect("another bucket");
         assert_eq!(limit.take(other, 0), Ok(()));
         assert_eq!(limit.take(ip(1), 1 << 40), Err(Suppressed::SourceRate));
         let mut none = RateLimit::new(1000, 0, 1000, 1000, 0, 7);

@@ -71,9 +71,8 @@ impl<'a> Message<'a> {
         }
         let found = match &object.valid {
             Some(found) => found.clone(),
-            None => {
-                json::check(bytes, &object.unescaped).map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?
-            }
+            None => json::check(bytes, &object.unescaped)
+                .map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?,
         };
         let type_name = match found.type_member {
             json::Type::String(name) => name,

@@ -13,8 +13,8 @@ use pulsegate::unstable::endpoint::PacketInfo;
 use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::unstable::reactor::Ready;
 
-use super::sim_device::{Cut, SimDevice, SimDeviceId};
 use super::rng::Rng;
+use super::sim_device::{Cut, SimDevice, SimDeviceId};
 
 /// Injected faults, each with its frequency in 10,000 calls.
 #[derive(Debug, Clone, Copy, Default)]

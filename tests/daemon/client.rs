@@ -20,7 +20,7 @@ fn a_user_without_permission_learns_which_group_may_use_the_socket() {
     let mut stats = program(&copy);
     stats.args(["stats", "--control"]).arg(&gateway.control);
     if geteuid().is_root() {
-// Root may use every socket, so another user runs the command.
+        // Root may use every socket, so another user runs the command.
         stats.uid(65_534).gid(65_534);
     }
     let (code, _, why) = text(&stats.output().unwrap());
@@ -73,7 +73,7 @@ fn prometheus_accepts_the_statistics() {
     ] {
         assert!(metrics.lines().any(|line| line == sample), "no {sample} in:\n{metrics}");
     }
-// Each metric has one TYPE line, and no label depends on the devices.
+    // Each metric has one TYPE line, and no label depends on the devices.
     let mut names: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let all = names.len();
     names.sort_unstable();

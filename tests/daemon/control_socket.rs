@@ -15,7 +15,7 @@ fn a_reload_restores_a_removed_or_replaced_control_socket() {
     gateway.signal(Signal::SIGHUP);
     wait_until("it is there again", || gateway.control.exists());
     assert_eq!(text(&gateway.call(&["stats"])).0, 0);
-// Another program puts a stale socket in its place.
+    // Another program puts a stale socket in its place.
     fs::remove_file(&gateway.control).unwrap();
     drop(UnixListener::bind(&gateway.control).unwrap());
     gateway.signal(Signal::SIGHUP);

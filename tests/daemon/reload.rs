@@ -25,7 +25,7 @@ fn a_reload_applies_changed_keys_and_closes_no_allowed_device() {
     assert_eq!((code, told.as_str()), (0, "changed: limits.connections_max, log.level\n"));
     let refused = gateway.connect();
     assert_eq!(gateway.event("disconnect")["detail"], "connections_max");
-// An error changes nothing, and has its place.
+    // An error changes nothing, and has its place.
     file.write("[limits]\nconnections_max = 1\nconections_max = 2\n");
     let (code, _, why) = text(&gateway.call(&["reload"]));
     assert_eq!(code, 78);
@@ -34,7 +34,7 @@ fn a_reload_applies_changed_keys_and_closes_no_allowed_device() {
     while !gateway.log.recv_timeout(PATIENCE).expect("a log line").contains("keeps its configuration") {}
     let (_, devices, _) = text(&gateway.call(&["devices"]));
     assert_eq!(devices.lines().last(), Some("1 device"), "the device that was there still is");
-// Only an address rule closes a device.
+    // Only an address rule closes a device.
     file.write("[access]\ndeny = [\"127.0.0.0/8\"]\n");
     gateway.call(&["reload"]);
     assert_eq!(gateway.event("disconnect")["reason"], "refused");
@@ -63,7 +63,7 @@ fn events_stay_complete_and_in_order_when_a_reload_changes_their_destination() {
     let (mut process, events, mut device) = unread(|call| {
         call.arg("--config").arg(&file.0).arg("--control").arg(&control);
     });
-// More than the pipe holds, without a reader.
+    // More than the pipe holds, without a reader.
     send_numbered(&mut device, 0..200, &control);
     let reload = |text: &str| {
         file.write(text);
@@ -140,7 +140,7 @@ fn a_reload_may_narrow_and_widen_addresses() {
     call.arg("--config").arg(&file.0);
     let gateway = Daemon::run(call, file.0.with_extension("sock"));
     let is_listened_on = |ip: &str| TcpStream::connect((ip, port)).is_ok();
-// If another program has the port, nothing changes. The configuration itself is valid.
+    // If another program has the port, nothing changes. The configuration itself is valid.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap();
     file.write(&addresses("127.0.0.1", "127.0.0.1", &format!(", \"{taken}\"")));
@@ -233,7 +233,7 @@ fn a_reload_closes_the_addresses_that_it_removes() {
     assert_eq!(code, 0, "{why}");
     assert!(TcpStream::connect(&second).is_err(), "{second} is still listened on");
     assert!(UdpSocket::bind(gateway.udp).is_ok(), "{} is still open", gateway.udp);
-// The first address stays, and so does the device that used the second one.
+    // The first address stays, and so does the device that used the second one.
     let other = gateway.connect();
     gateway.event("connect");
     assert_eq!(text(&gateway.call(&["devices"])).1.lines().last(), Some("2 devices"));

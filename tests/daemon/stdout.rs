@@ -126,7 +126,7 @@ fn events_that_a_closed_standard_output_misses_are_counted_and_the_gateway_runs_
     for number in 0..10 {
         device.write_all(status(number).as_bytes()).unwrap();
     }
-// One of them is the connect event.
+    // One of them is the connect event.
     wait_until("all is missed", || stats(&control)["events_missed"] == 11);
     let figures = stats(&control);
     assert_eq!((&figures["stdout"]["state"], &figures["stdout"]["missed"]), (&"closed".into(), &11.into()));
@@ -143,7 +143,7 @@ fn a_closed_standard_output_ends_the_gateway_in_order_where_the_configuration_as
     assert_eq!(process.wait().unwrap().code(), Some(1));
     let log: Vec<String> = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok).collect();
     assert!(log.iter().any(|line| line.contains("events.on_closed")), "{log:?}");
-// In order: the device reads a FIN instead of an RST, and the gateway removes its control socket.
+    // In order: the device reads a FIN instead of an RST, and the gateway removes its control socket.
     assert_eq!(device.read(&mut [0; 64]).unwrap(), 0);
     assert!(!control.exists(), "the control socket is left");
 }

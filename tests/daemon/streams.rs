@@ -11,7 +11,7 @@ fn the_longest_object_with_the_longest_type_is_an_event_in_the_smallest_buffer()
         call.env("PULSEGATE_LIMITS_OBJECT_BYTES_MAX", "16KiB").env("PULSEGATE_EVENTS_BUFFER_BYTES_MAX", "16KiB");
     });
     let mut device = TcpStream::connect(gateway.tcp).unwrap();
-// An event needs six bytes for each of these characters.
+    // An event needs six bytes for each of these characters.
     let mut object = format!(r#"{{"Type":"{}","Fill":""#, r"\u0001".repeat(256));
     object += &"x".repeat((16 << 10) - object.len() - 2);
     object += r#""}"#;
@@ -28,7 +28,7 @@ fn an_object_that_other_parsers_reject_is_rejected() {
     let nested = |levels: usize| format!(r#"{{"Type":"S","a":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
     for (object, reason) in [
         (r#"{"Type":"Status","Name":"cut emoji \ud83d"}"#.into(), "invalid_json"),
-// serde_json rejects a depth of 128, and the event adds one level to the object.
+        // serde_json rejects a depth of 128, and the event adds one level to the object.
         (nested(126), "too_deep"),
         (format!(r#"{{"Type":"{}"}}"#, "t".repeat(530_000)), "type_too_long"),
     ] {

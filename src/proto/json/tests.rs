@@ -90,10 +90,7 @@ fn the_top_level_type_is_found() {
     table(r#"{"Type":"Status"}"#, string("Status"));
     table(r#"{"a":{"Type":1},"Type" : "é","b":[{"Type":2}]}"#, string("é"));
     table(r#"{"\u0054ype":""}"#, string(""));
-    table(
-        r#"{"\u0054\u0079\u0070\u0065":"a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"}"#,
-        string("a\"\\/\u{8}\u{c}\n\r\té😀"),
-    );
+    table(r#"{"\u0054\u0079\u0070\u0065":"a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"}"#, string("a\"\\/\u{8}\u{c}\n\r\té😀"));
     table(r#"{"type":1,"Type ":1,"\u0054ype\n":1,"Typ":1,"\ud7ff":1}"#, missing());
     table(r#"{"a":0,"Type":  1}"#, Ok(Type::Other(16)));
     table(r#"{"Type":{"Type":"a"}}"#, Ok(Type::Other(8)));
