@@ -32,7 +32,7 @@ _pulsegate() {
     fi
     local command=${COMP_WORDS[1]} options="" device="" files=""
     [[ $command == -* ]] && command=serve
-    local commands="serve devices send remove watch stats config reload stop check-config discover"
+    local commands="serve devices send remove watch stats config reload stop check-config discover mqtt"
     case $command in
         serve) options='--config --listen --discovery --control --events --log-level --print-config --help' ;;
         devices) options='--json --control --help' ;;
@@ -45,6 +45,7 @@ _pulsegate() {
         stop) options='--control --help' ;;
         check-config) options='--defaults --help' files=1 ;;
         discover) options='--timeout --port --help' ;;
+        mqtt) options='--broker --config --control --log-level --print-config --stats --json --help' ;;
     esac
     case $command:$prev in
         serve:--config) _pulsegate_files; return ;;
@@ -66,6 +67,10 @@ _pulsegate() {
         stop:--control) _pulsegate_files; return ;;
         discover:--timeout) :; return ;;
         discover:--port) :; return ;;
+        mqtt:--broker) :; return ;;
+        mqtt:--config) _pulsegate_files; return ;;
+        mqtt:--control) _pulsegate_files; return ;;
+        mqtt:--log-level) _pulsegate_words 'off error warn info debug trace'; return ;;
     esac
     if [[ $cur == -* ]]; then
         _pulsegate_words "$options"

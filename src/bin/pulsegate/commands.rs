@@ -23,6 +23,7 @@ pulsegate::closed_list! {
         Stop => "stop",
         CheckConfig => "check-config",
         Discover => "discover",
+        Mqtt => "mqtt",
     }
 }
 
@@ -138,6 +139,20 @@ pub(crate) const COMMANDS: &[Spec] = &[
         options: &[
             with("timeout", "SECS", "wait SECS seconds for answers (default 2)"),
             with("port", "PORT", "send the probe to this UDP port (default 5555)"),
+        ],
+    },
+    Spec {
+        command: Command::Mqtt,
+        arguments: "",
+        about: "pass messages to an MQTT broker, and commands back",
+        options: &[
+            with("broker", "URL", "the broker (default mqtt://127.0.0.1). Several are a list"),
+            with("config", "FILE", "read the configuration from FILE"),
+            CONTROL,
+            with("log-level", "LEVEL", "off, error, warn, info, debug or trace"),
+            flag("print-config", "print every value and where it comes from, and end"),
+            flag("stats", "show the counters of the uplink that runs, and end"),
+            JSON,
         ],
     },
 ];

@@ -11,6 +11,8 @@ mod events;
 mod logging;
 #[cfg(test)]
 mod manual;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod prometheus;
 mod reload;
 mod render;
@@ -77,6 +79,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
+    #[cfg(feature = "mqtt")]
+    if let [Some(command), Some(host), None] = std::array::from_fn(|place| std::env::args().nth(place + 1))
+        && command == mqtt::resolve::COMMAND
+    {
+        return mqtt::resolve::run(&host);
+    }
     let (command, options, arguments) = match commands::parse(std::env::args_os().skip(1)).map_err(Failure::Usage)? {
         Parsed::Run { command, options, arguments } => (command, options, arguments),
         Parsed::Help(command) => return print(&commands::help(command)),
@@ -86,6 +94,7 @@ fn run() -> Result<(), Failure> {
     let json = given("json").is_some();
     let ask = match command {
         Command::Serve => return serve(&options),
+        Command::Mqtt => return mqtt(&options),
         Command::CheckConfig => {
             let file = match (&arguments[..], given("defaults")) {
                 ([], Some(_)) => return print(&Config::defaults_file()),
@@ -154,22 +163,41 @@ fn seconds(text: &str) -> Result<Duration, Failure> {
     known.ok_or_else(|| Failure::Usage(format!("invalid time {}: {expected}", single_quoted(text))))
 }
 
+/// Runs the uplink.
+#[cfg(feature = "mqtt")]
+fn mqtt(options: &[(&'static str, String)]) -> Result<(), Failure> {
+    let given = |wanted: &str| options.iter().any(|(name, _)| *name == wanted);
+    if given("stats") {
+        return mqtt::show_stats(given("json"));
+    }
+    let config = Sources::new(options).load()?;
+    if given("print-config") {
+        return print(&config.print());
+    }
+    start_logging(&config)?;
+    mqtt::run(&config)
+}
+
+#[cfg(not(feature = "mqtt"))]
+fn mqtt(_: &[(&'static str, String)]) -> Result<(), Failure> {
+    Err(Failure::Usage("this build has no uplink: the package pulsegate-full has one".into()))
+}
+
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    logging::start(config.log_level).map_err(|e| Failure::Failed(format!("cannot log to standard error: {e}")))?;
+    log_configuration(config);
+    Ok(())
+}
+
 fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
     let handed = systemd::Sockets::from_environment().map_err(Failure::Failed)?;
     let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    let sources = Sources {
-        file: given("config").map(PathBuf::from),
-        overrides: options
-            .iter()
-            .filter_map(|(name, value)| Some((Config::key_of_option(name)?, value.clone())))
-            .collect(),
-    };
+    let sources = Sources::new(options);
     let config = sources.load()?;
     if given("print-config").is_some() {
         return print(&config.print());
     }
-    logging::start(config.log_level).map_err(|e| Failure::Failed(format!("cannot log to standard error: {e}")))?;
-    log_configuration(&config);
+    start_logging(&config)?;
     serve::run(config, sources, handed).map_err(Failure::Failed)
 }
 
@@ -180,6 +208,13 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// The file and the keys that options name.
+    fn new(options: &[(&'static str, String)]) -> Self {
+        let file = options.iter().rev().find(|(name, _)| *name == "config").map(|(_, file)| PathBuf::from(file));
+        let key = |(name, value): &(&'static str, String)| Some((Config::key_of_option(name)?, value.clone()));
+        Self { file, overrides: options.iter().filter_map(key).collect() }
+    }
+
     fn load(&self) -> Result<Config, Failure> {
         load(self.file.as_deref(), &self.overrides)
     }

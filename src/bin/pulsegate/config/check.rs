@@ -43,11 +43,13 @@ impl Loader {
         if self.config.listen.is_empty() {
             self.must("listen", "have at least one address");
         }
+        #[cfg(feature = "mqtt")]
+        super::mqtt::check(self);
         self.check_addresses("listen", &self.config.listen.clone());
         self.check_addresses("discovery.listen", &self.config.discovery.clone());
     }
 
-    fn must(&mut self, name: &'static str, must: &str) {
+    pub(super) fn must(&mut self, name: &'static str, must: &str) {
         let text = format!("{name}: invalid value {}: must {must}", self.config.shown(name));
         self.errors.add(self.config.origin(name).clone(), text);
     }

@@ -2,14 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::keys::{KEYS, Key, PREFIX, SECTIONS};
+use super::keys::{FOREIGN_SECTIONS, KEYS, Key, PREFIX, sections};
 use super::suggest::{brief, nearest, question};
 
 /// The meaning of a variable.
 pub(super) enum Meaning {
     /// The variable sets this key.
     Key(&'static Key),
-    /// Kubernetes or Docker set it for a service whose name begins with "pulsegate".
+    /// Kubernetes or Docker set it for a service whose name begins with "pulsegate", or it sets a key of a service that
+    /// this build lacks.
     Foreign,
     /// No key has this variable. The text is a warning.
     Unknown(String),
@@ -33,9 +34,12 @@ pub(super) fn meaning(variable: &str, value: &OsStr) -> Meaning {
     if let Some(key) = KEYS.iter().find(|key| key.variable() == variable) {
         return Meaning::Key(key);
     }
-    let near = nearest(variable, KEYS.iter().map(Key::variable));
     let name = variable.strip_prefix(PREFIX).unwrap_or_default().to_ascii_lowercase();
-    let is_in_section = SECTIONS.iter().any(|(section, _)| name.starts_with(&format!("{section}_")));
+    if FOREIGN_SECTIONS.iter().any(|section| name.starts_with(&format!("{section}_"))) {
+        return Meaning::Foreign;
+    }
+    let near = nearest(variable, KEYS.iter().map(Key::variable));
+    let is_in_section = sections().any(|(section, _)| name.starts_with(&format!("{section}_")));
     match near.is_some() || is_in_section {
         true => Meaning::Misspelt(format!("no key has this variable{}", question(near))),
         false => Meaning::Unknown("ignored: no key has this variable".into()),

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Origin, Position};
 use super::format::Input;
-use super::keys::{KEYS, Key, SECTIONS};
+use super::keys::{FOREIGN_SECTIONS, KEYS, Key, sections};
 use super::load::Loader;
 use super::suggest::{brief, nearest, question};
 
@@ -116,11 +116,8 @@ fn entries<'a>(table: &'a DeTable<'a>) -> Vec<Found<'a>> {
     for (name, value) in table {
         let (offset, name) = (name.span().start, name.get_ref());
         match value.get_ref() {
-            DeValue::Table(section) if is_section(name) => found.extend(section.iter().map(|(key, value)| Found {
-                name: format!("{name}.{}", key.get_ref()),
-                offset: Offset { bytes: key.span().start, is_quoted: false },
-                value,
-            })),
+            DeValue::Table(_) if FOREIGN_SECTIONS.contains(&&**name) => {}
+            DeValue::Table(section) if is_section(name) => section_entries(name, section, &mut found),
             _ => {
                 let offset = Offset { bytes: offset, is_quoted: name.contains('.') };
                 found.push(Found { name: name.clone().into_owned(), offset, value });
@@ -131,8 +128,19 @@ fn entries<'a>(table: &'a DeTable<'a>) -> Vec<Found<'a>> {
     found
 }
 
+/// Adds the values of a section and of the sections in it.
+fn section_entries<'a>(section: &str, table: &'a DeTable<'a>, found: &mut Vec<Found<'a>>) {
+    for (key, value) in table {
+        let name = format!("{section}.{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) if is_section(&name) => section_entries(&name, inner, found),
+            _ => found.push(Found { name, offset: Offset { bytes: key.span().start, is_quoted: false }, value }),
+        }
+    }
+}
+
 fn is_section(name: &str) -> bool {
-    SECTIONS.iter().any(|&(section, _)| section == name)
+    sections().any(|(section, _)| section == name)
 }
 
 /// Returns the error for a name that is no key.
@@ -142,7 +150,7 @@ fn unknown(name: &str, value: &DeValue<'_>) -> String {
     }
     let (section, last) = name.rsplit_once('.').map_or((None, name), |(section, last)| (Some(section), last));
     if section.is_none() && value.is_table() {
-        let near = nearest(name, SECTIONS.iter().map(|&(section, _)| section));
+        let near = nearest(name, sections().map(|(section, _)| section));
         return format!("unknown section '{}'{}", brief(name), question(near));
     }
     let elsewhere = || KEYS.iter().find(|key| key.parts().1 == last).map(|key| key.name);

@@ -13,6 +13,7 @@ use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Socket, Time, Word};
 use super::{Config, Control, Events, OnClosed};
 
 /// One configuration key.
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     /// The full name, `section.name`. Keys without a section come first, as TOML requires.
     pub(super) name: &'static str,
@@ -28,8 +29,8 @@ pub(super) struct Key {
     pub(super) show: fn(&Config) -> String,
 }
 
-/// The sections in their order in the file, each with its description.
-pub(super) const SECTIONS: &[(&str, &str)] = &[
+/// The sections of the gateway in their order in the file, each with its description.
+const CORE_SECTIONS: &[(&str, &str)] = &[
     ("discovery", "How devices find the gateway: a device sends any UDP datagram, and the gateway answers it."),
     ("heartbeat", "How the gateway notices a dead device."),
     ("commands", "How the gateway sends commands."),
@@ -44,6 +45,18 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("control", "The Unix socket on which local programs query and control the gateway."),
     ("log", "The log, on standard error."),
 ];
+
+/// Returns all sections in their order in the file, each with its description.
+pub(super) fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
+    #[cfg(feature = "mqtt")]
+    let services = super::mqtt::SECTIONS;
+    #[cfg(not(feature = "mqtt"))]
+    let services = &[];
+    CORE_SECTIONS.iter().chain(services).copied()
+}
+
+/// Sections of services that this build lacks. Their keys are for other programs.
+pub(super) const FOREIGN_SECTIONS: &[&str] = if cfg!(feature = "mqtt") { &[] } else { &["mqtt"] };
 
 macro_rules! key {
     ($name:literal, $format:ident<$value:ty>, $($field:ident).+, $option:expr, $doc:expr) => {
@@ -62,7 +75,28 @@ macro_rules! key {
     };
 }
 
-pub(super) static KEYS: &[Key] = &[
+#[cfg(feature = "mqtt")]
+pub(super) use key;
+
+/// All keys, in the order of the sections.
+#[cfg(feature = "mqtt")]
+pub(super) static KEYS: &[Key] = &{
+    let mut all = [CORE_KEYS[0]; CORE_KEYS.len() + super::mqtt::KEYS.len()];
+    let mut place = 0;
+    while place < all.len() {
+        all[place] = match place.checked_sub(CORE_KEYS.len()) {
+            Some(place) => super::mqtt::KEYS[place],
+            None => CORE_KEYS[place],
+        };
+        place += 1;
+    }
+    all
+};
+#[cfg(not(feature = "mqtt"))]
+pub(super) static KEYS: &[Key] = CORE_KEYS;
+
+/// The keys of the gateway.
+const CORE_KEYS: &[Key] = &[
     key!(
         "listen",
         List<Vec<SocketAddr>>,
@@ -324,7 +358,7 @@ impl Key {
 
     /// Returns the section, if any, and the name in it.
     pub(super) fn parts(&self) -> (Option<&'static str>, &'static str) {
-        self.name.split_once('.').map_or((None, self.name), |(section, name)| (Some(section), name))
+        self.name.rsplit_once('.').map_or((None, self.name), |(section, name)| (Some(section), name))
     }
 
     /// Returns the environment variable that sets the value.
@@ -336,6 +370,10 @@ impl Key {
     pub(super) fn bound(&self) -> Option<String> {
         if self.name == "events.buffer_bytes_max" {
             return Some(super::check::EVENTS_BUFFER_BOUND.into());
+        }
+        #[cfg(feature = "mqtt")]
+        if let Some(bound) = super::mqtt::bound(self.name) {
+            return Some(bound.into());
         }
         Settings::BOUNDS.iter().find(|bound| bound.name() == self.name).map(ToString::to_string)
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Config;
-use super::keys::{KEYS, SECTIONS};
+use super::keys::{KEYS, sections};
 use super::load::{FILE, FILE_VARIABLE};
 use crate::manual::roff;
 
@@ -16,7 +16,7 @@ pub(crate) fn page() -> String {
         let (key_section, name) = key.parts();
         if key_section != section {
             section = key_section;
-            let about = SECTIONS.iter().find(|(known, _)| Some(*known) == section);
+            let about = sections().find(|(known, _)| Some(*known) == section);
             match about {
                 Some((section, about)) => drop(writeln!(text, ".SS [{section}]\n{}", roff(about))),
                 None => text.push_str(".SS Keys without a section\nThese keys come first in the file.\n"),

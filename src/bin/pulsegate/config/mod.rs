@@ -15,6 +15,8 @@ mod list;
 mod load;
 #[cfg(test)]
 mod manual;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod print;
 mod scalar;
 mod suggest;
@@ -32,6 +34,8 @@ pub(crate) use self::error::Finding;
 pub(crate) use self::format::single_quoted;
 #[cfg(test)]
 pub(crate) use self::manual::{environment, page};
+#[cfg(feature = "mqtt")]
+pub(crate) use self::mqtt::{Mqtt, Payload as MqttPayload};
 pub(crate) use self::print::print_report;
 pub(crate) use self::suggest::{nearest, question};
 
@@ -58,6 +62,9 @@ pub(crate) struct Config {
     pub(crate) control_group: Option<String>,
     /// The least severe level that the log contains.
     pub(crate) log_level: LevelFilter,
+    /// The uplink, `pulsegate mqtt`.
+    #[cfg(feature = "mqtt")]
+    pub(crate) mqtt: Mqtt,
     /// The file that the program has read.
     pub(crate) file: Option<PathBuf>,
     /// Whether the file contains only whitespace.
@@ -114,6 +121,8 @@ impl Default for Config {
             control_mode: 0o660,
             control_group: None,
             log_level: LevelFilter::Info,
+            #[cfg(feature = "mqtt")]
+            mqtt: Mqtt::default(),
             file: None,
             file_is_empty: false,
             ignored: Vec::new(),

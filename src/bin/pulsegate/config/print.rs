@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::Config;
 use super::error::clean;
 use super::format::quote;
-use super::keys::{KEYS, Key, SECTIONS};
+use super::keys::{KEYS, Key, sections};
 use super::load::FILE;
 
 impl Config {
@@ -53,7 +53,7 @@ impl Config {
             let (key_section, name) = key.parts();
             if key_section != section {
                 section = key_section;
-                let (section, about) = SECTIONS.iter().find(|(known, _)| Some(*known) == section).unwrap_or(&("", ""));
+                let (section, about) = sections().find(|(known, _)| Some(*known) == section).unwrap_or(("", ""));
                 comment(&mut text, about);
                 let _ = writeln!(text, "[{section}]\n");
             }

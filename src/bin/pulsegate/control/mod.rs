@@ -17,9 +17,11 @@ use crate::events::Consumer;
 use crate::stats::DaemonStats;
 
 pub(crate) use self::reply::{ErrorWord, Refused, ReplyTo};
+#[cfg(any(test, feature = "mqtt"))]
+pub(crate) use self::request::REQUEST_BYTES_MAX;
 /// What the manual must name.
 #[cfg(test)]
-pub(crate) use self::{client::CLIENTS_MAX, operations::SENDING_MAX, request::REQUEST_BYTES_MAX, request::Request};
+pub(crate) use self::{client::CLIENTS_MAX, operations::SENDING_MAX, request::Request};
 
 pulsegate::closed_list! {
     /// What a client may ask for.

@@ -21,7 +21,7 @@ enum Values {
 fn values(of: &str) -> Values {
     let words = |words: &[&str], files| Values::Words(words.iter().map(ToString::to_string).collect(), files);
     match of {
-        "SECS" | "PORT" | "ADDR:PORT" => Values::Any,
+        "SECS" | "PORT" | "ADDR:PORT" | "URL" => Values::Any,
         "FILE" | "PATH" => Values::Files,
         "PATH|off" => words(&["off"], true),
         "ADDR:PORT|off" => words(&["off"], false),
@@ -75,8 +75,8 @@ pub(super) fn zsh() -> String {
     for spec in COMMANDS {
         let _ = writeln!(text, "        {})\n            _arguments \\", spec.name());
         for Opt { name, value, about } in spec.options {
-            // `watch` takes several `--type` options.
-            let many = if *name == "type" { "*" } else { "" };
+            // `watch` takes several `--type` options, `mqtt` several `--broker` options.
+            let many = if matches!(*name, "type" | "broker") { "*" } else { "" };
             let about = quote(about).replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
             let _ = match value {
                 None => writeln!(text, "                '{many}--{name}[{about}]' \\"),

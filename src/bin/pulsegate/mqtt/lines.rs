@@ -1,0 +1,131 @@
+//! Lines of the gateway's control socket: cutting and reading.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Cuts a stream into lines. A line that is too long is dropped, and its beginning is not kept.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// The beginning of a line that has no end yet.
+    partial: Vec<u8>,
+    /// Whether the stream is inside of a line that is too long.
+    skips: bool,
+}
+
+impl Lines {
+    /// Passes each line to `on_line`, without its end, and `None` for each that has more than `bytes_max` bytes.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], bytes_max: usize, mut on_line: impl FnMut(Option<&[u8]>)) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            bytes = rest;
+            if std::mem::take(&mut self.skips) || self.partial.len() + line.len() > bytes_max {
+                on_line(None);
+            } else if self.partial.is_empty() {
+                on_line(Some(line));
+            } else {
+                self.partial.extend_from_slice(line);
+                on_line(Some(&self.partial));
+            }
+            self.partial.clear();
+            self.partial.shrink_to(PARTIAL_KEPT);
+        }
+        if self.skips || self.partial.len() + bytes.len() > bytes_max {
+            self.skips = true;
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Bytes of the buffer for a partial line that are kept: pictures come and go.
+const PARTIAL_KEPT: usize = 4 << 10;
+
+/// An event or an answer of the gateway, as far as the uplink uses it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Line<'a> {
+    #[serde(borrow)]
+    pub(super) event: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) time: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) boot: Cow<'a, str>,
+    pub(super) seq: Option<u64>,
+    pub(super) conn: Option<u64>,
+    #[serde(borrow)]
+    pub(super) ip: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Cow<'a, str>,
+    /// The object of a device, byte for byte.
+    #[serde(borrow)]
+    pub(super) data: Option<&'a RawValue>,
+    /// Of `missed`: the number of dropped events.
+    pub(super) events: u64,
+    pub(super) id: Option<u64>,
+    /// Of an answer: whether the request succeeded.
+    pub(super) ok: Option<bool>,
+    #[serde(borrow)]
+    pub(super) error: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) detail: Cow<'a, str>,
+    /// One row of a list of devices.
+    pub(super) device: Option<Row<'a>>,
+}
+
+/// A connected device in a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Row<'a> {
+    pub(super) conn: u64,
+    #[serde(borrow)]
+    pub(super) ip: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) name: Cow<'a, str>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line. An unknown member means nothing.
+    pub(super) fn parse(line: &'a [u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds the pieces and shows the lines, `-` for each that is too long.
+    fn cut(pieces: &[&[u8]]) -> Vec<String> {
+        let (mut lines, mut found) = (Lines::default(), Vec::new());
+        for piece in pieces {
+            let show = |line: Option<&[u8]>| line.map_or("-".into(), |line| String::from_utf8_lossy(line).into_owned());
+            lines.feed(piece, 5, |line| found.push(show(line)));
+        }
+        found
+    }
+
+    #[test]
+    fn lines_are_the_same_at_every_cut() {
+        let bytes = b"ab\n\nabcde\nabcdef\nx\nabcdefghijkl\ny\nz";
+        for at in 0..=bytes.len() {
+            for to in at..=bytes.len() {
+                let found = cut(&[&bytes[..at], &bytes[at..to], &bytes[to..]]);
+                assert_eq!(found, ["ab", "", "abcde", "-", "x", "-", "y"], "cut at {at} and {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_keeps_its_bytes() {
+        let line = br#"{"event":"message","time":"t","seq":7,"conn":1,"ip":"192.0.2.7","port":1,"type":"S\u0074","data":{"Type" : "St", "a":[1.50,"\u00e9"]}}"#;
+        let line = Line::parse(line).unwrap();
+        assert_eq!(line.data.unwrap().get(), r#"{"Type" : "St", "a":[1.50,"\u00e9"]}"#);
+        assert_eq!((&*line.kind, line.seq), ("St", Some(7)));
+        let answer = Line::parse(br#"{"id":3,"ok":false,"error":"no_such_device","detail":"d"}"#).unwrap();
+        assert_eq!((answer.id, answer.ok, &*answer.error), (Some(3), Some(false), "no_such_device"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The process of the uplink: configuration, signals, sockets, and the loop.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use log::{info, warn};
+use nix::unistd::gethostname;
+use pulsegate::unstable::reactor::{Io, Kernel, Reactor};
+use pulsegate::{ListenerId, TurnLimits};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
+
+use super::driver::{Chore, Driver};
+use super::settings::Settings;
+use super::uplink::Uplink;
+use super::{resolve, stats};
+use crate::Failure;
+use crate::config::{Config, Control};
+use crate::control_socket::{SYSTEM_PATH, connect, default_path};
+use crate::systemd::Manager;
+
+/// How long the gateway may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+/// The exit code of a stop that a second signal cuts short.
+const EXIT_SECOND_SIGNAL: i32 = 1;
+
+/// Runs the uplink until a signal stops it.
+pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    let host = gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into());
+    let settings = Settings::new(&config.mqtt, &host).map_err(Failure::Config)?;
+    if let Some(broker) = settings.brokers.iter().find(|broker| broker.tls) {
+        return Err(Failure::Config(format!("mqtt.broker: {broker}: {TLS_HINT}")));
+    }
+    let paths = match &config.control {
+        Control::Path(path) => vec![path.clone()],
+        Control::Default => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
+        Control::Off => return Err(Failure::Config("control.path is \"off\": the uplink needs the socket".into())),
+    };
+    let failed = |error: io::Error| Failure::Failed(format!("the uplink cannot start: {error}"));
+    let limits = TurnLimits { events_per_turn_max: 64, ..TurnLimits::default() };
+    let reactor = Reactor::new(limits).map_err(failed)?;
+    let uplink =
+        Uplink::new(settings, RandomState::new().hash_one(std::process::id()), since(), reactor.kernel().now());
+    let mut service = Service { driver: Driver::new(uplink), reactor, paths, children: Vec::new() };
+    service.watch_signals().map_err(failed)?;
+    service.listen();
+    service.run().map_err(failed)
+}
+
+/// Advice for builds without TLS.
+const TLS_HINT: &str = "this build has no TLS. stunnel can encrypt the connection: write \"client = yes\", \
+    \"accept = 127.0.0.1:1883\" and \"connect = HOST:8883\" to a section of stunnel.conf, and set mqtt.broker to \
+    mqtt://127.0.0.1";
+
+#[expect(clippy::disallowed_methods, reason = "people read the time of the start")]
+fn since() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+struct Service {
+    driver: Driver,
+    reactor: Reactor,
+    /// Where the gateway's control socket may be.
+    paths: Vec<PathBuf>,
+    /// Look-ups that run, or have ended since the last turn.
+    children: Vec<Child>,
+}
+
+impl Service {
+    fn run(&mut self) -> io::Result<()> {
+        let manager = Manager::from_environment();
+        let mut status = String::new();
+        manager.ready("starting");
+        while !self.driver.uplink.is_stopped() {
+            self.reactor.turn(&mut self.driver)?;
+            self.do_chores();
+            manager.alive();
+            let new = self.status();
+            if new != status {
+                manager.status(&new);
+                status = new;
+            }
+        }
+        manager.stopping();
+        let unsent = self.driver.uplink.unsent();
+        if unsent > 0 {
+            warn!("stopped: {unsent} messages were not delivered");
+        } else {
+            info!("stopped");
+        }
+        self.children.iter_mut().for_each(end);
+        Ok(())
+    }
+
+    /// One line for people.
+    fn status(&self) -> String {
+        let word = |is_online: bool| if is_online { "online" } else { "offline" };
+        let (broker, gateway) = self.driver.uplink.links();
+        format!("broker {}, gateway {}", word(broker), word(gateway))
+    }
+
+    fn do_chores(&mut self) {
+        while let Some(chore) = self.driver.take_chore() {
+            match chore {
+                Chore::DialGateway => self.dial_gateway(),
+                Chore::Resolve(host) => {
+                    let result = self.resolve(&host).map_err(|error| format!("the look-up of {host} failed: {error}"));
+                    self.driver.resolver_started(result, self.reactor.kernel().now());
+                }
+                Chore::EndResolver => self.children.iter_mut().for_each(end),
+            }
+        }
+        self.children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+
+    fn dial_gateway(&mut self) {
+        let mut failures = Vec::new();
+        let connected = self.paths.iter().find_map(|path| {
+            let stream = connect(path, CONNECT_TIMEOUT);
+            stream.map_err(|error| failures.push(format!("{}: {error}", path.display()))).ok()
+        });
+        let attached = connected.map(|stream| {
+            let id = self.driver.gateway_id();
+            self.reactor.attach(id, Io::unix(stream)?)
+        });
+        let now = self.reactor.kernel().now();
+        match attached {
+            Some(Ok(())) => self.driver.gateway_connected(now),
+            Some(Err(error)) => self.driver.gateway_failed(&error.to_string(), now),
+            None => self.driver.gateway_failed(&failures.join(", "), now),
+        }
+    }
+
+    fn resolve(&mut self, host: &str) -> io::Result<()> {
+        let (child, output) = resolve::start(host)?;
+        self.children.push(child);
+        let id = self.driver.resolver_id();
+        self.reactor.attach(id, Io::unix(output)?)
+    }
+
+    /// The first signal stops the uplink in order, the second one at once.
+    fn watch_signals(&mut self) -> io::Result<()> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (ours, theirs) = UnixStream::pair()?;
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            signal_hook::flag::register_conditional_shutdown(signal, EXIT_SECOND_SIGNAL, Arc::clone(&stopping))?;
+            signal_hook::flag::register(signal, Arc::clone(&stopping))?;
+            signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
+        }
+        let id = self.driver.signals_id();
+        self.reactor.attach(id, Io::unix(ours)?)
+    }
+
+    /// Opens the socket for counters. The uplink works without it.
+    fn listen(&mut self) {
+        let listener = stats::listen();
+        let opened = listener
+            .and_then(|listener| self.reactor.listen_unix(ListenerId(1), listener).map_err(|error| error.to_string()));
+        if let Err(error) = opened {
+            info!("no socket for 'pulsegate mqtt --stats': {error}");
+        }
+    }
+}
+
+/// Ends a look-up that nobody waits for.
+fn end(child: &mut Child) {
+    // The child may have ended by itself.
+    let _ = child.kill();
+}
