@@ -51,9 +51,10 @@ pub use closed_list::{ClosedList, Counters};
 pub use connection::CreditFrom;
 pub use endpoint::{ConnectionId, Credentials, Errno, ListenerId, StreamEnd};
 pub use gateway::{
-    Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Context, Count, Delivery, Device, DeviceMap, Disconnect,
-    Discovery, Glob, GlobError, Handler, Heartbeat, Histogram, InterfaceRule, Limits, Queued, Receipt, Refusal, Remote,
-    RemoteError, SendError, Settings, SettingsError, Stats, StreamEvent, Target, TargetError,
+    Access, Bound, Broadcast, Cidr, CidrError, CloseReason, Command, CommandEnd, CommandReport, Context, Count,
+    Delivery, Device, DeviceMap, Disconnect, Discovery, Glob, GlobError, Handler, Heartbeat, Histogram, Identification,
+    Identity, InterfaceRule, Limits, Match, MatchError, Missing, Name, NameError, Queued, Receipt, Refusal, Remote,
+    RemoteError, SendError, Settings, SettingsError, Stats, StreamEvent, Submitted, Takeover, Target, TargetError,
 };
 pub use proto::discovery::PORT as DISCOVERY_PORT;
 pub use proto::{FramingCause, FramingFault, Kind, Message, MessageError, Near, Reason, Suppressed};

@@ -607,9 +607,11 @@ fn a_half_closed_device_gets_what_was_queued_and_its_unfinished_object_is_report
 #[test]
 fn a_half_closed_device_that_takes_its_time_can_be_got_rid_of() {
     let denied = settings(|s| s.access.deny = vec!["10.0.0.0/8".parse().unwrap()]);
-    for (expected, within) in
-        [(CloseReason::Removed, SECOND), (CloseReason::Refused, Duration::ZERO), (CloseReason::Closed, SECOND)]
-    {
+    for (expected, within) in [
+        (CloseReason::Removed, SECOND),
+        (CloseReason::Refused(Refusal::AddressDenied), Duration::ZERO),
+        (CloseReason::Closed, SECOND),
+    ] {
         let mut network = Network::new(Settings::default());
         let link = network.connect(device_address(1));
         network.links[link].window = 1000;
@@ -621,7 +623,7 @@ fn a_half_closed_device_that_takes_its_time_can_be_got_rid_of() {
         let from = network.now;
         match expected {
             CloseReason::Removed => assert_eq!(network.remove(network.id(link)), 1),
-            CloseReason::Refused => network.configure(denied.clone()),
+            CloseReason::Refused(_) => network.configure(denied.clone()),
             // It ended by itself; a stop only hurries it.
             _ => network.stop(),
         }

@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Network, SimDeviceId, TICK, device_address, object, object_of, v4};
-use pulsegate::{CloseReason, Settings, TurnLimits};
+use pulsegate::{CloseReason, Refusal, Settings, TurnLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -167,7 +167,7 @@ fn a_reload_closes_as_many_devices_as_there_can_be() {
     denying.access.deny = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
     network.configure(denying);
     network.run_for(SECOND);
-    expect_all_closed(&network, &links, CloseReason::Refused);
+    expect_all_closed(&network, &links, CloseReason::Refused(Refusal::AddressDenied));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::proto::{
 };
 use crate::tick::Tick;
 
-/// What the bytes of a stream must keep to (protocol.md §2.1 and §2.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the bytes of a stream must keep to.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// The longest object, in bytes.
     pub object_bytes_max: u32,
@@ -22,6 +22,8 @@ pub struct Rules {
     pub credit: u8,
     /// What refills the credit.
     pub credit_from: CreditFrom,
+    /// The key of the member that names a device. Empty: devices have no names.
+    pub identity_member: String,
 }
 
 /// What refills a device's heartbeat credit.
@@ -112,13 +114,15 @@ impl ServerConnection {
         if !begun {
             self.object_since = now;
         }
-        let (_, object) = self.splitter.push(input, rules.object_bytes_max, tails, whole).map_err(Fault::Framing)?;
+        let (bytes_max, identity) = (rules.object_bytes_max, &rules.identity_member);
+        let pushed = self.splitter.push_and_find(input, bytes_max, identity, tails, whole);
+        let (_, object) = pushed.map_err(Fault::Framing)?;
         let Some(object) = object else {
             self.progress |= begun && !input.is_empty();
             return Ok(None);
         };
         self.progress = false;
-        let event = match Message::check(&object, rules.object_depth_max) {
+        let event = match Message::check_and_find(&object, rules.object_depth_max, identity) {
             Ok(message) => {
                 self.rejected_in_a_row = 0;
                 let heartbeat = message.kind() == Kind::Heartbeat;

@@ -18,6 +18,8 @@ enum Topic {
     Gone(IpAddr, &'static str),
     Refused(IpAddr, Refusal),
     Limit(&'static str),
+    Nameless(IpAddr),
+    Conflict(IpAddr),
 }
 
 impl fmt::Display for Topic {
@@ -27,6 +29,8 @@ impl fmt::Display for Topic {
             Self::Gone(ip, reason) => write!(f, "device from {ip} gone: {reason}"),
             Self::Refused(ip, refusal) => write!(f, "device from {ip} refused: {refusal}"),
             Self::Limit(limit) => write!(f, "limit reached: {limit}"),
+            Self::Nameless(ip) => write!(f, "device from {ip} gave no valid name"),
+            Self::Conflict(ip) => write!(f, "device from {ip} shares its name with another device"),
         }
     }
 }
@@ -87,9 +91,9 @@ impl ConnectionLog {
 
     /// A device's connection has ended. `reason` says more than the one word of the topic.
     pub(super) fn gone(&mut self, device: &Device, end: &Disconnect, now: Tick) {
-        use CloseReason::{Faulty, Framing, Memory, Silent, Stalled};
+        use CloseReason::{Conflict, Faulty, Framing, Memory, Silent, Stalled};
         let reason = end.reason;
-        let is_fault = matches!(reason, Silent | Framing(..) | Faulty | Stalled | Memory);
+        let is_fault = matches!(reason, Silent | Framing(..) | Faulty | Stalled | Memory | Conflict);
         let line = format_args!("device {} from {} gone: {reason}", device.id(), device.address());
         if device.bytes() == 0 && !matches!(reason, Framing(..)) {
             return debug!("{line}");
@@ -102,6 +106,17 @@ impl ConnectionLog {
     pub(super) fn refused(&mut self, from: SocketAddr, refusal: Refusal, now: Tick) {
         let line = format_args!("device from {from} refused: {refusal}");
         self.line(Topic::Refused(from.ip(), refusal), Level::Warn, now, line);
+    }
+
+    /// The identity member of a device has no valid name.
+    pub(super) fn nameless(&mut self, device: &Device, now: Tick) {
+        let line = format_args!("device {} from {} gave no valid name", device.id(), device.address());
+        self.line(Topic::Nameless(device.ip()), Level::Warn, now, line);
+    }
+
+    /// Two devices have one name. The device that keeps it connects from `ip`.
+    pub(super) fn conflict(&mut self, ip: IpAddr, line: fmt::Arguments<'_>, now: Tick) {
+        self.line(Topic::Conflict(ip), Level::Warn, now, line);
     }
 
     /// A limit was reached, named by its key.

@@ -1,12 +1,14 @@
-//! What an application may ask for. Floor 2.
+//! The requests of an application. Layer 2.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::commands::{Command, Submitted};
 use super::core::{CloseMode, Core};
 use super::handler::{CloseReason, Device};
+use super::identity::{Missing, Name};
 use super::settings::{Settings, SettingsError};
 use super::stats::Stats;
 use crate::closed_list;
@@ -55,6 +57,25 @@ impl<'a> Context<'a> {
         tag: u64,
     ) -> Result<Queued, SendError> {
         self.core.send(to.into(), text.as_ref(), Some(tag))
+    }
+
+    /// Sends a command whose end [`super::Handler::on_command`] reports once: sent, answered, or why not. It may wait for a
+    /// name that is not connected.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`], or if too many commands are out. No report follows an error.
+    pub fn submit(&mut self, to: impl Into<Target>, command: &Command<'_>) -> Result<Submitted, SendError> {
+        self.core.submit(to.into(), command)
+    }
+
+    /// The named devices that are not connected, the longest missing first.
+    pub fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
+        self.core.registry.missing(self.core.now)
+    }
+
+    /// Commands from [`Self::submit`] that wait for a name, and that await an answer.
+    pub fn commands_out(&self) -> (usize, usize) {
+        (self.core.commands.waiting(), self.core.commands.awaiting())
     }
 
     /// Closes every connection that `target` means, when what is queued for it has gone out, within
@@ -199,13 +220,18 @@ pub enum Target {
     Address(SocketAddr),
     /// Every connection from that address; for a command, the newest.
     Ip(IpAddr),
+    /// The connection of that name.
+    Name(Name),
 }
 
 impl Target {
     /// Whether it means a connection from `address` of that id; one that was refused has none. An IPv6 address
     /// without a zone means it on any link (RFC 4007, section 11): events and tables show no zone.
+    ///
+    /// A name means no address: see [`Self::means_device`].
     pub fn means(self, id: Option<ConnectionId>, address: SocketAddr) -> bool {
         match (self, address) {
+            (Self::Name(_), _) => false,
             (Self::Id(wanted), _) => id == Some(wanted),
             (Self::Ip(wanted), _) => wanted == address.ip(),
             (Self::Address(SocketAddr::V6(wanted)), SocketAddr::V6(address)) => {
@@ -214,6 +240,22 @@ impl Target {
             }
             (Self::Address(wanted), _) => wanted == address,
         }
+    }
+}
+
+impl Target {
+    /// Whether it means a device.
+    pub fn means_device(&self, device: &Device) -> bool {
+        match self {
+            Self::Name(name) => device.name() == Some(name),
+            target => target.means(Some(device.id()), device.address()),
+        }
+    }
+}
+
+impl From<Name> for Target {
+    fn from(name: Name) -> Self {
+        Self::Name(name)
     }
 }
 
@@ -235,7 +277,7 @@ impl From<IpAddr> for Target {
     }
 }
 
-/// `#ID`, `IP:PORT` or `IP`, as people write it.
+/// `#ID`, `@NAME`, `IP:PORT` or `IP`, as people write it.
 impl FromStr for Target {
     type Err = TargetError;
 
@@ -243,6 +285,9 @@ impl FromStr for Target {
         if let Some(number) = text.strip_prefix('#') {
             let id = number.parse().ok().and_then(ConnectionId::from_u64);
             return id.map(Self::Id).ok_or(TargetError);
+        }
+        if let Some(name) = text.strip_prefix('@') {
+            return Name::new(name).map(Self::Name).ok_or(TargetError);
         }
         let address = text.parse::<SocketAddr>().map(Self::from);
         address.or_else(|_| text.parse::<IpAddr>().map(Self::from)).map_err(|_| TargetError)
@@ -255,7 +300,7 @@ pub struct TargetError;
 
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7")
+        f.write_str("expected #ID, @NAME, IP:PORT or IP, for example '#7', @pump-7, 192.0.2.7:40112 or 192.0.2.7")
     }
 }
 
@@ -282,6 +327,15 @@ closed_list! {
             /// Bytes that may wait.
             max: usize,
         } => "outbox_full",
+        /// It does not fit behind the commands that already wait for the name.
+        QueueFull {
+            /// Bytes that wait.
+            waiting: usize,
+            /// Bytes that may wait.
+            max: usize,
+        } => "queue_full",
+        /// As many commands from [`Context::submit`] are out as may be.
+        TooMany => "too_many_commands",
         /// The memory budget is used up.
         Memory => "no_memory",
         /// No device of that name is connected.
@@ -303,6 +357,10 @@ impl fmt::Display for SendError {
             Self::Full { waiting, max } => {
                 write!(f, "the command does not fit: {waiting} bytes already wait for the device, {max} may")
             }
+            Self::QueueFull { waiting, max } => {
+                write!(f, "the command does not fit: {waiting} bytes already wait for the name, {max} may")
+            }
+            Self::TooMany => f.write_str("too many commands wait for a device or an answer"),
             Self::Memory => f.write_str("the gateway's memory budget is used up"),
             Self::Empty => f.write_str("a command needs at least one byte"),
             Self::HasBeat => f.write_str(
@@ -332,6 +390,9 @@ mod tests {
         check("::ffff:192.0.2.7", Ok(Target::Ip([192, 0, 2, 7].into())));
         check("192.0.2.7:80", Ok(Target::Address(([192, 0, 2, 7], 80).into())));
         check("[::ffff:192.0.2.7]:80", Ok(Target::Address(([192, 0, 2, 7], 80).into())));
+        check("@pump 7", Ok(Target::Name(Name::new("pump 7").unwrap())));
+        check("@", Err(TargetError));
+        check("@a\n", Err(TargetError));
         check("7", Err(TargetError));
         check("#x", Err(TargetError));
         check("#99999999999999999999", Err(TargetError));

@@ -31,10 +31,17 @@ impl<H: Handler> Endpoint for Gateway<H> {
             }
         };
         let mut refusal = self.core.refusal(address.ip());
-        if refusal == Some(Refusal::ConnectionsPerIpMax) && self.core.replace(address.ip()) {
-            refusal = None;
+        let mut is_provisional = false;
+        if refusal == Some(Refusal::ConnectionsPerIpMax) {
+            is_provisional = self.core.admit_provisionally(address.ip());
+            if is_provisional || self.core.replace(address.ip(), None) {
+                refusal = None;
+            }
         }
         let joined = if refusal.is_none() { self.core.join(address) } else { None };
+        if let (Some(id), true) = (joined, is_provisional) {
+            self.core.mark_provisional(id);
+        }
         let Some(id) = joined else {
             let refusal = refusal.unwrap_or(Refusal::ConnectionsMax);
             self.core.stats.refused[&refusal] += 1;
@@ -168,6 +175,8 @@ impl<H: Handler> Endpoint for Gateway<H> {
             let Some((due, index)) = self.core.wheel.expire(self.core.now) else { break };
             self.core.handle_timer(due, index);
         }
+        self.core.expire_commands();
+        self.report();
         self.core.trim();
         self.core.resume();
         self.core.log.flush(self.core.now);
@@ -188,7 +197,7 @@ impl<H: Handler> Endpoint for Gateway<H> {
     fn poll_timeout(&self) -> Option<Instant> {
         let core = &self.core;
         // What was asked for between two calls is not to wait for the next event.
-        let at_once = core.has_output().then_some(core.now);
+        let at_once = (core.has_output() || core.commands.has_ended()).then_some(core.now);
         let timer = core.wheel.next_deadline();
         let stop = core.stop_deadline.and_then(|deadline| {
             // The next devices are told in the next turn, or a tick later if the application's own
@@ -200,8 +209,11 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 false => (core.now < deadline).then_some(deadline),
             }
         });
-        let tick =
-            [at_once, timer, stop, core.log.due()].into_iter().flatten().min().map(|tick| core.clock.instant(tick));
+        let tick = [at_once, timer, stop, core.log.due(), core.commands.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|tick| core.clock.instant(tick));
         [tick, core.timers.next_deadline()].into_iter().flatten().min()
     }
 }

@@ -1,10 +1,10 @@
-//! What an application implements, and what it is told. Floor 2.
+//! The trait that an application implements. Layer 2.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::Context;
+use super::{CommandReport, Context, Name};
 use crate::closed_list;
 use crate::endpoint::{ConnectionId, Credentials, Errno, ListenerId, StreamEnd};
 use crate::proto::{FramingFault, Kind, Message, MessageError};
@@ -37,7 +37,17 @@ pub trait Handler {
         let _ = (device, error, gateway);
     }
 
-    /// What became of a command that was sent by [`Context::send_tagged`] with this tag.
+    /// A device has got its name, from the object that the next callback shows, unless that is a heartbeat answer.
+    fn on_identified(&mut self, device: &Device, gateway: &mut Context<'_>) {
+        let _ = (device, gateway);
+    }
+
+    /// A command from [`Context::submit`] has ended. There is one such call for each command.
+    fn on_command(&mut self, report: &CommandReport<'_>, gateway: &mut Context<'_>) {
+        let _ = (report, gateway);
+    }
+
+    /// A command from [`Context::send_tagged`] with this tag was sent or lost.
     fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
         let _ = (tag, delivery, gateway);
     }
@@ -70,6 +80,7 @@ pub struct Device {
     pub(super) objects: u64,
     pub(super) bytes: u64,
     pub(super) last_kind: Option<Kind>,
+    pub(super) name: Option<Name>,
 }
 
 impl Device {
@@ -81,6 +92,11 @@ impl Device {
     /// Where it connects from; an IPv4 address is never written as IPv6.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its name, once an object has given it.
+    pub fn name(&self) -> Option<&Name> {
+        self.name.as_ref()
     }
 
     /// The IP part of [`Self::address`].
@@ -155,15 +171,19 @@ closed_list! {
         Stalled => "stalled",
         /// The application asked for it.
         Removed => "removed",
-        /// Its address may no longer connect, by settings that came while it was connected.
-        Refused => "refused",
+        /// Its address may no longer connect, by settings that came while it was connected. Or it was beyond
+        /// [`Access::connections_per_ip_max`](crate::Access::connections_per_ip_max), and took no older connection's place.
+        Refused(Refusal) => "refused",
         /// The gateway is stopping.
         Shutdown => "shutdown",
         /// When the memory budget was used up, it held more than any other; or it held a place that others
         /// waited for, and sent nothing.
         Memory => "memory",
-        /// It had left beats unanswered, and a newer connection from its address needed its place.
+        /// A newer connection has its name. Or it had left beats unanswered, and a newer connection from its address needed
+        /// its place.
         Replaced => "replaced",
+        /// Its name belongs to another connection.
+        Conflict => "conflict",
     }
 }
 
@@ -172,7 +192,7 @@ impl fmt::Display for CloseReason {
         f.write_str(self.as_str())?;
         match self {
             Self::Reset(error) => write!(f, ": {error}"),
-            Self::Refused => write!(f, ": {}", Refusal::AddressDenied),
+            Self::Refused(refusal) => write!(f, ": {refusal}"),
             Self::Framing(fault) => write!(f, ": {fault}"),
             _ => Ok(()),
         }

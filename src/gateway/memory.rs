@@ -23,6 +23,8 @@ pub(super) struct MemoryBudget {
     outboxes: usize,
     /// Bytes that wait for local streams.
     locals: usize,
+    /// Bytes of names, and of commands that are out.
+    names: usize,
     budget: usize,
     /// What all devices may hold together; the rest is for local streams alone.
     share: usize,
@@ -48,6 +50,7 @@ impl MemoryBudget {
             tails: PartialObjects::new(),
             outboxes: 0,
             locals: 0,
+            names: 0,
             budget: 0,
             share: 0,
             object: 0,
@@ -106,7 +109,12 @@ impl MemoryBudget {
     }
 
     fn held_by_devices(&self) -> usize {
-        self.tails.held() + self.outboxes
+        self.tails.held() + self.outboxes + self.names
+    }
+
+    /// Sets the bytes that names and commands hold.
+    pub(super) fn set_names(&mut self, bytes: usize) {
+        self.names = bytes;
     }
 
     /// A device's outbox of `before` bytes has now `after`.

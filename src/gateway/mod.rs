@@ -6,12 +6,14 @@
 
 mod access;
 mod addresses;
+mod commands;
 mod connection_log;
 mod context;
 mod core;
 mod device_map;
 mod endpoint;
 mod handler;
+mod identity;
 mod interfaces;
 mod latency;
 mod memory;
@@ -26,19 +28,24 @@ use std::time::Instant;
 
 use log::{debug, trace};
 
+use self::commands::Ended;
 use self::core::{CloseMode, Core};
+use self::identity::Claim;
+use self::slots::Tag;
 use crate::connection::Event;
 use crate::endpoint::{ConnectionId, ListenerId};
-use crate::proto::Reassembled;
+use crate::proto::{Message, Reassembled};
 
 pub use access::{Access, Cidr, CidrError};
+pub use commands::{Command, CommandEnd, CommandReport, Match, MatchError, Submitted};
 pub use context::{Broadcast, Context, Queued, SendError, Target, TargetError};
 pub use device_map::DeviceMap;
 pub use handler::{CloseReason, Delivery, Device, Disconnect, Handler, Refusal, StreamEvent};
+pub use identity::{Identification, Missing, Name, NameError};
 pub use interfaces::{Glob, GlobError, InterfaceName, InterfaceRule};
 pub use latency::Histogram;
 pub use remote::{Receipt, Remote, RemoteError};
-pub use settings::{Bound, Discovery, Heartbeat, Limits, Settings, SettingsError};
+pub use settings::{Bound, Discovery, Heartbeat, Identity, Limits, Settings, SettingsError, Takeover};
 pub use stats::{Count, Stats};
 
 /// The gateway's end of all streams, and the application on it.
@@ -188,14 +195,20 @@ impl<H: Handler> Gateway<H> {
         let (mut rest, mut whole) = (bytes, Reassembled::default());
         while let Some(event) = self.core.next_event(id, &mut rest, &mut whole) {
             match event {
-                Event::Heartbeat(_) => {
+                Event::Heartbeat(message) => {
                     if let Some(time) = self.core.beat_answered(id, now) {
                         self.core.stats.beat_round_trip.note(time);
                     }
+                    let claim = self.identify(id, &message);
+                    self.close_claimant(id, claim);
                 }
                 Event::Message(message) => {
                     trace!("device {id}: {:?} of {} bytes", message.type_name(), message.bytes().len());
+                    let claim = self.identify(id, &message);
+                    let answered = self.core.answered(id, &message);
                     self.show(id, |handler, device, gateway| handler.on_message(device, &message, gateway));
+                    answered.into_iter().for_each(|ended| self.report_end(ended, Some(&message)));
+                    self.close_claimant(id, claim);
                 }
                 Event::Rejected(error, _) => {
                     debug!("device {id}: object rejected: {error}");
@@ -220,12 +233,46 @@ impl<H: Handler> Gateway<H> {
         call(&mut self.handler, &mut Context::new(&mut self.core));
     }
 
-    /// Tells what became of commands that are waited for.
+    /// Gives a connection its name, if an accepted object has it, and reports that.
+    fn identify(&mut self, id: ConnectionId, message: &Message<'_>) -> Claim {
+        if self.core.rules.identity_member.is_empty() {
+            return Claim::Nothing;
+        }
+        let claim = self.core.claim(id, message);
+        if claim == Claim::Identified {
+            self.show(id, |handler, device, gateway| handler.on_identified(device, gateway));
+            self.report();
+        }
+        claim
+    }
+
+    /// Closes a connection that may not have the name it claims.
+    fn close_claimant(&mut self, id: ConnectionId, claim: Claim) {
+        if let Claim::Close(reason) = claim {
+            self.core.begin_close(id, reason, CloseMode::Immediate);
+        }
+    }
+
+    /// Reports what became of commands.
     fn report(&mut self) {
         while let Some((tag, delivery)) = self.core.reports.pop_front() {
-            self.tell(|handler, gateway| handler.on_sent(tag, delivery, gateway));
+            match tag {
+                Tag::App(tag) => self.tell(|handler, gateway| handler.on_sent(tag, delivery, gateway)),
+                Tag::Command(command) => self.core.command_delivered(command, delivery),
+            }
         }
         self.core.reports.shrink_to(REPORTS_KEPT);
+        while let Some(ended) = self.core.commands.next_ended() {
+            self.report_end(ended, None);
+        }
+        self.core.charge_names();
+    }
+
+    fn report_end(&mut self, ended: Ended, answer: Option<&Message<'_>>) {
+        self.core.stats.commands_ended[&ended.end] += 1;
+        let Ended { command, device, name, end } = ended;
+        let report = CommandReport { command, device, name, end, answer };
+        self.tell(|handler, gateway| handler.on_command(&report, gateway));
     }
 
     /// While stopping: closes the next devices, as long as the application's own streams take what

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::access::Access;
 use super::interfaces::InterfaceRule;
 use crate::byte_size::ByteSize;
+use crate::closed_list;
 use crate::connection::{CreditFrom, Rules};
 use crate::endpoint::ConnectionId;
 use crate::proto::{discovery, heartbeat};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub discovery: Discovery,
     /// Which devices may connect.
     pub access: Access,
+    /// How devices get names.
+    pub identity: Identity,
     /// Put behind every command and beat, for devices that want to tell them apart. Default: nothing.
     pub terminator: Vec<u8>,
     /// The least time between two messages to one device, be they beats or commands, for devices that take each read for
@@ -67,6 +70,34 @@ pub struct Heartbeat {
     pub credit_from: CreditFrom,
     /// The bytes of a beat. Default `heartbeat`.
     pub payload: Vec<u8>,
+}
+
+/// The names of devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The top-level member of an object whose string or integer is the device's name. Default: none, which means no names.
+    pub member: String,
+    /// Which connection keeps a name that a second one claims. Default: the newest.
+    pub takeover: Takeover,
+    /// Takeovers of one name within a minute. More mean that two devices have the name, and for a minute newcomers are
+    /// closed as [`Conflict`](crate::CloseReason::Conflict). Default 10.
+    pub takeovers_per_minute_max: u32,
+    /// The names of ended connections that are remembered. Default 1,000.
+    pub remembered_max: usize,
+    /// Bytes of commands that may wait for one name that is not connected. Default 16 KiB.
+    pub queued_bytes_max: usize,
+}
+
+closed_list! {
+    /// Which connection keeps a name that a second one claims.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum Takeover {
+        /// The newest: a device that has restarted comes back before its old connection is known to be dead.
+        #[default]
+        Newest => "newest",
+        /// The oldest.
+        Oldest => "oldest",
+    }
 }
 
 /// Discovery by UDP (protocol.md §2.4).
@@ -115,6 +146,13 @@ impl Default for Settings {
                 interfaces: InterfaceRule::default(),
             },
             access: Access::default(),
+            identity: Identity {
+                member: String::new(),
+                takeover: Takeover::Newest,
+                takeovers_per_minute_max: 10,
+                remembered_max: 1_000,
+                queued_bytes_max: 16 << 10,
+            },
             terminator: Vec::new(),
             command_gap: Duration::ZERO,
         }
@@ -173,6 +211,7 @@ impl Settings {
             rejected_in_a_row_max: self.limits.rejected_in_a_row_max,
             credit: self.heartbeat.credit,
             credit_from: self.heartbeat.credit_from,
+            identity_member: self.identity.member.clone(),
         }
     }
 }
@@ -271,6 +310,12 @@ const BOUNDS: &[Bound] = {
         bound("access.allow", Entries, 0, 1024, |s| Some(s.access.allow.len() as u64)),
         bound("access.deny", Entries, 0, 1024, |s| Some(s.access.deny.len() as u64)),
         bound("access.connections_per_ip_max", Number, 1, SLOTS, |s| Some(s.access.connections_per_ip_max as u64)),
+        bound("identity.member", Length, 0, 128, |s| Some(s.identity.member.len() as u64)),
+        bound("identity.takeovers_per_minute_max", Number, 1, 10_000, |s| {
+            Some(s.identity.takeovers_per_minute_max.into())
+        }),
+        bound("identity.remembered_max", Number, 0, 10_000, |s| Some(s.identity.remembered_max as u64)),
+        bound("identity.queued_bytes_max", Size, 0, 1 << 20, |s| Some(s.identity.queued_bytes_max as u64)),
         bound(OVERRIDES, Entries, 0, 1024, |s| Some(s.access.connections_per_ip_overrides.len() as u64)),
     ]
 };

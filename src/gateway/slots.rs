@@ -115,7 +115,16 @@ pub(super) struct SendQueue {
 pub(super) struct Ticket {
     /// Bytes that the kernel must still take until it has all of the command.
     pub(super) left: usize,
-    pub(super) tag: u64,
+    pub(super) tag: Tag,
+}
+
+/// Who hears what becomes of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// The application, by [`super::Handler::on_sent`].
+    App(u64),
+    /// The list of commands, by number.
+    Command(u64),
 }
 
 impl DeviceSlot {
@@ -161,6 +170,7 @@ impl DeviceSlot {
             objects: self.objects,
             last_kind: self.last_kind,
             bytes: self.connection.offset(),
+            name: None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Counters: what came, what went, and under which reason every byte that was not delivered is
 //! booked. Floor 2.
 
+use super::commands::CommandEnd;
 use super::context::SendError;
 use super::handler::{CloseReason, Refusal};
+use super::identity::Identification;
 use super::latency::Histogram;
 use crate::closed_list::Counters;
 use crate::proto::{Kind, Reason, Suppressed};
@@ -42,6 +44,10 @@ pub struct Stats {
     pub commands_sent: u64,
     /// Refused commands.
     pub commands_refused: Counters<SendError>,
+    /// Ends of commands from [`Context::submit`](crate::Context::submit).
+    pub commands_ended: Counters<CommandEnd>,
+    /// What identity members have led to.
+    pub names: Counters<Identification>,
     /// Times that a device was not read because memory was tight.
     pub pauses: u64,
     /// Bytes of commands and beats that the kernel took.

@@ -216,13 +216,13 @@ mod tests {
 
     /// Asserts that both checks have the same verdict on the text and on every prefix, at several cuts.
     fn compare(text: &[u8]) {
-        let whole = json::check(text, &(0..0));
+        let whole = json::check(text, &(0..0), "");
         for end in 0..=text.len() {
             let part = &text[..end];
             let found = take([part]);
             assert_eq!(take(part.chunks(1)), found);
             assert_eq!(take([&part[..end / 2], &part[end / 2..]]), found);
-            match (json::check(part, &(0..0)), found) {
+            match (json::check(part, &(0..0), ""), found) {
                 (Ok(_), found) => assert_eq!(found, Ok(State::End)),
                 // Behind too deep a nesting, the verdict on the rest does not matter.
                 (Err(Fault { detail: detail::DEPTH, .. }), found) => assert_eq!(found, Ok(State::TooDeep)),

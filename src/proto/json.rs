@@ -1,11 +1,11 @@
-//! Checks that one object is JSON (RFC 8259) and finds its top-level `Type`, in one pass.
+//! Checks that one object is JSON (RFC 8259) and finds its top-level `Type` and identity member, in one pass.
 //!
 //! In contrast to a general parser, the walk builds no values and allocates no memory. It is iterative, and keeps the open
 //! containers as bits of one number. The caller has checked UTF-8 before.
 
 use std::{borrow::Cow, ops::Range};
 
-use super::{escapes::unescape, member::Members};
+use super::{escapes::unescape, identity, member::Members};
 
 mod cursor;
 
@@ -32,6 +32,8 @@ pub(super) struct Outcome<'a> {
 pub(super) struct Found<'a> {
     pub(super) type_member: Type<'a>,
     pub(super) members: Members,
+    /// The offset of the value of the identity member, 0 without one.
+    pub(super) identity: u32,
 }
 
 /// The top-level member `Type`.
@@ -76,8 +78,10 @@ pub(super) mod detail {
 }
 
 /// Walks over the object at the start of `input`. The range `unescaped` of it is known to be unescaped ASCII.
-pub(super) fn walk<'a>(input: &'a [u8], unescaped: &Range<u32>) -> Result<Outcome<'a>, Fault> {
+/// `identity` is the key of the identity member, or empty.
+pub(super) fn walk<'a>(input: &'a [u8], unescaped: &Range<u32>, identity: &str) -> Result<Outcome<'a>, Fault> {
     let hints = Hints {
+        identity: identity.as_bytes(),
         bytes: input.len(),
         left_before: input.len().saturating_sub(unescaped.start as usize),
         left_behind: input.len().saturating_sub(unescaped.end as usize),
@@ -86,8 +90,8 @@ pub(super) fn walk<'a>(input: &'a [u8], unescaped: &Range<u32>) -> Result<Outcom
 }
 
 /// Walks over `object`, which must end with its closing brace.
-pub(super) fn check<'a>(object: &'a [u8], unescaped: &Range<u32>) -> Result<Found<'a>, Fault> {
-    let outcome = walk(object, unescaped)?;
+pub(super) fn check<'a>(object: &'a [u8], unescaped: &Range<u32>, identity: &str) -> Result<Found<'a>, Fault> {
+    let outcome = walk(object, unescaped, identity)?;
     if outcome.bytes < object.len() {
         return Err(Fault { at: outcome.bytes, detail: detail::END });
     }
@@ -107,13 +111,13 @@ pub(super) fn fits_low_surrogate(seen: u8, byte: u8) -> bool {
 
 impl<'a> Cursor<'a> {
     /// Walks over the object at the cursor.
-    fn object(mut self, hints: &Hints) -> Result<Outcome<'a>, Stop> {
+    fn object(mut self, hints: &Hints<'_>) -> Result<Outcome<'a>, Stop> {
         // `closer` closes the innermost container. `around` has a bit for each outer one: 1 for an object, 0 for an array.
         let mut closer = b'}';
         let mut around = 0_u128;
         let mut depth = 1;
         let mut deepest = 1;
-        let mut found = Found { type_member: Type::Missing, members: Members::default() };
+        let mut found = Found { type_member: Type::Missing, members: Members::default(), identity: 0 };
         self.expect(b'{', detail::OBJECT)?;
         if self.token() == b'}' {
             self.skip(1);
@@ -127,11 +131,17 @@ impl<'a> Cursor<'a> {
                 let key = self;
                 let escapes = self.string(hints)?;
                 let is_type = depth == 1 && key.is_type(escapes);
+                let mut is_identity = false;
                 if depth == 1 {
                     found.members.record(hints.bytes - key.0.len(), escapes);
+                    is_identity = key.is_identity(hints.identity, escapes);
                 }
                 self.token();
                 self.expect(b':', detail::COLON)?;
+                if is_identity && found.identity == 0 {
+                    self.token();
+                    found.identity = (hints.bytes - self.0.len()) as u32;
+                }
                 if is_type {
                     self.record_type(key, hints, &mut found.type_member)?;
                 }
@@ -187,7 +197,7 @@ impl<'a> Cursor<'a> {
 
     /// Records a top-level `Type`. `key` is the cursor behind its first quote, and the value follows. Consumes nothing.
     #[inline(never)]
-    fn record_type(mut self, key: Self, hints: &Hints, found: &mut Type<'a>) -> Result<(), Stop> {
+    fn record_type(mut self, key: Self, hints: &Hints<'_>, found: &mut Type<'a>) -> Result<(), Stop> {
         *found = match found {
             Type::Missing if self.token() == b'"' => {
                 self.skip(1);
@@ -213,6 +223,28 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn is_type(self, escapes: bool) -> bool {
         if escapes { self.is_escaped_type() } else { self.0.starts_with(b"Type\"") }
+    }
+
+    /// Whether the key behind its first quote is `identity`, also with escapes. The first byte decides for most keys.
+    #[inline(always)]
+    fn is_identity(self, identity: &[u8], escapes: bool) -> bool {
+        match identity.first() {
+            None => false,
+            Some(_) if escapes => self.is_escaped_identity(identity),
+            Some(first) => self.0.first() == Some(first) && self.is_unescaped_identity(identity),
+        }
+    }
+
+    #[inline(never)]
+    fn is_unescaped_identity(self, identity: &[u8]) -> bool {
+        self.0.strip_prefix(identity).is_some_and(|rest| rest.first() == Some(&b'"'))
+    }
+
+    #[cold]
+    fn is_escaped_identity(self, identity: &[u8]) -> bool {
+        // An escape has at most six bytes for each byte of text.
+        let longest = &self.0[..self.0.len().min(6 * identity.len() + 1)];
+        identity::string_end(longest).is_some_and(|(end, _)| unescape(&longest[..end]) == identity)
     }
 
     #[cold]

@@ -161,7 +161,7 @@ mod tests {
     use crate::proto::json;
 
     fn look<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-        let found = json::check(object, &(0..0)).expect("a valid object");
+        let found = json::check(object, &(0..0), "").expect("a valid object");
         find(object, name, &(0..0), &found.members)
     }
 
@@ -215,7 +215,7 @@ mod tests {
     fn the_unescaped_range_is_skipped() {
         // The range has quotes, which mislead a search that does not skip it.
         let object = br#"{"a":"xx""""xx","b":7}"#;
-        let unknown = json::check(br#"{"\n":1}"#, &(0..0)).expect("a valid object").members;
+        let unknown = json::check(br#"{"\n":1}"#, &(0..0), "").expect("a valid object").members;
         assert_eq!(find(object, "b", &(6..14), &unknown), Some(&b"7"[..]));
         assert_eq!(find(object, "a", &(6..14), &unknown), Some(&br#""xx""""xx""#[..]));
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, ops::Range, str};
 
 use serde::Deserialize;
 
-use super::{json, member, near::Near, object::Object};
+use super::{identity, json, member, near::Near, object::Object};
 
 pub use super::json::TYPE_BYTES_MAX;
 use crate::closed_list;
@@ -19,6 +19,8 @@ pub struct Message<'a> {
     /// See [`Object`].
     unescaped: Range<u32>,
     members: member::Members,
+    /// The offset of the value of the identity member, 0 without one.
+    identity: u32,
 }
 
 closed_list! {
@@ -55,6 +57,12 @@ impl<'a> Message<'a> {
     /// Checks an object. Of several faults it returns the first in the order of [`Reason::ALL`], independent of their
     /// places. `object_depth_max` is 1 to 127, and larger values mean 127. It allocates only for a `Type` with escapes.
     pub fn check(object: &Object<'a>, object_depth_max: u32) -> Result<Self, MessageError> {
+        Self::check_and_find(object, object_depth_max, "")
+    }
+
+    /// As [`Self::check`]. The same pass finds the top-level member with the key `identity`, for [`Self::identity`].
+    /// [`Splitter::push_and_find`](super::Splitter::push_and_find) returned `object` for the same key.
+    pub fn check_and_find(object: &Object<'a>, object_depth_max: u32, identity: &str) -> Result<Self, MessageError> {
         let Object { bytes, offset, .. } = *object;
         let error = |reason, at, detail| MessageError::new(reason, object, at, detail);
         if !object.ascii {
@@ -71,7 +79,7 @@ impl<'a> Message<'a> {
         }
         let found = match &object.valid {
             Some(found) => found.clone(),
-            None => json::check(bytes, &object.unescaped)
+            None => json::check(bytes, &object.unescaped, identity)
                 .map_err(|fault| error(Reason::InvalidJson, fault.at, fault.detail))?,
         };
         let type_name = match found.type_member {
@@ -100,6 +108,7 @@ impl<'a> Message<'a> {
             type_name,
             unescaped: object.unescaped.clone(),
             members: found.members,
+            identity: found.identity,
         })
     }
 
@@ -127,6 +136,23 @@ impl<'a> Message<'a> {
     /// pictures, so that a member of a large object costs about as much as a member of a small one.
     pub fn member(&self, name: &str) -> Option<&'a [u8]> {
         member::find(self.bytes, name, &self.unescaped, &self.members)
+    }
+
+    /// Returns the name that the identity member gives: `None` without the member, and `Some(None)` for an invalid name.
+    pub fn identity(&self) -> Option<Option<Cow<'a, str>>> {
+        self.identity_value().map(identity::name)
+    }
+
+    /// Whether the identity member gives another name than `name`.
+    pub(crate) fn contradicts(&self, name: &str) -> bool {
+        self.identity_value().is_some_and(|value| {
+            !identity::says(value, name) && identity::name(value).is_none_or(|other| other != name)
+        })
+    }
+
+    fn identity_value(&self) -> Option<&'a [u8]> {
+        let at = self.identity as usize;
+        if at == 0 { None } else { self.bytes.get(at..) }
     }
 
     /// Deserializes the object into a type of the application.

@@ -8,7 +8,7 @@
 //! * [`discovery`] decides which UDP probes get an answer, and how many.
 //!
 //! Their parts: `scan` finds the end of an object, and `json` checks the grammar of RFC 8259 in one pass. `grammar` checks
-//! a partial object, and `partial_objects` holds it. `escapes` decodes strings, `member` finds one member, and `swar` tests
+//! a partial object, and `partial_objects` holds it. `escapes` decodes strings, `member` finds one member, `identity` reads a name, and `swar` tests
 //! eight bytes at a time. `framing` and `near` describe faults.
 
 pub mod discovery;
@@ -16,6 +16,7 @@ mod escapes;
 mod framing;
 mod grammar;
 pub mod heartbeat;
+mod identity;
 mod json;
 mod member;
 pub mod message;
@@ -31,6 +32,7 @@ pub(crate) mod testing;
 pub use discovery::*;
 pub use framing::{FramingCause, FramingFault};
 pub use heartbeat::{Beat, HeartbeatCredit, UnansweredBeats};
+pub use identity::{NAME_BYTES_MAX, is_name};
 pub use message::{Kind, Message, MessageError, Reason, TYPE_BYTES_MAX};
 pub use near::Near;
 pub use object::Object;

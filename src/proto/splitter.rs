@@ -48,6 +48,19 @@ impl Splitter {
         tails: &mut PartialObjects,
         whole: &'a mut Reassembled,
     ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
+        self.push_and_find(input, object_bytes_max, "", tails, whole)
+    }
+
+    /// As [`Self::push`]. The pass that checks an object also finds its top-level member with the key `identity`, if that
+    /// is not empty.
+    pub fn push_and_find<'a>(
+        &mut self,
+        input: &'a [u8],
+        object_bytes_max: u32,
+        identity: &str,
+        tails: &mut PartialObjects,
+        whole: &'a mut Reassembled,
+    ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
         let max = object_bytes_max as usize;
         tails.recycle(whole);
         if let Some(tail) = self.tail {
@@ -63,7 +76,7 @@ impl Splitter {
             None => return Ok((separators, None)),
         }
         let (object, next) = input.split_at(input.len().min(max));
-        if let Some(object) = self.valid_object(object) {
+        if let Some(object) = self.valid_object(object, identity) {
             self.offset += object.bytes.len() as u64;
             return Ok((separators + object.bytes.len(), Some(object)));
         }
@@ -122,8 +135,8 @@ impl Splitter {
 
     /// The object at the start of `input`, if it lies there whole, is not long, and is JSON. Then
     /// its braces balance where the walk ends and nowhere before, so the scan would give the same.
-    fn valid_object<'a>(&self, input: &'a [u8]) -> Option<Object<'a>> {
-        let outcome = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0)).ok()?;
+    fn valid_object<'a>(&self, input: &'a [u8], identity: &str) -> Option<Object<'a>> {
+        let outcome = json::walk(&input[..input.len().min(WALK_BYTES_MAX)], &(0..0), identity).ok()?;
         let bytes = &input[..outcome.bytes];
         let (depth, ascii) = (outcome.depth, bytes.is_ascii());
         Some(Object { bytes, offset: self.offset, depth, ascii, unescaped: 0..0, valid: Some(outcome.found) })
@@ -313,7 +326,7 @@ mod tests {
 
     /// Where the grammar of an unfinished object broke.
     fn broken(part: &[u8]) -> Option<json::Fault> {
-        let fault = json::walk(part, &(0..0)).err().filter(|_| part.first() == Some(&b'{'))?;
+        let fault = json::walk(part, &(0..0), "").err().filter(|_| part.first() == Some(&b'{'))?;
         let is_open = [json::detail::UNEXPECTED_END, json::detail::DEPTH].contains(&fault.detail);
         let detail = Near::of(&part[fault.at..], b"").explain(fault.at, fault.detail);
         (!is_open).then_some(json::Fault { detail, ..fault })

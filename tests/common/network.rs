@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use pulsegate::unstable::Gateway;
 use pulsegate::unstable::endpoint::PacketInfo;
 use pulsegate::unstable::reactor::Reactor;
-use pulsegate::{ConnectionId, Disconnect, Errno, ListenerId, Queued, SendError, Settings, Target, TurnLimits};
+use pulsegate::{
+    Command, ConnectionId, Disconnect, Errno, ListenerId, Queued, SendError, Settings, Submitted, Target, TurnLimits,
+};
 
 use super::sim_device::{Cut, SimDeviceId};
 use super::sim_kernel::{Event, Fd, SimKernel};
@@ -148,6 +150,13 @@ impl Network {
     /// Sends a command with a tag, so that the application learns its delivery.
     pub(crate) fn command_tagged(&mut self, to: impl Into<Target>, text: &[u8], tag: u64) -> Result<Queued, SendError> {
         let result = self.gateway.parts(self.now).1.send_tagged(to, text, tag);
+        self.turn_now();
+        result
+    }
+
+    /// As [`Self::command`], by an application that wants to hear of the command's end.
+    pub(crate) fn submit(&mut self, to: impl Into<Target>, command: &Command<'_>) -> Result<Submitted, SendError> {
+        let result = self.gateway.parts(self.now).1.submit(to, command);
         self.turn_now();
         result
     }

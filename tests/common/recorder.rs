@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use pulsegate::{
-    ConnectionId, Context, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal, StreamEvent,
+    CommandEnd, CommandReport, ConnectionId, Context, Delivery, Device, Disconnect, Handler, Message, MessageError,
+    Name, Refusal, StreamEvent,
 };
 
 /// A callback.
@@ -15,6 +16,9 @@ pub(crate) enum Seen {
     Disconnect(ConnectionId, SocketAddr, Disconnect),
     Refused(SocketAddr, Refusal),
     Sent(u64, Delivery),
+    Identified(ConnectionId, Name),
+    /// The end of a command, and the object that answers it.
+    Command(u64, CommandEnd, Option<Vec<u8>>),
     /// A local process has connected.
     Opened(ConnectionId),
     /// A local process has sent bytes.
@@ -33,7 +37,8 @@ impl Seen {
                 Some(*id)
             }
             Self::Opened(id) | Self::Received(id, _) | Self::End(id) | Self::Gone(id) => Some(*id),
-            Self::Refused(..) | Self::Sent(..) => None,
+            Self::Identified(id, _) => Some(*id),
+            Self::Refused(..) | Self::Sent(..) | Self::Command(..) => None,
         }
     }
 }
@@ -102,6 +107,15 @@ impl Handler for Recorder {
 
     fn on_sent(&mut self, tag: u64, delivery: Delivery, _: &mut Context<'_>) {
         self.seen.push(Seen::Sent(tag, delivery));
+    }
+
+    fn on_identified(&mut self, device: &Device, _: &mut Context<'_>) {
+        self.seen.push(Seen::Identified(device.id(), *device.name().expect("a name")));
+    }
+
+    fn on_command(&mut self, report: &CommandReport<'_>, _: &mut Context<'_>) {
+        let answer = report.answer.map(|message| message.bytes().to_vec());
+        self.seen.push(Seen::Command(report.command, report.end, answer));
     }
 
     fn on_stream(&mut self, stream: ConnectionId, event: StreamEvent<'_>, _: &mut Context<'_>) {

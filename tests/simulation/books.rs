@@ -102,6 +102,7 @@ impl World {
                 }
                 Seen::Rejected(id, error) => self.rejected(self.ids[&id], &error),
                 Seen::Disconnect(id, _, end) => self.ended(self.ids[&id], &end),
+                Seen::Identified(..) | Seen::Command(..) => {}
                 Seen::Opened(_) | Seen::Received(..) | Seen::End(_) | Seen::Gone(_) => {}
             }
         }

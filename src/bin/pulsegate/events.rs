@@ -81,7 +81,7 @@ impl EventLine {
                 self.text("near", &fault.near.to_string());
             }
             CloseReason::Reset(error) => self.text("detail", &error.to_string()),
-            CloseReason::Refused => self.text("detail", Refusal::AddressDenied.as_str()),
+            CloseReason::Refused(refusal) => self.text("detail", refusal.as_str()),
             _ => {}
         }
         if let Some((offset, bytes)) = end.unfinished {

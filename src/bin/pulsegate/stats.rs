@@ -167,6 +167,18 @@ figures! {
     "commands.refused": "Refused commands, by error word.",
         Metric::CounterBy("commands_refused_total", "reason"), |from| by_word(&from.gateway.stats().commands_refused);
 
+    "commands.ended": "Ends of commands that waited for a name or an answer, by state.",
+        Metric::CounterBy("commands_ended_total", "state"), |from| by_word(&from.gateway.stats().commands_ended);
+    "commands.waiting": "Commands that wait for a name that is not connected.",
+        Metric::Gauge("commands_waiting"), |from| json!(from.gateway.commands_out().0);
+    "commands.awaiting": "Commands that the kernel took and that await an answer.",
+        Metric::Gauge("commands_awaiting"), |from| json!(from.gateway.commands_out().1);
+
+    "names": "Names of connections, by event: a connection got a name (identified), also by takeover. It was closed \
+        (conflict). An object had no valid name (invalid), or another name than its connection (changed). There was no \
+        memory for a name (no_memory).",
+        Metric::CounterBy("names_total", "event"), |from| by_word(&from.gateway.stats().names);
+
     "discovery.asked": "Probes that the gateway received.",
         Metric::Counter("probes_total"), |from| json!(from.gateway.stats().probes);
     "discovery.answered": "Probes that the gateway answered.",

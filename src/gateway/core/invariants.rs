@@ -13,7 +13,10 @@ impl Core {
         // Told as soon as the streams are closed whose end began between two turns.
         assert!(self.reports.is_empty() || self.has_output(), "what became of commands was not told");
         self.slots.check_invariants();
-        let (mut held, mut unfinished, mut closing, mut paused, mut readers) = (0, 0, 0, 0, 0);
+        self.commands.check_invariants();
+        self.registry.check_invariants(|slot| self.slots.device(self.slots.id_at(slot)).is_some());
+        let names = self.registry.held() + self.commands.held();
+        let (mut held, mut unfinished, mut closing, mut paused, mut readers) = (names, 0, 0, 0, 0);
         for (id, slot) in self.slots.all() {
             let pending = match slot {
                 Slot::Device(device) => {

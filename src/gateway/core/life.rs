@@ -9,7 +9,7 @@ use crate::connection::Fault;
 use crate::endpoint::ConnectionId;
 use crate::gateway::handler::{CloseReason, Delivery, Device, Disconnect};
 use crate::gateway::memory::MemoryBudget;
-use crate::gateway::slots::{DeviceSlot, Phase, SendQueue};
+use crate::gateway::slots::{DeviceSlot, Phase, SendQueue, Tag};
 use crate::proto::Beat;
 use crate::tick::{TICK, Tick};
 
@@ -41,6 +41,7 @@ impl Core {
             slot.connection.release(&mut self.memory.tails);
             self.stats.unfinished_bytes += unfinished.map_or(0, |(_, bytes)| bytes as u64);
             self.ending.insert(index, Disconnect { reason, unfinished, unsent: 0 });
+            self.lose_answers(id, reason);
             self.leave_memory(id, waited);
         } else if !self.takes_its_time(id) || reason == CloseReason::Closed {
             return false;
@@ -70,6 +71,15 @@ impl Core {
         let slot = self.slots.device(id).filter(|slot| !slot.is_closing());
         let broken = slot.and_then(|slot| slot.connection.check_unfinished(&mut self.memory.tails).err());
         self.begin_close(id, broken.map_or(CloseReason::Closed, CloseReason::Framing), CloseMode::Graceful);
+    }
+
+    /// Why a connection is closing, or gone.
+    pub(in crate::gateway) fn close_reason(&self, id: ConnectionId) -> Option<CloseReason> {
+        match self.slots.device(id) {
+            Some(slot) if !slot.is_closing() => None,
+            Some(_) => Some(self.ending.get(&(id.index() as u32)).map_or(CloseReason::Closed, |end| end.reason)),
+            None => Some(CloseReason::Closed),
+        }
     }
 
     /// Whether that device has ended its own sending, and something still waits for it.
@@ -112,7 +122,12 @@ impl Core {
         end.unsent += lose(&mut slot.pending, end.reason, &mut self.reports, &mut self.memory);
         self.stats.unsent_bytes += end.unsent as u64;
         self.stats.closed[&end.reason] += 1;
-        (slot.device(id, self.now), end)
+        self.lose_answers(id, end.reason);
+        let index = id.index() as u32;
+        let device = Device { name: self.registry.name_of(index), ..slot.device(id, self.now) };
+        self.registry.end(index, &end.reason, self.settings.identity.remembered_max, self.now);
+        self.charge_names();
+        (device, end)
     }
 
     /// A device's timer, which was due at `due`, has fired: looks after every deadline it may stand for.
@@ -248,7 +263,7 @@ impl Core {
 fn lose(
     slot: &mut Option<Box<SendQueue>>,
     reason: CloseReason,
-    reports: &mut VecDeque<(u64, Delivery)>,
+    reports: &mut VecDeque<(Tag, Delivery)>,
     memory: &mut MemoryBudget,
 ) -> usize {
     let Some(pending) = slot.take() else { return 0 };

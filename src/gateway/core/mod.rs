@@ -14,16 +14,18 @@ use std::time::Instant;
 
 use self::output::{Action, Lent};
 use self::pacing::Pacing;
-use super::Target;
+use super::commands::Commands;
 use super::connection_log::ConnectionLog;
 use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
+use super::identity::Registry;
 use super::interfaces::{InterfaceName, Verdicts};
 use super::latency::BeatTimes;
 use super::memory::MemoryBudget;
 use super::settings::{Settings, timeout};
-use super::slots::{AppStream, DeviceSlot, Phase, SendQueue, Slot, Slots};
+use super::slots::{AppStream, DeviceSlot, Phase, SendQueue, Slot, Slots, Tag};
 use super::stats::Stats;
 use super::timers::AppTimers;
+use super::{Name, Target};
 use crate::connection::Rules;
 use crate::endpoint::{ConnectionId, ListenerId, PacketInfo};
 use crate::proto::RateLimit;
@@ -46,6 +48,10 @@ pub(in crate::gateway) struct Core {
     pub(in crate::gateway) stats: Stats,
     pub(in crate::gateway) log: ConnectionLog,
     pub(in crate::gateway) memory: MemoryBudget,
+    /// The names of devices.
+    pub(in crate::gateway) registry: Registry,
+    /// Commands whose end their senders hear.
+    pub(in crate::gateway) commands: Commands,
     /// The timers of the application.
     pub(in crate::gateway) timers: AppTimers,
     /// Once a stop has been asked for: when it must be over.
@@ -53,8 +59,8 @@ pub(in crate::gateway) struct Core {
     /// How the devices that are being closed ended.
     ending: BTreeMap<u32, Disconnect>,
     spare_pending: Option<Box<SendQueue>>,
-    /// What became of commands that are waited for, and has not been told yet.
-    pub(in crate::gateway) reports: VecDeque<(u64, Delivery)>,
+    /// Deliveries and losses of tagged commands that nobody has heard of yet.
+    pub(in crate::gateway) reports: VecDeque<(Tag, Delivery)>,
     actions: VecDeque<Action>,
     lent: Option<Lent>,
     /// The answer to the datagram that is being handled.
@@ -101,6 +107,8 @@ impl Core {
             stats: Stats::default(),
             log: ConnectionLog::new(),
             memory: MemoryBudget::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
+            registry: Registry::default(),
+            commands: Commands::default(),
             timers: AppTimers::default(),
             stop_deadline: None,
             ending: BTreeMap::new(),
@@ -148,8 +156,10 @@ impl Core {
 
     /// Makes room for a newcomer from an address from which as many devices are connected as may be: closes the connection
     /// from there that has left the most beats unanswered. False where none has left any.
-    pub(in crate::gateway) fn replace(&mut self, ip: IpAddr) -> bool {
-        let silent = self.slots.devices_of(ip).filter(|(_, slot)| slot.phase == Phase::Open);
+    /// It is not `newcomer`, where that has its slot already.
+    pub(in crate::gateway) fn replace(&mut self, ip: IpAddr, newcomer: Option<ConnectionId>) -> bool {
+        let others = self.slots.devices_of(ip).filter(|(id, _)| Some(*id) != newcomer);
+        let silent = others.filter(|(_, slot)| slot.phase == Phase::Open);
         let silent = silent.map(|(id, slot)| (self.left_unanswered(slot), self.now.since(slot.seen), id));
         let Some((beats, _, id)) = silent.max_by_key(|&(beats, silence, _)| (beats, silence)) else { return false };
         beats > 0 && self.begin_close(id, CloseReason::Replaced, CloseMode::Reset)
@@ -193,18 +203,30 @@ impl Core {
 
     /// The device of that id as the application sees it.
     pub(in crate::gateway) fn device(&self, id: ConnectionId) -> Option<Device> {
-        self.slots.device(id).filter(|slot| !slot.is_closing()).map(|slot| slot.device(id, self.now))
+        let slot = self.slots.device(id).filter(|slot| !slot.is_closing())?;
+        Some(Device { name: self.registry.name_of(id.index() as u32), ..slot.device(id, self.now) })
+    }
+
+    /// Ticks after which a device that sends nothing is dead, at the earliest.
+    pub(in crate::gateway) fn liveness_timeout(&self) -> u32 {
+        self.timing.interval * u32::from(self.settings.heartbeat.credit)
     }
 
     /// The connections that `target` means, the newest first; those that end are among them.
     pub(in crate::gateway) fn find(&self, target: Target) -> impl Iterator<Item = (ConnectionId, &DeviceSlot)> {
         let (id, ip) = match target {
             Target::Id(id) => (self.slots.device(id).map(|slot| (id, slot)), None),
+            Target::Name(name) => (self.named(&name), None),
             Target::Address(address) => (None, Some(address.ip())),
             Target::Ip(ip) => (None, Some(ip)),
         };
         let by_ip = ip.into_iter().flat_map(|ip| self.slots.devices_of(ip));
         id.into_iter().chain(by_ip.filter(move |(id, slot)| target.means(Some(*id), slot.address())))
+    }
+
+    fn named(&self, name: &Name) -> Option<(ConnectionId, &DeviceSlot)> {
+        let id = self.slots.id_at(self.registry.slot_of(name)?);
+        self.slots.device(id).map(|slot| (id, slot))
     }
 
     /// Takes over new settings; they hold from now on, also for devices that are connected. Those
@@ -223,15 +245,17 @@ impl Core {
         self.beat = [&settings.heartbeat.payload[..], &settings.terminator].concat();
         self.set_gap(settings.command_gap);
         self.interfaces.clear();
+        self.registry.limit_remembered(settings.identity.remembered_max);
         let old = std::mem::replace(&mut self.settings, settings);
         let credit = self.settings.heartbeat.credit;
         self.slots.devices_mut().for_each(|slot| slot.connection.limit_credit(credit));
+        self.charge_names();
         let access = &self.settings.access;
         if (&old.access.allow, &old.access.deny) != (&access.allow, &access.deny) {
             let denied = self.slots.devices().filter(|(_, slot)| !access.allows(slot.address().ip()));
             let denied: Vec<_> = denied.map(|(id, _)| id).collect();
             for id in denied {
-                self.begin_close(id, CloseReason::Refused, CloseMode::Immediate);
+                self.begin_close(id, CloseReason::Refused(Refusal::AddressDenied), CloseMode::Immediate);
             }
         }
     }
@@ -265,6 +289,7 @@ impl Core {
     pub(in crate::gateway) fn stop(&mut self) {
         if self.stop_deadline.is_none() {
             self.stop_deadline = Some(self.now.after(self.timing.close_timeout));
+            self.lose_waiting();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::Core;
 use crate::endpoint::{ConnectionId, ListenerId, Output, PacketInfo};
 use crate::gateway::handler::Delivery;
-use crate::gateway::slots::{SendQueue, Slot, Ticket};
+use crate::gateway::slots::{SendQueue, Slot, Tag, Ticket};
 use crate::gateway::{Queued, SendError, Target};
 use crate::tick::Tick;
 
@@ -32,19 +32,47 @@ impl Core {
         text: &[u8],
         tag: Option<u64>,
     ) -> Result<Queued, SendError> {
-        let queued = self.queue(target, text, tag);
+        let queued = self.queue(target, text, tag.map(Tag::App));
         if let Err(refused) = &queued {
-            self.stats.commands_refused[refused] += 1;
-            match refused {
-                SendError::Full { .. } => self.log.limit("limits.outbox_bytes_max", self.now),
-                SendError::Memory => self.log.limit("limits.memory_budget", self.now),
-                _ => {}
-            }
+            self.count_refused(refused);
         }
         queued
     }
 
-    fn queue(&mut self, target: Target, text: &[u8], tag: Option<u64>) -> Result<Queued, SendError> {
+    /// Counts a refused command.
+    pub(in crate::gateway) fn count_refused(&mut self, refused: &SendError) {
+        self.stats.commands_refused[refused] += 1;
+        match refused {
+            SendError::Full { .. } => self.log.limit("limits.outbox_bytes_max", self.now),
+            SendError::QueueFull { .. } => self.log.limit("identity.queued_bytes_max", self.now),
+            SendError::Memory => self.log.limit("limits.memory_budget", self.now),
+            _ => {}
+        }
+    }
+
+    /// Whether a text can be a command.
+    pub(in crate::gateway) fn check_text(&self, text: &[u8]) -> Result<(), SendError> {
+        let terminator = &self.settings.terminator;
+        let is_beat =
+            if terminator.is_empty() { contains(text, &self.beat) } else { self.settings.heartbeat.payload == text };
+        if text.is_empty() {
+            Err(SendError::Empty)
+        } else if is_beat {
+            Err(SendError::HasBeat)
+        } else if contains(text, terminator) {
+            Err(SendError::HasTerminator)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Puts a command into the send queue of a device.
+    pub(in crate::gateway) fn queue(
+        &mut self,
+        target: Target,
+        text: &[u8],
+        tag: Option<Tag>,
+    ) -> Result<Queued, SendError> {
         if text.is_empty() {
             return Err(SendError::Empty);
         }
@@ -52,15 +80,8 @@ impl Core {
         let (id, of) = (found.next(), found.count() + 1);
         let id = id.ok_or(SendError::NoSuchDevice)?;
         let max = self.settings.limits.outbox_bytes_max;
+        self.check_text(text)?;
         let terminator = &self.settings.terminator;
-        let is_beat =
-            if terminator.is_empty() { contains(text, &self.beat) } else { self.settings.heartbeat.payload == text };
-        if is_beat {
-            return Err(SendError::HasBeat);
-        }
-        if contains(text, terminator) {
-            return Err(SendError::HasTerminator);
-        }
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
         // A short command to a device that takes what it is sent does not have to be kept.

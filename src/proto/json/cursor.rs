@@ -4,7 +4,9 @@ use super::{detail, fits_low_surrogate};
 use crate::proto::swar::{self, STEP};
 
 /// Facts about the text.
-pub(super) struct Hints {
+pub(super) struct Hints<'h> {
+    /// The key of the identity member, or empty.
+    pub(super) identity: &'h [u8],
     /// Its length.
     pub(super) bytes: usize,
     /// The remaining bytes at the beginning and at the end of the unescaped range.
@@ -29,7 +31,7 @@ const STEPS_BEFORE_RUN: usize = 8;
 impl Cursor<'_> {
     /// Walks over a string from behind its first quote (section 7). Returns whether it has escapes.
     #[inline(always)]
-    pub(super) fn string(&mut self, hints: &Hints) -> Result<bool, Stop> {
+    pub(super) fn string(&mut self, hints: &Hints<'_>) -> Result<bool, Stop> {
         let mut escapes = false;
         loop {
             match self.unescaped(hints) {
@@ -46,7 +48,7 @@ impl Cursor<'_> {
 
     /// Skips unescaped characters of a string. Returns the next byte, or 0 at the end.
     #[inline(always)]
-    fn unescaped(&mut self, hints: &Hints) -> u8 {
+    fn unescaped(&mut self, hints: &Hints<'_>) -> u8 {
         for _ in 0..STEPS_BEFORE_RUN {
             let Some(step) = self.0.first_chunk() else {
                 break;
@@ -63,7 +65,7 @@ impl Cursor<'_> {
 
     /// The same for long strings and at the end of the text.
     #[inline(never)]
-    fn skip_run(mut self, hints: &Hints) -> Self {
+    fn skip_run(mut self, hints: &Hints<'_>) -> Self {
         if (hints.left_behind..=hints.left_before).contains(&self.0.len()) {
             self.skip(self.0.len() - hints.left_behind);
         }

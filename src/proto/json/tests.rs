@@ -16,7 +16,7 @@ fn fault(at: usize, detail: &'static str) -> Result<Type<'static>, Fault> {
 }
 
 fn table(text: &str, expected: Result<Type<'_>, Fault>) {
-    let found = check(text.as_bytes(), &(0..0)).map(|found| found.type_member);
+    let found = check(text.as_bytes(), &(0..0), "").map(|found| found.type_member);
     assert_eq!(found, expected, "{text}");
 }
 
@@ -128,7 +128,7 @@ fn a_type_has_at_most_256_bytes() {
     for (letter, bytes) in [("x", 1), ("é", 2), (r"\u0041", 1), (r"\ud83d\ude00", 4), (r"\n", 1)] {
         let text = |count| format!(r#"{{"a":0,"Type" : "{}"}}"#, letter.repeat(count));
         let fits = text(256 / bytes);
-        let found = check(fits.as_bytes(), &(0..0)).map(|found| found.type_member);
+        let found = check(fits.as_bytes(), &(0..0), "").map(|found| found.type_member);
         assert!(matches!(&found, Ok(Type::String(name)) if name.len() == 256), "{letter}: {found:?}");
         table(&text(256 / bytes + 1), Ok(Type::TooLong(16)));
         table(&text(300_000), Ok(Type::TooLong(16)));
@@ -137,12 +137,30 @@ fn a_type_has_at_most_256_bytes() {
 }
 
 #[test]
+fn the_same_pass_finds_the_identity_member() {
+    for (text, at) in [
+        (r#"{"Type":"a","Id":"pump"}"#, 17),
+        (r#"{"Id" : 7,"Type":"a"}"#, 8),
+        (r#"{"I\u0064":"x"}"#, 11),
+        (r#"{"a":{"Id":1},"Idx":2,"I":3,"Id":4}"#, 33),
+        (r#"{"Id":1,"Id":2}"#, 6),
+        (r#"{"\"Id":1,"id":2}"#, 0),
+    ] {
+        let found = check(text.as_bytes(), &(0..0), "Id").map(|found| found.identity);
+        assert_eq!(found, Ok(at), "{text}");
+        assert_eq!(check(text.as_bytes(), &(0..0), "").map(|found| found.identity), Ok(0), "{text}");
+    }
+    let quoted = r#"{"a\"b":1}"#;
+    assert_eq!(check(quoted.as_bytes(), &(0..0), "a\"b").map(|found| found.identity), Ok(8));
+}
+
+#[test]
 fn at_most_127_containers_are_open() {
     for (levels, ok) in [(1, true), (126, true), (127, false), (1000, false)] {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
             let inner = if open == "[" { "" } else { "0" };
             let text = format!(r#"{{"a":{}{inner}{}}}"#, open.repeat(levels), close.repeat(levels));
-            let outcome = walk(text.as_bytes(), &(0..0));
+            let outcome = walk(text.as_bytes(), &(0..0), "");
             assert_eq!(outcome.map(|outcome| outcome.depth as usize).ok(), ok.then_some(levels + 1));
         }
     }
@@ -159,7 +177,7 @@ fn long_strings_need_no_second_look_at_the_unescaped_range() {
             let text = format!("{{\"a\":\"{}{end}\",\"b\":0}}", "x".repeat(length));
             check_against_serde(&text);
             let unescaped = 6..(6 + length as u32);
-            assert_eq!(check(text.as_bytes(), &unescaped), check(text.as_bytes(), &(0..0)));
+            assert_eq!(check(text.as_bytes(), &unescaped, ""), check(text.as_bytes(), &(0..0), ""));
         }
     }
 }
@@ -174,7 +192,7 @@ fn check_against_serde(text: &str) -> bool {
             .any(|text| serde_json::from_str::<IgnoredAny>(text).map_or_else(|error| error.is_eof(), |_| true))
     };
     let is_object = text.starts_with('{') && text.ends_with('}') && is_valid(text);
-    match check(text.as_bytes(), &(0..0)) {
+    match check(text.as_bytes(), &(0..0), "") {
         Ok(_) => assert!(is_object, "{text}"),
         // serde_json accepts it in skipped values.
         Err(Fault { detail: "unpaired surrogate", .. }) => return false,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use log::LevelFilter;
-use pulsegate::{Cidr, CreditFrom, Glob, Settings};
+use pulsegate::{Cidr, CreditFrom, Glob, Settings, Takeover};
 
 use super::format::{Fault, Format, Input};
 use super::list::{Blocks, List, ListOrOff};
@@ -41,6 +41,7 @@ const CORE_SECTIONS: &[(&str, &str)] = &[
          \"192.0.2.0/24\" or \"2001:db8::/32\". An IPv4 device has an IPv4 address, even if it connects to an IPv6 \
          socket. When a reload forbids the address of a connected device, the gateway closes the device.",
     ),
+    ("identity", "Names of devices. A name stays when the address changes, and belongs to one connection at a time."),
     ("events", "Events of devices and their messages, as JSON Lines."),
     ("control", "The Unix socket on which local programs query and control the gateway."),
     ("log", "The log, on standard error."),
@@ -286,6 +287,47 @@ const CORE_KEYS: &[Key] = &[
         None,
         "Another connections_per_ip_max for each address of a block, such as { \"192.0.2.0/24\" = 100, \"192.0.2.7\" \
          = 1 }. If several blocks contain an address, the longest prefix applies."
+    ),
+    key!(
+        "identity.member",
+        Raw<String>,
+        settings.identity.member,
+        None,
+        "The top-level member whose string or integer is the device's name, such as \"Id\". The first object of a connection \
+         that has it decides. A name has 1 to 128 bytes of UTF-8 without control, format or line characters. Without a \
+         member no device has a name."
+    ),
+    key!(
+        "identity.takeover",
+        Word<Takeover>,
+        settings.identity.takeover,
+        None,
+        "Which connection keeps a name that a second one claims. \"newest\" closes the older one as replaced: a device that \
+         has restarted is back at once. \"oldest\" closes the newcomer as conflict."
+    ),
+    key!(
+        "identity.takeovers_per_minute_max",
+        Count<u32>,
+        settings.identity.takeovers_per_minute_max,
+        None,
+        "Takeovers of one name within a minute. More mean that two devices have the name. Then the gateway closes newcomers \
+         as conflict for a minute, and logs both addresses."
+    ),
+    key!(
+        "identity.remembered_max",
+        Count<usize>,
+        settings.identity.remembered_max,
+        None,
+        "Names of devices that have gone, which \"pulsegate devices --all\" lists. Their memory is part of \
+         limits.memory_budget."
+    ),
+    key!(
+        "identity.queued_bytes_max",
+        Bytes<usize>,
+        settings.identity.queued_bytes_max,
+        None,
+        "Bytes of commands that may wait for one name that is not connected. Their memory is part of limits.memory_budget. \
+         A restart of the gateway loses them."
     ),
     key!(
         "events.output",

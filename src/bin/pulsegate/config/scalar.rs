@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
-use pulsegate::{ByteSize, ByteSizeError, CreditFrom};
+use pulsegate::{ByteSize, ByteSizeError, CreditFrom, Takeover};
 use toml::de::DeValue;
 
 use super::format::{Fault, Format, Input, What, quote, text, type_of};
@@ -124,6 +124,18 @@ impl Format<Vec<u8>> for Raw {
     }
 }
 
+impl Format<String> for Raw {
+    const WANT: &'static str = "a text in quotes";
+
+    fn read(input: Input<'_>) -> Result<String, Vec<Fault>> {
+        Ok(text(input)?.into())
+    }
+
+    fn show(value: &String) -> String {
+        quote(value)
+    }
+}
+
 /// One word of a closed list.
 pub(super) struct Word;
 
@@ -151,6 +163,11 @@ impl<T: Words> Format<T> for Word {
 impl Words for CreditFrom {
     const WORDS: &'static [(&'static str, Self)] = &[("any", Self::Any), ("heartbeat", Self::Heartbeat)];
     const WANT: &'static str = "\"any\" or \"heartbeat\"";
+}
+
+impl Words for Takeover {
+    const WORDS: &'static [(&'static str, Self)] = &[("newest", Self::Newest), ("oldest", Self::Oldest)];
+    const WANT: &'static str = "\"newest\" or \"oldest\"";
 }
 
 impl Words for Events {

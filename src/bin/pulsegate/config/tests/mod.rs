@@ -103,6 +103,13 @@ deny = ["::ffff:192.0.2.0/120", "2001:db8::/32"]
 connections_per_ip_max = 2
 connections_per_ip_overrides = { "192.0.2.0/24" = 10, "::1" = 1 }
 
+[identity]
+member = "Id"
+takeover = "oldest"
+takeovers_per_minute_max = 3
+remembered_max = 0
+queued_bytes_max = "1KiB"
+
 [events]
 output = "none"
 on_closed = "stop"
@@ -147,6 +154,11 @@ level = "trace"
         r#"["192.0.2.0/24", "2001:db8::/32"]"#,
         "2",
         r#"{ "192.0.2.0/24" = 10, "::1" = 1 }"#,
+        r#""Id""#,
+        r#""oldest""#,
+        "3",
+        "0",
+        r#""1KiB""#,
         r#""none""#,
         r#""stop""#,
         r#""5000B""#,
