@@ -153,9 +153,10 @@ cross_cargo() { # SUBCOMMAND OPTION…
     shift
     # Programs abort on a panic and print its place. They have no symbols, so unwind tables would be of no use. Tests
     # unwind.
+    # The package for gateways has no services beside the gateway.
     case $subcommand in
     test) flags='' ;;
-    *) flags='-C force-unwind-tables=no' ;;
+    *) flags='-C force-unwind-tables=no' && set -- --no-default-features --features daemon,swarm "$@" ;;
     esac
     case $target in
     *musl*) flags="$flags -C link-self-contained=no -C target-feature=+crt-static" versioned=$target ;;

@@ -21,7 +21,8 @@ PREFERRED = [r"licen[cs]e.*mit", r"licen[cs]e(\.md|\.txt)?$", r"licen[cs]e|copyi
 
 def crates(target):
     """The packages that the executables link, without build scripts and procedural macros."""
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", target]
+    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", target,
+               "--no-default-features", "--features", "daemon,swarm"]
     found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False)
     if found.returncode:
         sys.exit("notices: cargo metadata failed: see above")

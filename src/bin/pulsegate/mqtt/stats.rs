@@ -21,6 +21,10 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// Where the socket of this user's uplink is, if there is a place for it.
 fn own_path() -> Option<PathBuf> {
+    let made = std::env::var_os("RUNTIME_DIRECTORY").and_then(|all| std::env::split_paths(&all).next());
+    if let Some(directory) = made {
+        return Some(directory.join("stats.sock"));
+    }
     if geteuid().is_root() {
         return Some(PathBuf::from(SYSTEM_DIRECTORY).join("stats.sock"));
     }
@@ -30,9 +34,7 @@ fn own_path() -> Option<PathBuf> {
 
 /// Opens the socket. Without a place for it, or beside an uplink that has it, there is none.
 pub(super) fn listen() -> Result<UnixListener, String> {
-    let made = std::env::var_os("RUNTIME_DIRECTORY").and_then(|all| std::env::split_paths(&all).next());
-    let path = made.map(|directory| directory.join("stats.sock")).or_else(own_path);
-    let path = path.ok_or("XDG_RUNTIME_DIR is not set")?;
+    let path = own_path().ok_or("XDG_RUNTIME_DIR is not set")?;
     if connect(&path, ANSWER_WITHIN).is_ok() {
         return Err(format!("another uplink has {}", path.display()));
     }
