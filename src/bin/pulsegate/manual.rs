@@ -73,6 +73,14 @@ fn figures() -> String {
     FIGURES.iter().map(entry).collect()
 }
 
+/// The counters for pulsegate-mqtt(1).
+#[cfg(feature = "mqtt")]
+fn uplink_counters() -> String {
+    let entry =
+        |counter: &crate::mqtt::Counter| format!(".TP\n.B {}\n{}\n", roff(counter.as_str()), roff(counter.about()));
+    crate::mqtt::Counter::ALL.iter().map(entry).collect()
+}
+
 /// The page with `generated` between the two comments that mark the part from `source`.
 fn page_with(page: &str, source: &str, generated: &str) -> String {
     let (page, begin, end) =
@@ -100,6 +108,8 @@ fn generated_files_are_up_to_date() {
     check("man/pulsegate.toml.5", &config::page());
     check(PAGE, &page_with(PAGE, "src/bin/pulsegate/commands.rs", &commands()));
     check(CONTROL_PAGE, &page_with(CONTROL_PAGE, "src/bin/pulsegate/stats.rs", &figures()));
+    #[cfg(feature = "mqtt")]
+    check(UPLINK_PAGE, &page_with(UPLINK_PAGE, "src/bin/pulsegate/mqtt/counters.rs", &uplink_counters()));
     check("completions/pulsegate.bash", &completions::bash());
     check("completions/_pulsegate", &completions::zsh());
 }
@@ -214,3 +224,5 @@ fn the_pages_name_every_environment_variable() {
 
 const PAGE: &str = "man/pulsegate.1";
 const CONTROL_PAGE: &str = "man/pulsegate-control.7";
+#[cfg(feature = "mqtt")]
+const UPLINK_PAGE: &str = "man/pulsegate-mqtt.1";

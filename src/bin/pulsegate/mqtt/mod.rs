@@ -19,6 +19,8 @@ mod uplink;
 mod url;
 
 pub(crate) use self::codec::Version;
+#[cfg(test)]
+pub(crate) use self::counters::Counter;
 pub(crate) use self::queue::Full;
 pub(crate) use self::service::run;
 pub(crate) use self::stats::show as show_stats;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use serde_json::Value;
 
+use super::counters::Counter;
 use crate::control_socket::connect;
 use crate::{Failure, print};
 
@@ -56,10 +57,14 @@ pub(crate) fn show(json: bool) -> Result<(), Failure> {
         return print(&format!("{report}\n"));
     }
     let members = report.as_object().into_iter().flatten();
-    let counters = report["counters"].as_object().into_iter().flatten();
-    let lines = members.filter(|(_, value)| !value.is_object()).chain(counters);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    print(&lines.map(|(name, value)| format!("{name:<20} {}\n", text(value))).collect::<String>())
+    let members = members.filter(|(_, value)| !value.is_object());
+    let members = members.map(|(name, value)| format!("{name:<20} {}\n", text(value)));
+    let counter = |counter: &Counter| {
+        let count = &report["counters"][counter.as_str()];
+        format!("{counter:<20} {count:>10}  {}\n", counter.about())
+    };
+    print(&members.chain(Counter::ALL.iter().map(counter)).collect::<String>())
 }
 
 fn ask() -> Result<Value, Failure> {
