@@ -32,7 +32,7 @@ _pulsegate() {
     fi
     local command=${COMP_WORDS[1]} options="" device="" files=""
     [[ $command == -* ]] && command=serve
-    local commands="serve devices send remove watch stats config reload stop check-config discover mqtt"
+    local commands="serve devices send remove watch stats config reload stop check-config discover mqtt web"
     case $command in
         serve) options='--config --listen --discovery --control --events --log-level --print-config --help' ;;
         devices) options='--json --control --help' ;;
@@ -46,6 +46,7 @@ _pulsegate() {
         check-config) options='--defaults --help' files=1 ;;
         discover) options='--timeout --port --help' ;;
         mqtt) options='--broker --config --control --log-level --print-config --stats --json --help' ;;
+        web) options='--config --listen --log-level --control --help' ;;
     esac
     case $command:$prev in
         serve:--config) _pulsegate_files; return ;;
@@ -71,6 +72,10 @@ _pulsegate() {
         mqtt:--config) _pulsegate_files; return ;;
         mqtt:--control) _pulsegate_files; return ;;
         mqtt:--log-level) _pulsegate_words 'off error warn info debug trace'; return ;;
+        web:--config) _pulsegate_files; return ;;
+        web:--listen) :; return ;;
+        web:--log-level) _pulsegate_words 'off error warn info debug trace'; return ;;
+        web:--control) _pulsegate_files; return ;;
     esac
     if [[ $cur == -* ]]; then
         _pulsegate_words "$options"

@@ -2,10 +2,11 @@
 # Builds static executables for other machines. It needs the project's usual toolchain, Debian's and Python's package
 # registries, no root, and no foreign architecture in apt.
 #
-#     scripts/cross.sh [--example NAME]… [--bin NAME]… [--tests] [--test NAME]… TARGET… [-- CARGO-OPTION…]
+#     scripts/cross.sh [--full] [--example NAME]… [--bin NAME]… [--tests] [--test NAME]… TARGET… [-- CARGO-OPTION…]
 #     scripts/cross.sh --fetch | --fetch-qemu
 #
-# Without options it builds the executable `pulsegate`. --help lists all options. The results:
+# Without options it builds the executable `pulsegate` for gateways, without the services beside it. --full adds them.
+# --help lists all options. The results:
 #
 #     target/cross/TARGET/pulsegate       examples beside it, under their names
 #     target/cross/TARGET/tests/NAME      the library's unit tests are `lib`
@@ -28,6 +29,7 @@ set -eu
 usage() {
     cat <<'END'
 usage: scripts/cross.sh [OPTION]… TARGET… [-- CARGO-OPTION…]
+  --full          add the services beside the gateway
   --bin NAME      build this program (default: pulsegate, if nothing else is asked for)
   --example NAME  build this example
   --tests         build the library's unit tests
@@ -172,7 +174,7 @@ cross_cargo() { # SUBCOMMAND OPTION…
         # Tests check arithmetic, which matters where usize has 32 bits. Only our own code is optimized, to build fast.
         export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
         export CARGO_PROFILE_RELEASE_OPT_LEVEL="${CARGO_PROFILE_RELEASE_OPT_LEVEL:-s}"
-        nice cargo-zigbuild "$subcommand" --locked --target "$versioned" -Z build-std=std,panic_abort \
+        nice cargo-zigbuild "$subcommand" --locked --no-default-features --features "$features" --target "$versioned" -Z build-std=std,panic_abort \
             -Z build-std-features=optimize_for_size --config profile.dev.package.pulsegate.opt-level=1 "$@"
     )
 }
@@ -198,7 +200,7 @@ deliver() { # FROM TO
     printf '%s: %s bytes\n' "${2#"$root"/}" "$(($(wc -c <"$2")))"
 }
 
-programs='' tests='' targets='' fetch='' qemu=''
+programs='' tests='' targets='' fetch='' qemu='' features=daemon,swarm
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
@@ -211,6 +213,7 @@ while [ $# -gt 0 ]; do
         esac
         shift
         ;;
+    --full) features=daemon,mqtt,swarm,web ;;
     --fetch) fetch=yes ;;
     --fetch-qemu) qemu=yes ;;
     --tests) tests="$tests --lib" ;;

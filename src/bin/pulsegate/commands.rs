@@ -24,6 +24,7 @@ pulsegate::closed_list! {
         CheckConfig => "check-config",
         Discover => "discover",
         Mqtt => "mqtt",
+        Web => "web",
     }
 }
 
@@ -153,6 +154,17 @@ pub(crate) const COMMANDS: &[Spec] = &[
             flag("print-config", "print every value and where it comes from, and end"),
             flag("stats", "show the counters of the uplink that runs, and end"),
             JSON,
+        ],
+    },
+    Spec {
+        command: Command::Web,
+        arguments: "",
+        about: "show the gateway to browsers and Prometheus, beside it",
+        options: &[
+            with("config", "FILE", "read the configuration from FILE"),
+            with("listen", "ADDR:PORT", "listen for browsers there (default 127.0.0.1:5580)"),
+            with("log-level", "LEVEL", "off, error, warn, info, debug or trace"),
+            CONTROL,
         ],
     },
 ];

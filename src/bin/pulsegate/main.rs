@@ -21,6 +21,8 @@ mod stats;
 mod stdio;
 mod stdout;
 mod systemd;
+#[cfg(feature = "web")]
+mod web;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -115,6 +117,7 @@ fn run() -> Result<(), Failure> {
             })?;
             return discover::run(timeout, port);
         }
+        Command::Web => return web(&options, given("control")),
         Command::Devices => ControlCommand::Devices { json },
         Command::Stats => {
             let prometheus = given("prometheus").is_some();
@@ -199,6 +202,27 @@ fn serve(options: &[(&'static str, String)]) -> Result<(), Failure> {
     }
     start_logging(&config)?;
     serve::run(config, sources, handed).map_err(Failure::Failed)
+}
+
+/// Runs the page. Its `--listen` is not that of the gateway.
+#[cfg(feature = "web")]
+fn web(options: &[(&'static str, String)], control: Option<&str>) -> Result<(), Failure> {
+    let given = |wanted: &str| options.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    let keys = [("listen", "web.listen"), ("log-level", "log.level")];
+    let overrides: Vec<(&'static str, String)> = keys
+        .into_iter()
+        .flat_map(|(option, key)| {
+            options.iter().filter(move |(name, _)| *name == option).map(move |(_, value)| (key, value.clone()))
+        })
+        .collect();
+    let config = load(given("config").map(Path::new), &overrides)?;
+    logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
+    web::run(&config, control).map_err(Failure::Failed)
+}
+
+#[cfg(not(feature = "web"))]
+fn web(_: &[(&'static str, String)], _: Option<&str>) -> Result<(), Failure> {
+    Err(Failure::Usage("this executable has no page: install pulsegate-full, or build with the feature web".into()))
 }
 
 /// The sources of the configuration, for the start and for every reload.

@@ -47,6 +47,10 @@ impl Loader {
         super::mqtt::check(self);
         self.check_addresses("listen", &self.config.listen.clone());
         self.check_addresses("discovery.listen", &self.config.discovery.clone());
+        if self.config.web.listen.is_empty() {
+            self.must("web.listen", "have at least one address");
+        }
+        self.check_addresses("web.listen", &self.config.web.listen.clone());
     }
 
     pub(super) fn must(&mut self, name: &'static str, must: &str) {

@@ -2,6 +2,7 @@
 //! manual and `--print-config` follow it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -10,6 +11,7 @@ use pulsegate::{Cidr, CreditFrom, Glob, Settings, Takeover};
 use super::format::{Fault, Format, Input};
 use super::list::{Blocks, List, ListOrOff};
 use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Socket, Time, Word};
+use super::service::{FilePath, HostName, Switch};
 use super::{Config, Control, Events, OnClosed};
 
 /// One configuration key.
@@ -44,6 +46,7 @@ const CORE_SECTIONS: &[(&str, &str)] = &[
     ("identity", "Names of devices. A name stays when the address changes, and belongs to one connection at a time."),
     ("events", "Events of devices and their messages, as JSON Lines."),
     ("control", "The Unix socket on which local programs query and control the gateway."),
+    ("web", "The page and the metrics, for pulsegate web. The gateway itself ignores these keys."),
     ("log", "The log, on standard error."),
 ];
 
@@ -375,6 +378,36 @@ const CORE_KEYS: &[Key] = &[
         control_group,
         None,
         "The group that owns the socket. With \"\" the group of the gateway's process owns it."
+    ),
+    key!(
+        "web.listen",
+        List<Vec<SocketAddr>>,
+        web.listen,
+        None,
+        "TCP addresses and ports on which browsers and Prometheus connect. The page has no encryption: put a reverse proxy \
+         with TLS before it on networks that you do not trust."
+    ),
+    key!(
+        "web.hosts",
+        List<Vec<HostName>>,
+        web.hosts,
+        None,
+        "Names under which browsers may ask for the page, besides localhost and the addresses of web.listen. Requests for \
+         other names are refused, because another site can let its own name lead to this address."
+    ),
+    key!(
+        "web.commands",
+        Switch<bool>,
+        web.commands,
+        None,
+        "Whether the page may send commands and close connections, after a sign-in with the token of web.token_file."
+    ),
+    key!(
+        "web.token_file",
+        FilePath<Option<PathBuf>>,
+        web.token_file,
+        None,
+        "The path of a file of mode 0600 that holds the token, at least 16 bytes."
     ),
     key!(
         "log.level",

@@ -19,6 +19,7 @@ mod manual;
 mod mqtt;
 mod print;
 mod scalar;
+mod service;
 mod suggest;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,6 +38,7 @@ pub(crate) use self::manual::{environment, page};
 #[cfg(feature = "mqtt")]
 pub(crate) use self::mqtt::{Mqtt, Payload as MqttPayload};
 pub(crate) use self::print::print_report;
+pub(crate) use self::service::WebSettings;
 pub(crate) use self::suggest::{nearest, question};
 
 /// The values of all keys and their origins.
@@ -60,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) control_mode: u32,
     /// The group of the control socket. With `None` it is the group of the process.
     pub(crate) control_group: Option<String>,
+    /// The settings of `pulsegate web`.
+    pub(crate) web: WebSettings,
     /// The least severe level that the log contains.
     pub(crate) log_level: LevelFilter,
     /// The uplink, `pulsegate mqtt`.
@@ -120,6 +124,7 @@ impl Default for Config {
             control: Control::Default,
             control_mode: 0o660,
             control_group: None,
+            web: WebSettings::default(),
             log_level: LevelFilter::Info,
             #[cfg(feature = "mqtt")]
             mqtt: Mqtt::default(),

@@ -114,8 +114,9 @@ fn json_of_value(value: &DeValue<'_>) -> Value {
         DeValue::Table(table) => {
             table.iter().map(|(name, value)| (name.get_ref().to_string(), json_of_value(value.get_ref()))).collect()
         }
+        DeValue::Boolean(yes) => json!(yes),
         // No key has a value of these types.
-        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => Value::Null,
+        DeValue::Float(_) | DeValue::Datetime(_) => Value::Null,
     }
 }
 

@@ -120,6 +120,12 @@ path = "./off"
 mode = 0o600
 group = "pulse"
 
+[web]
+listen = "192.0.2.1:80"
+hosts = ["Gate.example"]
+commands = true
+token_file = "/etc/pulsegate/token"
+
 [log]
 level = "trace"
 "#;
@@ -165,6 +171,10 @@ level = "trace"
         r#""./off""#,
         r#""0600""#,
         r#""pulse""#,
+        r#"["192.0.2.1:80"]"#,
+        r#"["gate.example"]"#,
+        "true",
+        r#""/etc/pulsegate/token""#,
         r#""trace""#,
     ];
     // The keys of the services follow.
