@@ -35,8 +35,8 @@ _pulsegate() {
     local commands="serve devices send remove watch stats config reload stop check-config discover mqtt web"
     case $command in
         serve) options='--config --listen --discovery --control --events --log-level --print-config --help' ;;
-        devices) options='--json --control --help' ;;
-        send) options='--wait --control --help' device=1 ;;
+        devices) options='--all --json --control --help' ;;
+        send) options='--wait --type --match --queue --control --help' device=1 ;;
         remove) options='--control --help' device=1 ;;
         watch) options='--type --device --reconnect --json --control --help' ;;
         stats) options='--json --prometheus --control --help' ;;
@@ -57,6 +57,9 @@ _pulsegate() {
         serve:--log-level) _pulsegate_words 'off error warn info debug trace'; return ;;
         devices:--control) _pulsegate_files; return ;;
         send:--wait) :; return ;;
+        send:--type) _pulsegate_words 'Project Performance Status'; return ;;
+        send:--match) :; return ;;
+        send:--queue) :; return ;;
         send:--control) _pulsegate_files; return ;;
         remove:--control) _pulsegate_files; return ;;
         watch:--type) _pulsegate_words 'Project Performance Status'; return ;;

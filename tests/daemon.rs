@@ -24,6 +24,8 @@ mod consumers;
 mod control_socket;
 #[path = "common/environment.rs"]
 mod environment;
+#[path = "daemon/names.rs"]
+mod names;
 #[path = "daemon/reload.rs"]
 mod reload;
 #[path = "daemon/stdout.rs"]
@@ -398,7 +400,7 @@ fn wrong_usage_gets_one_sentence_and_an_exit_code() {
     };
     check(&["--lisen", "x"], 2, "unknown option '--lisen' of serve, did you mean --listen?");
     check(&["send", "#7"], 2, "send takes a DEVICE and the TEXT");
-    check(&["remove", "seven"], 2, "invalid device 'seven': expected #ID, IP:PORT or IP");
+    check(&["remove", "seven"], 2, "invalid device 'seven': expected #ID, @NAME, IP:PORT or IP");
     check(&["frobnicate"], 2, "unknown command 'frobnicate'");
     check(&["stats", "--control", "/nonexistent/sock"], 69, "/nonexistent/sock");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

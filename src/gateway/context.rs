@@ -70,7 +70,13 @@ impl<'a> Context<'a> {
 
     /// The named devices that are not connected, the longest missing first.
     pub fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
-        self.core.registry.missing(self.core.now)
+        self.missing_after(0)
+    }
+
+    /// The named devices that have gone behind the one of that number. A list that is too long for one buffer is read piece
+    /// by piece.
+    pub fn missing_after(&self, last: u64) -> impl Iterator<Item = Missing<'_>> {
+        self.core.registry.missing(last, self.core.now)
     }
 
     /// Commands from [`Self::submit`] that wait for a name, and that await an answer.

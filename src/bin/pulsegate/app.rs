@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use pulsegate::{
-    ConnectionId, Context, Delivery, Device, Disconnect, Handler, Message, MessageError, Refusal, StreamEvent,
+    CommandReport, ConnectionId, Context, Device, Disconnect, Handler, Message, MessageError, Refusal, StreamEvent,
 };
 
 use crate::config::OnClosed;
@@ -117,7 +117,7 @@ impl App {
 }
 
 fn about(device: &Device) -> Subject<'static> {
-    Subject { device: Some((Some(device.id()), device.address())), message_type: None }
+    Subject { device: Some((Some(device.id()), device.address())), name: device.name().copied(), message_type: None }
 }
 
 /// The key of the timer by which the service manager hears that the event loop turns.
@@ -149,12 +149,21 @@ impl Handler for App {
     }
 
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Context<'_>) {
-        let subject = Subject { device: Some((None, from)), message_type: None };
+        let subject = Subject { device: Some((None, from)), ..Subject::default() };
         self.publish(subject, gateway, |line| line.refused(from, refusal));
     }
 
-    fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
-        self.control.sent(tag, delivery, gateway);
+    fn on_identified(&mut self, device: &Device, gateway: &mut Context<'_>) {
+        self.publish(about(device), gateway, |line| line.identified(device));
+    }
+
+    /// A command that neither waited nor awaited an answer is no event.
+    fn on_command(&mut self, report: &CommandReport<'_>, gateway: &mut Context<'_>) {
+        if self.control.command_ended(report, gateway) {
+            let device = report.device.map(|(id, address)| (Some(id), address));
+            let subject = Subject { device, name: report.name, message_type: None };
+            self.publish(subject, gateway, |line| line.command(report));
+        }
     }
 
     /// The event loop itself notifies the watchdog: a loop that hangs does not.

@@ -1,10 +1,8 @@
 //! The commands that use a running gateway, as clients of its control socket.
 
 mod connection;
+mod send;
 mod watch;
-
-use std::io::{self, Write};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -15,8 +13,8 @@ use crate::{Failure, print, prometheus, render};
 /// A command for a running gateway.
 #[derive(Debug)]
 pub(crate) enum ControlCommand {
-    Devices { json: bool },
-    Send { device: String, text: String, wait: Option<Duration> },
+    Devices { json: bool, all: bool },
+    Send(Send),
     Remove { device: String },
     Watch(Watch),
     Stats { json: bool, prometheus: bool },
@@ -25,6 +23,7 @@ pub(crate) enum ControlCommand {
     Stop,
 }
 
+pub(crate) use self::send::{Answer, Send};
 pub(crate) use self::watch::Watch;
 
 /// Sends the request of a command, and prints the answer.
@@ -34,8 +33,8 @@ pub(crate) fn run(command: &ControlCommand, control: Option<&str>) -> Result<(),
     }
     let mut gateway = Connection::open(control)?;
     match command {
-        ControlCommand::Devices { json } => devices(&mut gateway, *json),
-        ControlCommand::Send { device, text, wait } => send(&mut gateway, device, text, *wait),
+        ControlCommand::Devices { json, all } => devices(&mut gateway, *json, *all),
+        ControlCommand::Send(send) => send.run(&mut gateway),
         ControlCommand::Remove { device } => {
             let answer = gateway.ask(&json!({ "op": "remove", "device": device }))?;
             print(&format!("{} closed\n", render::number_of(answer["removed"].as_u64(), "connection")))
@@ -64,72 +63,22 @@ pub(crate) fn run(command: &ControlCommand, control: Option<&str>) -> Result<(),
     }
 }
 
-fn devices(gateway: &mut Connection, json: bool) -> Result<(), Failure> {
-    gateway.put(&json!({ "id": 1, "op": "devices" }))?;
-    let mut table = render::Table::devices();
+fn devices(gateway: &mut Connection, json: bool, all: bool) -> Result<(), Failure> {
+    gateway.put(&json!({ "id": 1, "op": "devices", "all": all }))?;
+    let (mut table, mut missing) = (render::Table::devices(), render::Table::missing());
     loop {
         let line = gateway.line()?;
-        let device = &line["device"];
-        if device.is_null() {
-            checked(line)?;
-            return if json { Ok(()) } else { print(&table.print()) };
-        }
-        if json { print(&format!("{device}\n"))? } else { table.device(device) }
-    }
-}
-
-fn send(gateway: &mut Connection, device: &str, text: &str, wait: Option<Duration>) -> Result<(), Failure> {
-    // The watch begins before the command, so that it cannot miss an early answer.
-    gateway.ask(&match wait {
-        Some(_) => json!({ "op": "watch", "device": device }),
-        None => json!({ "op": "ping" }),
-    })?;
-    // The gateway has answered, so it runs. From here its own timeouts bound the wait for the device.
-    gateway.set_timeout(None)?;
-    let sent = gateway.ask(&json!({ "op": "send", "device": device, "text": text }))?;
-    if let Some(of) = sent["of"].as_u64().filter(|&of| of > 1) {
-        let note = format!("{of} connections from {device}: sent to the newest, #{}", sent["conn"]);
-        let _ = writeln!(io::stderr(), "pulsegate: {note}");
-    }
-    let Some(wait) = wait else { return Ok(()) };
-    let deadline = Deadline::after(wait);
-    loop {
-        let left = deadline.left().ok_or_else(|| {
-            Failure::Failed(format!(
-                "device #{} sent no object within {}",
-                sent["conn"],
-                humantime::format_duration(wait)
-            ))
-        });
-        gateway.set_timeout(Some(left?))?;
-        let Some(line) = gateway.line_in_time()? else { continue };
-        let (event, object) = gateway.parsed(&line)?;
-        if event["conn"] != sent["conn"] {
-            continue;
-        }
-        match event["event"].as_str() {
-            Some("message") => return print(&format!("{}\n", render::object(object))),
-            Some("disconnect") => {
-                let reason = event["reason"].as_str().unwrap_or("closed");
-                return Err(Failure::Failed(format!("device #{} disconnected: {reason}", sent["conn"])));
+        let (device, gone) = (&line["device"], &line["missing"]);
+        match (device.is_null(), gone.is_null()) {
+            (false, _) if json => print(&format!("{device}\n"))?,
+            (false, _) => table.device(device),
+            (true, false) if json => print(&format!("{gone}\n"))?,
+            (true, false) => missing.gone(gone),
+            (true, true) => {
+                checked(line)?;
+                let below = if all { format!("\n{}", missing.print()) } else { String::new() };
+                return if json { Ok(()) } else { print(&(table.print() + &below)) };
             }
-            _ => {}
         }
-    }
-}
-
-/// The end of a wait.
-struct Deadline(std::time::Instant);
-
-impl Deadline {
-    #[expect(clippy::disallowed_methods, reason = "a command waits in real time")]
-    fn after(wait: Duration) -> Self {
-        Self(std::time::Instant::now() + wait)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a command waits in real time")]
-    fn left(&self) -> Option<Duration> {
-        let left = self.0.saturating_duration_since(std::time::Instant::now());
-        (!left.is_zero()).then_some(left)
     }
 }

@@ -88,12 +88,23 @@ pub(crate) const COMMANDS: &[Spec] = &[
             flag("print-config", "print every value with its origin, and exit"),
         ],
     },
-    Spec { command: Command::Devices, arguments: "", about: "list the connected devices", options: &[JSON, CONTROL] },
+    Spec {
+        command: Command::Devices,
+        arguments: "",
+        about: "list the connected devices",
+        options: &[flag("all", "list the names that are gone, too"), JSON, CONTROL],
+    },
     Spec {
         command: Command::Send,
         arguments: "DEVICE TEXT...",
         about: "send a command to a device",
-        options: &[with("wait", "SECS", "print the device's next object, or fail after SECS seconds"), CONTROL],
+        options: &[
+            with("wait", "SECS", "print the device's answer, or fail after SECS seconds"),
+            with("type", "TYPE", "only an object of this Type is the answer"),
+            with("match", "MEMBER=VALUE", "only an object with this top-level member is the answer"),
+            with("queue", "TIME", "let the command wait for a name that is not connected"),
+            CONTROL,
+        ],
     },
     Spec { command: Command::Remove, arguments: "DEVICE", about: "close a device's connections", options: &[CONTROL] },
     Spec {
@@ -264,7 +275,7 @@ pub(crate) fn help(command: Option<Command>) -> String {
         options(&mut text, COMMANDS[0].options);
         entry(&mut text, "-h, --help", "print this help, or the help of the command before it");
         entry(&mut text, "-V, --version", "print the version");
-        text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
+        text.push_str("\nDEVICE is #ID, @NAME, IP:PORT or IP, for example '#7', @pump-7 or 192.0.2.7.\n");
         text.push_str(EXIT_CODES);
         return text;
     };
@@ -275,7 +286,7 @@ pub(crate) fn help(command: Option<Command>) -> String {
         text.push_str("\nPut -- before a TEXT that begins with -, as in: send '#7' -- -v\n");
     }
     if arguments.contains("DEVICE") {
-        text.push_str("\nDEVICE is #ID, IP:PORT or IP, for example '#7', 192.0.2.7:40112 or 192.0.2.7.\n");
+        text.push_str("\nDEVICE is #ID, @NAME, IP:PORT or IP, for example '#7', @pump-7 or 192.0.2.7.\n");
     }
     text.push_str(EXIT_CODES);
     text

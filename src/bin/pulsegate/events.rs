@@ -6,7 +6,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use pulsegate::{CloseReason, ConnectionId, Context, Device, Disconnect, Message, MessageError, Refusal, Target};
+use pulsegate::{
+    CloseReason, CommandEnd, CommandReport, ConnectionId, Context, Device, Disconnect, Message, MessageError, Name,
+    Refusal, Target,
+};
 
 /// Writes one event after the other into one buffer that is kept.
 #[derive(Default)]
@@ -46,14 +49,37 @@ impl EventLine {
         self.begin("message");
         self.device(device);
         self.text("type", message.type_name());
-        self.line.extend_from_slice(br#","data":"#);
-        let start = self.line.len();
-        self.line.extend_from_slice(message.bytes());
-        // JSON has line ends only outside strings (RFC 8259 §7), where any white space will do.
-        let mut rest = &mut self.line[start..];
-        while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
-            rest[at] = b' ';
-            rest = &mut rest[at + 1..];
+        append_data(&mut self.line, message);
+        self.end()
+    }
+
+    /// `{"event":"identified"…}`
+    pub(crate) fn identified(&mut self, device: &Device) -> &[u8] {
+        self.begin("identified");
+        self.device(device);
+        self.end()
+    }
+
+    /// `{"event":"command"…}` with the end of a command. A command that was refused is lost.
+    pub(crate) fn command(&mut self, report: &CommandReport<'_>) -> &[u8] {
+        self.begin("command");
+        if let Some((id, address)) = report.device {
+            self.put(format_args!(r#","conn":{id},"ip":"{}","port":{}"#, address.ip(), address.port()));
+        }
+        if let Some(name) = &report.name {
+            self.text("name", name);
+        }
+        self.number("command", report.command);
+        match report.end {
+            CommandEnd::Lost(reason) => {
+                self.text("state", "lost");
+                self.text("reason", reason.as_str());
+            }
+            CommandEnd::Refused(error) => {
+                self.text("state", "lost");
+                self.text("detail", &error.to_string());
+            }
+            end => self.text("state", end.as_str()),
         }
         self.end()
     }
@@ -127,6 +153,9 @@ impl EventLine {
     fn device(&mut self, device: &Device) {
         let (id, ip, port) = (device.id(), device.ip(), device.port());
         self.put(format_args!(r#","conn":{id},"ip":"{ip}","port":{port}"#));
+        if let Some(name) = device.name() {
+            self.text("name", name);
+        }
     }
 
     fn number(&mut self, name: &str, number: u64) {
@@ -147,6 +176,18 @@ impl EventLine {
     fn put(&mut self, text: fmt::Arguments<'_>) {
         // Writing into a `Vec` cannot fail.
         let _ = self.line.write_fmt(text);
+    }
+}
+
+/// Appends an object as the member `data`. JSON has line ends only outside strings (RFC 8259 §7), where spaces replace them.
+pub(crate) fn append_data(line: &mut Vec<u8>, message: &Message<'_>) {
+    line.extend_from_slice(br#","data":"#);
+    let start = line.len();
+    line.extend_from_slice(message.bytes());
+    let mut rest = &mut line[start..];
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        rest[at] = b' ';
+        rest = &mut rest[at + 1..];
     }
 }
 
@@ -175,6 +216,8 @@ impl fmt::Display for Boot {
 pub(crate) struct Subject<'a> {
     /// The connection. A refused one has no id, and `listening` is about none.
     pub(crate) device: Option<(Option<ConnectionId>, SocketAddr)>,
+    /// The name of the device.
+    pub(crate) name: Option<Name>,
     /// The `Type` of a message.
     pub(crate) message_type: Option<&'a str>,
 }
@@ -193,7 +236,10 @@ impl Filter {
             Some(word) => self.types.is_empty() || self.types.iter().any(|wanted| wanted == word),
             None => self.types.is_empty(),
         };
-        let is_meant = |target: Target| subject.device.is_some_and(|(id, address)| target.means(id, address));
+        let is_meant = |target: Target| match target {
+            Target::Name(_) => subject.name.map(Target::Name) == Some(target),
+            target => subject.device.is_some_and(|(id, address)| target.means(id, address)),
+        };
         this_type && self.device.is_none_or(is_meant)
     }
 }

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use client::{ControlCommand, Watch};
+use client::{Answer, ControlCommand, Send, Watch};
 use commands::{Command, Parsed};
 use config::{Config, single_quoted};
 
@@ -118,7 +118,7 @@ fn run() -> Result<(), Failure> {
             return discover::run(timeout, port);
         }
         Command::Web => return web(&options, given("control")),
-        Command::Devices => ControlCommand::Devices { json },
+        Command::Devices => ControlCommand::Devices { json, all: given("all").is_some() },
         Command::Stats => {
             let prometheus = given("prometheus").is_some();
             if json && prometheus {
@@ -135,8 +135,16 @@ fn run() -> Result<(), Failure> {
         },
         Command::Send => match &arguments[..] {
             [name, text @ ..] if !text.is_empty() => {
-                let wait = given("wait").map(seconds).transpose()?;
-                ControlCommand::Send { device: device(name)?, text: text.join(" "), wait }
+                let answer = Answer {
+                    wait: given("wait").map(seconds).transpose()?,
+                    type_name: given("type").map(str::to_owned),
+                    member: given("match").map(member).transpose()?,
+                };
+                if answer.wait.is_none() && (answer.type_name.is_some() || answer.member.is_some()) {
+                    return Err(Failure::Usage("send takes --type and --match with --wait".into()));
+                }
+                let queue = given("queue").map(seconds).transpose()?;
+                ControlCommand::Send(Send { device: device(name)?, text: text.join(" "), answer, queue })
             }
             _ => return Err(Failure::Usage("send takes a DEVICE and the TEXT of a command".into())),
         },
@@ -153,6 +161,13 @@ fn run() -> Result<(), Failure> {
 fn device(name: &str) -> Result<String, Failure> {
     let known = name.parse::<pulsegate::Target>();
     known.map(|_| name.to_owned()).map_err(|e| Failure::Usage(format!("invalid device {}: {e}", single_quoted(name))))
+}
+
+/// The key and the value of a match.
+fn member(text: &str) -> Result<(String, String), Failure> {
+    let parts = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let expected = "expected MEMBER=VALUE, for example Id=42";
+    parts.ok_or_else(|| Failure::Usage(format!("invalid match {}: {expected}", single_quoted(text))))
 }
 
 /// The longest time that an option takes. A longer one could overflow the clock.

@@ -8,14 +8,27 @@ use serde_json::Value;
 /// A table whose columns are as wide as their widest cell.
 pub(crate) struct Table {
     head: Vec<&'static str>,
+    /// What its last line counts.
+    noun: &'static str,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// Creates the table of `pulsegate devices`.
     pub(crate) fn devices() -> Self {
-        let head = vec!["ID", "ADDRESS", "CONNECTED", "LAST SEEN", "CREDIT", "OBJECTS", "BYTES", "LAST TYPE"];
-        Self { head, rows: Vec::new() }
+        let head = vec!["ID", "NAME", "ADDRESS", "CONNECTED", "LAST SEEN", "CREDIT", "OBJECTS", "BYTES", "LAST TYPE"];
+        Self { head, noun: "device", rows: Vec::new() }
+    }
+
+    /// The second table of `pulsegate devices --all`.
+    pub(crate) fn missing() -> Self {
+        Self { head: vec!["NAME", "GONE FOR", "REASON"], noun: "missing device", rows: Vec::new() }
+    }
+
+    /// Adds a missing device as the control socket describes it.
+    pub(crate) fn gone(&mut self, gone: &Value) {
+        let text = |name: &str| gone[name].as_str().unwrap_or("?").to_owned();
+        self.rows.push(vec![text("name"), age(&gone["gone_s"]), text("reason")]);
     }
 
     /// Adds a device as the control socket describes it.
@@ -25,6 +38,7 @@ impl Table {
             if ip.contains(':') { format!("[{ip}]:{}", device["port"]) } else { format!("{ip}:{}", device["port"]) };
         self.rows.push(vec![
             format!("#{}", device["conn"]),
+            device["name"].as_str().unwrap_or("-").to_owned(),
             address,
             age(&device["connected_s"]),
             age(&device["seen_s"]),
@@ -38,7 +52,7 @@ impl Table {
     /// Returns the table as text, with the number of rows below it.
     pub(crate) fn print(&self) -> String {
         let width = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].len());
+            let cells = self.rows.iter().map(|row| row[column].chars().count());
             cells.chain([self.head[column].len()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
@@ -48,7 +62,7 @@ impl Table {
             let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             let _ = writeln!(text, "{}", cells.join("  ").trim_end());
         }
-        let _ = writeln!(text, "{}", number_of(Some(self.rows.len() as u64), "device"));
+        let _ = writeln!(text, "{}", number_of(Some(self.rows.len() as u64), self.noun));
         text
     }
 }
@@ -57,9 +71,14 @@ impl Table {
 pub(crate) fn event(event: &Value, sent: &str) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or("");
     let time = text("time").get(11..23).unwrap_or("");
-    let device = match event.get("conn") {
-        Some(conn) => format!("#{conn} {}:{}", text("ip"), event["port"]),
-        None => format!("{}:{}", text("ip"), event["port"]),
+    let device = match (event.get("conn"), event.get("ip")) {
+        (Some(conn), _) => format!("#{conn} {}:{}", text("ip"), event["port"]),
+        (None, Some(_)) => format!("{}:{}", text("ip"), event["port"]),
+        (None, None) => String::new(),
+    };
+    let device = match text("name") {
+        "" => device,
+        name => format!("@{name} {device}").trim_end().to_owned(),
     };
     let line = match text("event") {
         "message" => format!("{time} {device} {} {}", cut(text("type"), STRING_CHARS), shorten(sent)),
@@ -71,7 +90,7 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
                 let _ = write!(line, " {reason}");
             }
             for (name, value) in event.as_object().into_iter().flatten() {
-                if !matches!(name.as_str(), "event" | "time" | "seq" | "conn" | "ip" | "port" | "reason") {
+                if !matches!(name.as_str(), "event" | "time" | "seq" | "conn" | "ip" | "port" | "reason" | "name") {
                     let _ = write!(line, " {name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
                 }
             }

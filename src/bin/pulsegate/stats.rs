@@ -4,16 +4,16 @@ use std::fs;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use pulsegate::{ClosedList, Context, Count, Counters, Device, Histogram, Kind};
+use pulsegate::{ClosedList, Context, Count, Counters, Device, Histogram, Kind, Missing, Name};
 use serde_json::{Map, Value, json};
 
 use crate::events::Boot;
 
 /// Returns a device as JSON. Ages are in seconds, rounded down to 0.1 s.
 pub(crate) fn device(device: &Device) -> Value {
-    let seconds = |age: Duration| (age.as_millis() / 100) as f64 / 10.0;
     json!({
         "conn": device.id().get(),
+        "name": device.name().map(Name::as_str),
         "ip": device.ip().to_string(),
         "port": device.port(),
         "connected_s": seconds(device.connected_for()),
@@ -23,6 +23,15 @@ pub(crate) fn device(device: &Device) -> Value {
         "bytes": device.bytes(),
         "last_type": device.last_kind().map(|kind| kind.as_str()),
     })
+}
+
+/// A named device that is not connected, as `pulsegate devices --all --json` shows it.
+pub(crate) fn missing(gone: &Missing<'_>) -> Value {
+    json!({ "name": gone.name, "gone_s": seconds(gone.gone_for), "reason": gone.reason })
+}
+
+fn seconds(age: Duration) -> f64 {
+    (age.as_millis() / 100) as f64 / 10.0
 }
 
 /// Statistics of the daemon, beside those of the library.

@@ -64,9 +64,10 @@ impl Registry {
         self.remembered.limit(max);
     }
 
-    /// The names that have gone, the longest missing first.
-    pub(super) fn missing(&self, now: Tick) -> impl Iterator<Item = Missing<'_>> {
-        self.remembered.iter().map(move |(name, since, reason)| Missing {
+    /// The names that have gone behind number `last`, the longest missing first.
+    pub(super) fn missing(&self, last: u64, now: Tick) -> impl Iterator<Item = Missing<'_>> {
+        self.remembered.after(last).map(move |(number, name, since, reason)| Missing {
+            number,
             name,
             gone_for: TICK * now.since(since),
             reason,
@@ -88,6 +89,8 @@ impl Registry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missing<'a> {
+    /// Grows with each name that goes, for [`Context::missing_after`](crate::Context::missing_after).
+    pub number: u64,
     /// Its name.
     pub name: &'a str,
     /// How long ago its last connection ended, to a [`TICK`].

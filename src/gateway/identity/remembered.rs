@@ -10,12 +10,16 @@ use crate::tick::Tick;
 pub(super) struct Remembered {
     gone: VecDeque<Gone>,
     bytes: usize,
+    /// Names so far.
+    last: u64,
 }
 
 #[derive(Debug)]
 struct Gone {
     name: Box<str>,
     since: Tick,
+    /// Orders the names.
+    number: u64,
     /// The place of the close reason among [`CloseReason::WORDS`].
     reason: u8,
 }
@@ -36,7 +40,9 @@ impl Remembered {
         }
         self.limit(max - 1);
         self.bytes += name.len() + EXTRA_BYTES;
-        self.gone.push_back(Gone { name: name.into(), since: now, reason: reason.index() as u8 });
+        self.last += 1;
+        let (number, reason) = (self.last, reason.index() as u8);
+        self.gone.push_back(Gone { name: name.into(), since: now, number, reason });
     }
 
     /// The name is connected, or of no interest.
@@ -55,9 +61,11 @@ impl Remembered {
         }
     }
 
-    /// Names with when and why they have gone.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Tick, &'static str)> {
-        self.gone.iter().map(|gone| (&*gone.name, gone.since, CloseReason::WORDS[usize::from(gone.reason)]))
+    /// The names behind number `last`, each with its number, the time of its end and the reason.
+    pub(super) fn after(&self, last: u64) -> impl Iterator<Item = (u64, &str, Tick, &'static str)> {
+        let from = self.gone.partition_point(|gone| gone.number <= last);
+        let word = |gone: &Gone| CloseReason::WORDS[usize::from(gone.reason)];
+        self.gone.range(from..).map(move |gone| (gone.number, &*gone.name, gone.since, word(gone)))
     }
 }
 
@@ -75,11 +83,12 @@ mod tests {
         for (tick, name) in ["a", "b", "a", "c"].iter().enumerate() {
             remembered.add(name, &CloseReason::Silent, Tick::new(tick as u32), 2);
         }
-        let names: Vec<_> = remembered.iter().collect();
-        assert_eq!(names, [("a", Tick::new(2), "silent"), ("c", Tick::new(3), "silent")]);
+        let names: Vec<_> = remembered.after(0).collect();
+        assert_eq!(names, [(3, "a", Tick::new(2), "silent"), (4, "c", Tick::new(3), "silent")]);
+        assert_eq!(remembered.after(3).count(), 1);
         remembered.forget("a");
         remembered.add("d", &CloseReason::Closed, Tick::new(9), 0);
-        assert_eq!(remembered.iter().map(|(name, ..)| name).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(remembered.after(0).map(|(_, name, ..)| name).collect::<Vec<_>>(), ["c"]);
         remembered.limit(0);
         assert_eq!(remembered.held(), 0);
     }

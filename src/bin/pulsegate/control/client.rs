@@ -38,6 +38,8 @@ struct Listing {
     id: Option<u64>,
     last: Option<ConnectionId>,
     written: usize,
+    /// Whether the names that have gone follow, and the number of the last one.
+    missing: Option<u64>,
 }
 
 impl Control {
@@ -142,11 +144,16 @@ impl Client {
     }
 
     /// Begins a list of devices.
-    pub(super) fn list_devices(&mut self, reply_to: ReplyTo, gateway: &mut Context<'_>) -> Result<(), Refused> {
+    pub(super) fn list_devices(
+        &mut self,
+        reply_to: ReplyTo,
+        all: bool,
+        gateway: &mut Context<'_>,
+    ) -> Result<(), Refused> {
         if self.listing.is_some() {
             return Err(Refused::new(ErrorWord::Busy, "the client already receives a list of devices"));
         }
-        self.listing = Some(Listing { id: reply_to.id, last: None, written: 0 });
+        self.listing = Some(Listing { id: reply_to.id, last: None, written: 0, missing: all.then_some(0) });
         self.outstanding += 1;
         self.resume(gateway);
         Ok(())
@@ -159,20 +166,31 @@ impl Client {
         }
         while let Some(listing) = &mut self.listing {
             let next = gateway.devices_after(listing.last).next();
-            let line = match &next {
-                Some(device) => json!({ "id": listing.id, "device": stats::device(device) }),
-                None => json!({ "id": listing.id, "ok": true, "devices": listing.written }),
+            let gone = match (&next, listing.missing) {
+                (None, Some(last)) => gateway.missing_after(last).next(),
+                _ => None,
+            };
+            let number = gone.as_ref().map(|gone| gone.number);
+            let line = match (&next, &gone) {
+                (Some(device), _) => json!({ "id": listing.id, "device": stats::device(device) }),
+                (None, Some(gone)) => json!({ "id": listing.id, "missing": stats::missing(gone) }),
+                (None, None) => json!({ "id": listing.id, "ok": true, "devices": listing.written }),
             };
             if !gateway.write(self.stream, format!("{line}\n").as_bytes()) {
                 return;
             }
-            let Some(device) = next else {
-                self.listing = None;
-                self.answered(gateway);
-                return;
-            };
-            listing.last = Some(device.id());
-            listing.written += 1;
+            match (next, number) {
+                (Some(device), _) => {
+                    listing.last = Some(device.id());
+                    listing.written += 1;
+                }
+                (None, Some(_)) => listing.missing = number,
+                (None, None) => {
+                    self.listing = None;
+                    self.answered(gateway);
+                    return;
+                }
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ impl Control {
             .ok_or_else(|| Refused::new(ErrorWord::UnknownOp, format!("unknown operation {:?}", request.op)))?;
         match operation {
             Operation::Ping => reply_to.accept(gateway, json!({ "version": env!("CARGO_PKG_VERSION") })),
-            Operation::Devices => client.list_devices(reply_to, gateway)?,
+            Operation::Devices => client.list_devices(reply_to, request.all, gateway)?,
             Operation::Watch => self.watch(reply_to, request, figures, gateway)?,
             Operation::Stats => reply_to.accept(gateway, json!({ "stats": stats::collect(gateway, figures) })),
             Operation::Config => {

@@ -8,7 +8,7 @@ mod reply;
 mod request;
 mod watch;
 
-use pulsegate::{ConnectionId, Context, Delivery, StreamEvent};
+use pulsegate::{CommandReport, ConnectionId, Context, StreamEvent};
 use serde_json::{Value, json};
 
 use self::client::Client;
@@ -43,9 +43,8 @@ pulsegate::closed_list! {
 #[derive(Default)]
 pub(crate) struct Control {
     clients: Vec<Client>,
-    /// Queued commands whose senders await an answer.
+    /// Commands whose senders await their end.
     sending: Vec<Sending>,
-    last_tag: u64,
     /// The number of connections and requests. It orders clients by their last use.
     uses: u64,
     reloads: Vec<Option<ReplyTo>>,
@@ -98,12 +97,13 @@ impl Control {
         self.answered(reply_to.stream, gateway);
     }
 
-    /// Answers `send`: the kernel has the command with this tag, or never gets it.
-    pub(crate) fn sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
-        let Some(at) = self.sending.iter().position(|sending| sending.tag == tag) else { return };
+    /// Answers `send`: the command has ended. Returns whether it waited for a name or awaited an answer.
+    pub(crate) fn command_ended(&mut self, report: &CommandReport<'_>, gateway: &mut Context<'_>) -> bool {
+        let Some(at) = self.sending.iter().position(|sending| sending.command == report.command) else { return true };
         let sending = self.sending.remove(at);
-        sending.answer(delivery, gateway);
+        sending.reply(report, gateway);
         self.answered(sending.reply_to.stream, gateway);
+        !sending.is_plain
     }
 
     /// Handles an event of a control stream.

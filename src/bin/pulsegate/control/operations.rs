@@ -1,34 +1,54 @@
 //! Operations that change a device.
 
 use log::info;
-use pulsegate::{ConnectionId, Context, Credentials, Delivery, SendError};
+use pulsegate::{CommandEnd, CommandReport, Context, Credentials, SendError, Submitted};
 use serde_json::json;
 
 use super::Control;
 use super::reply::{ErrorWord, Refused, ReplyTo};
 use super::request::{Request, target};
 
-/// Queued commands of one client at one time.
+/// Commands of one client that have no end yet, at one time.
 pub(crate) const SENDING_MAX: usize = 256;
 
-/// A queued command whose sender awaits an answer.
+/// A command whose sender awaits its end.
 pub(super) struct Sending {
-    pub(super) tag: u64,
+    pub(super) command: u64,
     pub(super) reply_to: ReplyTo,
-    to: ConnectionId,
+    /// The number of connections that the sender's address means.
     of: usize,
+    awaits_answer: bool,
+    /// It neither waits for a name nor awaits an answer.
+    pub(super) is_plain: bool,
 }
 
 impl Sending {
-    pub(super) fn answer(&self, delivery: Delivery, gateway: &mut Context<'_>) {
-        let Self { reply_to, to, of, .. } = self;
-        match delivery {
-            Delivery::Sent => reply_to.accept(gateway, json!({ "conn": to.get(), "of": of })),
-            Delivery::Lost(reason) => {
-                let detail = format!("the device was gone before it took the command: {reason}");
-                reply_to.refuse(gateway, &Refused::new(ErrorWord::Lost, detail));
-            }
+    /// Reports the end of the command to its sender.
+    pub(super) fn reply(&self, report: &CommandReport<'_>, gateway: &mut Context<'_>) {
+        let conn = report.device.map(|(id, _)| id.get());
+        let mut sent = json!({ "conn": conn, "of": self.of });
+        if !self.is_plain {
+            sent["command"] = json!(report.command);
+            sent["state"] = json!(report.end.as_str());
         }
+        let device = conn.map_or_else(|| "the device".to_owned(), |conn| format!("device #{conn}"));
+        let (word, detail, reason) = match report.end {
+            CommandEnd::Lost(reason) if self.awaits_answer => {
+                (ErrorWord::Disconnected, format!("{device} disconnected before it answered: {reason}"), Some(reason))
+            }
+            CommandEnd::Lost(reason) => {
+                (ErrorWord::Lost, format!("the device was gone before it took the command: {reason}"), Some(reason))
+            }
+            CommandEnd::Timeout => (ErrorWord::Timeout, format!("{device} sent no answer in time"), None),
+            CommandEnd::Expired => (ErrorWord::Expired, "the device did not connect in time".to_owned(), None),
+            CommandEnd::Refused(error) => return self.reply_to.refuse(gateway, &error.into()),
+            _ => match report.answer {
+                Some(object) => return self.reply_to.accept_object(gateway, sent, object),
+                None => return self.reply_to.accept(gateway, sent),
+            },
+        };
+        self.reply_to
+            .refuse(gateway, &Refused { reason: reason.map(|reason| reason.as_str()), ..Refused::new(word, detail) });
     }
 }
 
@@ -39,21 +59,26 @@ impl Control {
         request: &Request<'_>,
         gateway: &mut Context<'_>,
     ) -> Result<(), Refused> {
-        let (to, text) = (target(request.device()?)?, request.text()?);
+        let (name, text) = (request.device()?, request.text()?);
+        let (to, command) = (target(name)?, request.command(text)?);
         let waiting = self.sending.iter().filter(|sending| sending.reply_to.stream == reply_to.stream);
         if waiting.count() >= SENDING_MAX {
             let detail = format!("{SENDING_MAX} commands of the client are queued already");
             return Err(Refused::new(ErrorWord::Busy, detail));
         }
-        self.last_tag += 1;
-        let tag = self.last_tag;
-        let queued = gateway.send_tagged(to, text, tag)?;
-        self.sending.push(Sending { tag, reply_to, to: queued.id, of: queued.of });
-        if let Some(client) = self.client(reply_to.stream) {
-            client.outstanding += 1;
-            let Credentials { pid, uid, .. } = client.credentials;
-            info!("command of {} bytes to device {}: asked by uid {uid}, pid {pid}", text.len(), queued.id);
+        let Submitted { command, queued, .. } = gateway.submit(to, &command)?;
+        let awaits_answer = request.answer.is_some();
+        let Some(client) = self.client(reply_to.stream) else { return Ok(()) };
+        let Credentials { pid, uid, .. } = client.credentials;
+        info!("command {command} of {} bytes to device {name}: asked by uid {uid}, pid {pid}", text.len());
+        if queued.is_none() && !awaits_answer {
+            reply_to.accept(gateway, json!({ "command": command, "state": "queued" }));
+            return Ok(());
         }
+        client.outstanding += 1;
+        let of = queued.map_or(1, |queued| queued.of);
+        let is_plain = !awaits_answer && request.queue.is_none();
+        self.sending.push(Sending { command, reply_to, of, awaits_answer, is_plain });
         Ok(())
     }
 

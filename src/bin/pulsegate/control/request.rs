@@ -1,10 +1,12 @@
 //! Requests of the control socket.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use pulsegate::Target;
+use pulsegate::{Command, Match, Target};
 use serde::Deserialize;
 use serde::de::Error;
+use serde_json::{Map, Value};
 
 use super::reply::{ErrorWord, Refused};
 
@@ -23,6 +25,52 @@ pub(crate) struct Request<'a> {
     text: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(super) types: Vec<String>,
+    #[serde(default)]
+    pub(super) answer: Option<Answer>,
+    #[serde(borrow, default)]
+    pub(super) queue: Option<Cow<'a, str>>,
+    /// `devices`: the names that have gone, too.
+    #[serde(default)]
+    pub(super) all: bool,
+}
+
+/// Which object answers a command, and for how long the sender awaits it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
+    timeout: String,
+    #[serde(rename = "type")]
+    type_name: Option<String>,
+    #[serde(rename = "match", default)]
+    members: Map<String, Value>,
+}
+
+impl Answer {
+    fn parse(&self) -> Result<(Match, Duration), Refused> {
+        let wrong = |detail: String| Refused::new(ErrorWord::BadRequest, detail);
+        let mut answer = Match::next();
+        if let Some(type_name) = &self.type_name {
+            answer = answer.of_type(type_name).map_err(|error| wrong(error.to_string()))?;
+        }
+        if self.members.len() > 1 {
+            return Err(wrong("a match has one member".to_owned()));
+        }
+        for (key, value) in &self.members {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Number(_) | Value::Bool(_) => value.to_string(),
+                _ => return Err(wrong("the value of a match is a text, a number, true or false".to_owned())),
+            };
+            answer = answer.with_member(key, &text).map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok((answer, duration(&self.timeout)?))
+    }
+}
+
+/// A time with its unit.
+fn duration(text: &str) -> Result<Duration, Refused> {
+    let detail = || format!("invalid time {text:?}: expected a duration, such as \"5s\" or \"10m\"");
+    humantime::parse_duration(text).map_err(|_| Refused::new(ErrorWord::BadRequest, detail()))
 }
 
 /// The id of a request that is wrong: a client with several requests must know which one it was.
@@ -53,6 +101,19 @@ impl<'a> Request<'a> {
     /// The text of a request that needs one.
     pub(super) fn text(&self) -> Result<&str, Refused> {
         needed(self.text.as_deref(), "text")
+    }
+
+    /// The command with this text.
+    pub(super) fn command<'t>(&self, text: &'t str) -> Result<Command<'t>, Refused> {
+        let mut command = Command::new(text);
+        if let Some(answer) = &self.answer {
+            let (answer, timeout) = answer.parse()?;
+            command = command.answer(answer, timeout);
+        }
+        if let Some(queue) = &self.queue {
+            command = command.queue_for(duration(queue)?);
+        }
+        Ok(command)
     }
 
     /// The device, if the request has one.

@@ -21,7 +21,7 @@ enum Values {
 fn values(of: &str) -> Values {
     let words = |words: &[&str], files| Values::Words(words.iter().map(ToString::to_string).collect(), files);
     match of {
-        "SECS" | "PORT" | "ADDR:PORT" | "URL" => Values::Any,
+        "SECS" | "TIME" | "MEMBER=VALUE" | "PORT" | "ADDR:PORT" | "URL" => Values::Any,
         "FILE" | "PATH" => Values::Files,
         "PATH|off" => words(&["off"], true),
         "ADDR:PORT|off" => words(&["off"], false),
