@@ -155,10 +155,9 @@ cross_cargo() { # SUBCOMMAND OPTION…
     shift
     # Programs abort on a panic and print its place. They have no symbols, so unwind tables would be of no use. Tests
     # unwind.
-    # The package for gateways has no services beside the gateway.
     case $subcommand in
     test) flags='' ;;
-    *) flags='-C force-unwind-tables=no' && set -- --no-default-features --features daemon,swarm "$@" ;;
+    *) flags='-C force-unwind-tables=no' ;;
     esac
     case $target in
     *musl*) flags="$flags -C link-self-contained=no -C target-feature=+crt-static" versioned=$target ;;
@@ -174,8 +173,9 @@ cross_cargo() { # SUBCOMMAND OPTION…
         # Tests check arithmetic, which matters where usize has 32 bits. Only our own code is optimized, to build fast.
         export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
         export CARGO_PROFILE_RELEASE_OPT_LEVEL="${CARGO_PROFILE_RELEASE_OPT_LEVEL:-s}"
-        nice cargo-zigbuild "$subcommand" --locked --no-default-features --features "$features" --target "$versioned" -Z build-std=std,panic_abort \
-            -Z build-std-features=optimize_for_size --config profile.dev.package.pulsegate.opt-level=1 "$@"
+        nice cargo-zigbuild "$subcommand" --locked --no-default-features --features "$features" --target "$versioned" \
+            -Z build-std=std,panic_abort -Z build-std-features=optimize_for_size \
+            --config profile.dev.package.pulsegate.opt-level=1 "$@"
     )
 }
 
