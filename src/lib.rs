@@ -21,6 +21,8 @@
 //! }
 //! ```
 //!
+//! A program for a device uses the module [`device`].
+//!
 //! In scope: discovery, framing, the check of objects, heartbeats, commands, and bounds on all of them. Out of scope: the
 //! meaning of messages, their storage, encryption.
 //!
@@ -36,6 +38,7 @@ mod blocks;
 mod byte_size;
 mod closed_list;
 mod connection;
+pub mod device;
 mod endpoint;
 mod gateway;
 mod proto;

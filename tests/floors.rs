@@ -41,7 +41,7 @@ const PURE: [&str; 10] = [
     SOCKETS[6],
 ];
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     // Floor 0
     Rule {
         part: "proto",
@@ -58,6 +58,8 @@ const RULES: [Rule; 13] = [
     Rule { part: "endpoint", ours: &[], crates: &[], never: &SOCKETS },
     // Floor 1
     Rule { part: "connection", ours: &["proto", "tick"], crates: &["memchr"], never: &PURE },
+    // The table of contents for a device.
+    Rule { part: "device", ours: &["proto", "connection"], crates: &["pulsegate"], never: &PURE },
     // Floor 2
     Rule {
         part: "gateway",

@@ -1,34 +1,31 @@
-//! The device's end of a stream: tells the gateway's beats from its commands, which come raw and
-//! without framing. Used by the tests and by the load simulator. Floor 1.
+//! The device's end of a stream without a terminator: finds the gateway's beats between its commands. Layer 1.
 
 use crate::proto::heartbeat::BEAT;
 
-/// What the gateway said.
+/// A part of the gateway's stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard<'a> {
-    /// A beat, to be answered with [`crate::proto::heartbeat::ANSWER`].
+    /// A beat. Answer it with [`HEARTBEAT_ANSWER`](crate::proto::heartbeat::ANSWER).
     Beat,
-    /// A piece of command text. Pieces of one command are not put together: only who knows the
-    /// commands can tell where one ends.
+    /// A piece of command text. Only the device's own grammar of commands tells where a command ends.
     Text(&'a [u8]),
 }
 
-/// A device's view of its stream. The one state it needs is how much of a beat has come so far.
+/// Finds beats in a stream, where the gateway's configuration has no `terminator`.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ClientConnection {
-    /// Bytes of [`BEAT`] that the stream ended with when last looked at.
+    /// Bytes of [`BEAT`] at the end of the stream so far.
     matched: u8,
 }
 
 impl ClientConnection {
-    /// A device that has heard nothing yet.
+    /// A device that has received nothing yet.
     pub const fn new() -> Self {
         Self { matched: 0 }
     }
 
-    /// Feeds the rest of a read: how much of it was used, and what that was. Call it again with what
-    /// is left until it gives nothing. Text that could be the beginning of a beat is held back until
-    /// the next byte decides.
+    /// Takes the rest of a read. Returns the number of bytes that it used, and their meaning. Call it again with the
+    /// remaining bytes until it returns no meaning. It holds text that may begin a beat until the next byte decides.
     pub fn handle_data<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Heard<'a>>) {
         if self.matched > 0 {
             return self.resume(input);
@@ -40,7 +37,7 @@ impl ClientConnection {
         self.resume(input)
     }
 
-    /// Goes on matching a beat at the front of `input`.
+    /// Continues a beat at the front of `input`.
     fn resume<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Heard<'a>>) {
         let held = usize::from(self.matched);
         let same = BEAT[held..].iter().zip(input).take_while(|(a, b)| a == b).count();
@@ -52,7 +49,7 @@ impl ClientConnection {
             self.matched += same as u8;
             return (same, None);
         }
-        // Not a beat after all. `h` stands only at a beat's start, so what matched is text as a whole.
+        // Only the first letter of a beat is an `h`, so no part of the matched bytes begins a beat.
         self.matched = 0;
         if held > 0 {
             return (0, Some(Heard::Text(&BEAT[..held])));

@@ -303,7 +303,7 @@ impl Slots {
         self.slab.iter().map(|(index, slot)| (self.id_at(index as u32), slot))
     }
 
-    /// See [`crate::Gateway::check_invariants`].
+    /// See [`crate::unstable::Gateway::check_invariants`].
     pub(super) fn check_invariants(&self) {
         let devices = self.slab.iter().filter(|(_, slot)| matches!(slot, Slot::Device(_)));
         assert_eq!(devices.clone().count(), self.devices, "devices are counted");

@@ -7,21 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::executable::{Gateway, Process};
 use crate::files::{content, give, sha256, take};
 use crate::folder::Folder;
+use crate::life::{FAST, FILE_BYTES, await_beats, state_after};
 use compilers::{SANITIZERS, compile, exists, not_checked};
-
-/// A short heartbeat, and the terminator that both examples need.
-const FAST: [(&str, &str); 2] = [("PULSEGATE_HEARTBEAT_INTERVAL", "200ms"), ("PULSEGATE_TERMINATOR", "\n")];
-
-/// More beats than a device without answers survives: the credit is 5.
-const BEATS: u64 = 8;
-
-/// Longer than a command of 64 KiB carries, and no multiple of any piece.
-const FILE_BYTES: usize = 200_003;
 
 /// Compiles a program with every compiler, and with its sanitizers. Returns the programs that are to run.
 fn builds(name: &str, sources: &[&str], options: &[&str]) -> Vec<PathBuf> {
@@ -48,22 +40,6 @@ fn assert_runs(process: &mut Process, program: &Path) {
     let report = fs::read_to_string(program.with_extension("log")).unwrap();
     assert!(process.0.try_wait().unwrap().is_none(), "{} ended: {report}", program.display());
     assert_eq!(report, "", "{}", program.display());
-}
-
-/// Waits until the device has answered more beats than its credit is.
-#[expect(clippy::disallowed_methods, reason = "a test waits for the process under test")]
-fn await_beats(gateway: &Gateway) {
-    let before = gateway.answered_beats();
-    while gateway.answered_beats() < before + BEATS {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-}
-
-/// Returns the state that the device reports after a command.
-fn state_after(gateway: &Gateway, text: &str) -> Value {
-    let sent = gateway.run(&["send", "127.0.0.1", text, "--wait", "20"]);
-    assert!(sent.status.success(), "{text}: {}", String::from_utf8_lossy(&sent.stderr));
-    serde_json::from_slice::<Value>(&sent.stdout).unwrap()["State"].take()
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(crate) fn take(gateway: &mut Gateway) -> (String, Vec<u8>) {
         gateway.send(&command("get", &name, json!({"Offset": bytes.len(), "Length": 70_000})));
         let data = gateway.object("File");
         assert_eq!((&data["Op"], index(&data["Offset"])), (&json!("data"), bytes.len()));
-        bytes.extend(STANDARD.decode(data["Data"].as_str().unwrap()).unwrap());
+        bytes.extend(unbase64(&data["Data"]));
     }
     if offer["Sha256"].is_string() {
         assert_eq!(offer["Sha256"], sha256(&bytes));
@@ -61,4 +61,8 @@ pub(crate) fn take(gateway: &mut Gateway) -> (String, Vec<u8>) {
 
 fn index(value: &Value) -> usize {
     value.as_u64().unwrap_or_else(|| panic!("expected a number, saw {value}")) as usize
+}
+
+pub(crate) fn unbase64(text: &Value) -> Vec<u8> {
+    STANDARD.decode(text.as_str().unwrap()).unwrap()
 }

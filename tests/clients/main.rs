@@ -6,3 +6,6 @@ mod executable;
 mod c;
 mod files;
 mod folder;
+mod life;
+mod python;
+mod rust;
