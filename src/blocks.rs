@@ -1,16 +1,26 @@
-//! Memory in blocks of a few sizes. Floor 0.
+//! Memory in blocks of one size, and regions of any size. Floor 0.
 //!
-//! What thousands of devices have left unfinished comes and goes in floods. From the system's allocator it would not go
-//! back to the kernel: one small allocation of another kind, made meanwhile, pins all that lies below it. So blocks of
-//! one size lie together in mappings of their own, the fullest first, and a mapping without blocks is unmapped.
+//! Partial objects come and go in floods. The allocator of a C library would not return their memory to the kernel: one
+//! small allocation of another kind pins everything below it. So blocks lie in mappings of their own, and a mapping
+//! without blocks is unmapped.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, Range};
 
 use memmap2::MmapMut;
 
-/// A stretch of zeroed memory that the kernel gave, page by page as it is touched, and has back when this is dropped.
+/// Regions are a multiple of this, which is a page nearly everywhere.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Zeroed memory. The kernel gives it page by page as it is written to, and takes it back when this is dropped.
 #[derive(Debug)]
-pub(crate) enum Region {
+pub(crate) struct Region {
+    memory: Mapping,
+    /// Bytes at the front that were ever written to.
+    touched: usize,
+}
+
+#[derive(Debug)]
+enum Mapping {
     Mapped(MmapMut),
     /// Where the kernel allows no more mappings.
     Allocated(Box<[u8]>),
@@ -18,7 +28,32 @@ pub(crate) enum Region {
 
 impl Region {
     pub(crate) fn new(bytes: usize) -> Self {
-        MmapMut::map_anon(bytes).map_or_else(|_| Self::Allocated(vec![0; bytes].into()), Self::Mapped)
+        let bytes = bytes.next_multiple_of(PAGE_BYTES);
+        let memory =
+            MmapMut::map_anon(bytes).map_or_else(|_| Mapping::Allocated(vec![0; bytes].into()), Mapping::Mapped);
+        Self { memory, touched: 0 }
+    }
+
+    /// Writes `bytes` from `at` on; there must be room.
+    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        self.bytes_mut()[at..end].copy_from_slice(bytes);
+        self.touched = self.touched.max(end);
+    }
+
+    /// Bytes of the pages that the kernel has given.
+    pub(crate) fn resident(&self) -> usize {
+        match self.memory {
+            Mapping::Mapped(_) => self.touched.next_multiple_of(PAGE_BYTES),
+            Mapping::Allocated(_) => self.len(),
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Mapping::Mapped(memory) => memory,
+            Mapping::Allocated(memory) => memory,
+        }
     }
 }
 
@@ -26,64 +61,43 @@ impl Deref for Region {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(memory) => memory,
-            Self::Allocated(memory) => memory,
+        match &self.memory {
+            Mapping::Mapped(memory) => memory,
+            Mapping::Allocated(memory) => memory,
         }
     }
 }
 
-impl DerefMut for Region {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Mapped(memory) => memory,
-            Self::Allocated(memory) => memory,
-        }
-    }
-}
-
-/// A block in use. It is given back by hand, as memory that belongs to nobody cannot know of its end.
-#[derive(Debug)]
+/// A block in use. Its owner returns it with [`Arena::give_back`].
+#[derive(Debug, Default)]
 pub(crate) struct Block {
-    class: u8,
     number: u16,
     segment: u32,
 }
 
-impl Block {
-    /// Its size in bytes.
-    pub(crate) fn capacity(&self) -> usize {
-        BLOCK_BYTES_MIN << self.class
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Blocks {
-    classes: [Class; CLASSES],
-}
-
-const BLOCK_BYTES_MIN: usize = 64;
-/// The largest block; what needs more has a [`Region`] of its own.
-pub(crate) const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MIN << (CLASSES - 1);
-/// Sizes double from one class to the next.
-const CLASSES: usize = 10;
-const SEGMENT_BYTES: usize = 64 << 10;
-
-/// Blocks of one size.
-#[derive(Debug, Default)]
-struct Class {
+/// Blocks of one size. Since all have the same size, resident memory never exceeds the most blocks that were in use at one
+/// time, in whatever order they come and go.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    block_bytes: usize,
     segments: Vec<Option<Segment>>,
     /// No segment before this one has room.
     first: usize,
     /// Segments that are there.
     count: usize,
+    /// Bytes that were ever written to, in all segments that are there.
+    resident: usize,
+    /// Blocks in use.
+    used: usize,
 }
+
+const SEGMENT_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Segment {
     memory: Region,
     used: u16,
-    /// Blocks that were ever used; those behind them have never been touched.
+    /// Blocks that were ever used; those behind them were never written to.
     touched: u16,
     /// The first of the free ones among them, if there is one. Each begins with the number of the next.
     free: u16,
@@ -91,80 +105,93 @@ struct Segment {
 
 const NONE: u16 = u16::MAX;
 
-impl Blocks {
-    /// A block of at least `bytes` bytes, at most [`BLOCK_BYTES_MAX`].
-    pub(crate) fn take(&mut self, bytes: usize) -> Block {
-        let class = bytes.max(BLOCK_BYTES_MIN).next_power_of_two().ilog2() - BLOCK_BYTES_MIN.ilog2();
-        let (segment, number) = self.classes[class as usize].take(BLOCK_BYTES_MIN << class);
-        Block { class: class as u8, number, segment: segment as u32 }
+impl Arena {
+    /// Without blocks. `block_bytes` is a power of two from 64 bytes to 4 KiB.
+    pub(crate) fn new(block_bytes: usize) -> Self {
+        Self { block_bytes, segments: Vec::new(), first: 0, count: 0, resident: 0, used: 0 }
     }
 
-    pub(crate) fn give_back(&mut self, block: &Block) {
-        self.classes[usize::from(block.class)].give_back(block.segment as usize, block.number, block.capacity());
+    /// Size of a block.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.block_bytes
     }
 
-    pub(crate) fn bytes(&self, block: &Block) -> &[u8] {
-        let segment = self.classes[usize::from(block.class)].segments[block.segment as usize].as_ref();
-        segment.map_or(&[], |segment| &segment.memory[range(block.number, block.capacity())])
+    /// Bytes that are resident, for blocks in use and free.
+    pub(crate) fn resident(&self) -> usize {
+        self.resident
     }
 
-    pub(crate) fn bytes_mut(&mut self, block: &Block) -> &mut [u8] {
-        let segment = self.classes[usize::from(block.class)].segments[block.segment as usize].as_mut();
-        segment.map_or(&mut [], |segment| &mut segment.memory[range(block.number, block.capacity())])
+    /// Whether [`Self::take`] has a block to give.
+    pub(crate) fn has_room(&self, resident_max: usize) -> bool {
+        self.used * self.block_bytes < self.resident || self.resident + self.block_bytes <= resident_max
     }
 
-    /// Copies the first `bytes` bytes of a block to one of another size.
-    pub(crate) fn copy(&mut self, from: &Block, to: &Block, bytes: usize) {
-        let classes = [from.class, to.class].map(usize::from);
-        let Ok([source, target]) = self.classes.get_disjoint_mut(classes) else { return };
-        let source = source.segments[from.segment as usize].as_ref();
-        let target = target.segments[to.segment as usize].as_mut();
-        if let (Some(source), Some(target)) = (source, target) {
-            let target = &mut target.memory[range(to.number, to.capacity())][..bytes];
-            target.copy_from_slice(&source.memory[range(from.number, from.capacity())][..bytes]);
-        }
-    }
-
-    /// Gives the last empty segment of each class back, too.
-    pub(crate) fn trim(&mut self) {
-        for class in &mut self.classes {
-            if class.segments.iter().flatten().all(|segment| segment.used == 0) {
-                *class = Class::default();
-            }
-        }
-    }
-
-    /// Bytes of address space, for blocks in use and free.
-    #[cfg(test)]
-    pub(crate) fn mapped(&self) -> usize {
-        self.classes.iter().map(|class| class.count * SEGMENT_BYTES).sum()
-    }
-}
-
-fn range(number: u16, size: usize) -> std::ops::Range<usize> {
-    let start = usize::from(number) * size;
-    start..start + size
-}
-
-impl Class {
-    fn take(&mut self, size: usize) -> (usize, u16) {
-        let has_room = |segment: &Segment| segment.free != NONE || range(segment.touched, size).end <= SEGMENT_BYTES;
-        let found = self.segments[self.first..].iter().position(|segment| segment.as_ref().is_some_and(has_room));
+    /// A block, unless it would make more than `resident_max` bytes resident.
+    pub(crate) fn take(&mut self, resident_max: usize) -> Option<Block> {
+        let size = self.block_bytes;
+        let may_grow = self.resident + size <= resident_max;
+        let fits =
+            |segment: &Segment| segment.free != NONE || may_grow && range(segment.touched, size).end <= SEGMENT_BYTES;
+        let found = self.segments[self.first..].iter().position(|segment| segment.as_ref().is_some_and(fits));
         let at = match found {
             Some(ahead) => self.first + ahead,
-            None => self.add(),
+            None if may_grow => self.add(),
+            None => return None,
         };
-        self.first = at;
+        if may_grow {
+            self.first = at;
+        }
         let Some(segment) = &mut self.segments[at] else { unreachable!("it was found or added") };
+        self.used += 1;
         segment.used += 1;
         let number = segment.free;
         if number == NONE {
             segment.touched += 1;
-            return (at, segment.touched - 1);
+            self.resident += size;
+            return Some(Block { segment: at as u32, number: segment.touched - 1 });
         }
         let block = &segment.memory[range(number, size)];
         segment.free = u16::from_ne_bytes([block[0], block[1]]);
-        (at, number)
+        Some(Block { segment: at as u32, number })
+    }
+
+    pub(crate) fn bytes(&self, block: &Block) -> &[u8] {
+        let segment = self.segments[block.segment as usize].as_ref();
+        segment.map_or(&[], |segment| &segment.memory[range(block.number, self.block_bytes)])
+    }
+
+    /// Writes into a block from `at` on; there must be room.
+    pub(crate) fn write(&mut self, block: &Block, at: usize, bytes: &[u8]) {
+        if let Some(segment) = &mut self.segments[block.segment as usize] {
+            segment.memory.write(range(block.number, self.block_bytes).start + at, bytes);
+        }
+    }
+
+    pub(crate) fn give_back(&mut self, block: &Block) {
+        let (at, size) = (block.segment as usize, self.block_bytes);
+        let Some(segment) = &mut self.segments[at] else { return };
+        self.used -= 1;
+        segment.used -= 1;
+        if segment.used == 0 && self.count > 1 {
+            self.resident -= usize::from(segment.touched) * size;
+            self.segments[at] = None;
+            self.count -= 1;
+            while let Some(None) = self.segments.last() {
+                self.segments.pop();
+            }
+            self.first = self.first.min(self.segments.len());
+            return;
+        }
+        segment.memory.write(range(block.number, size).start, &segment.free.to_ne_bytes());
+        segment.free = block.number;
+        self.first = self.first.min(at);
+    }
+
+    /// Gives the last segment back, too, if no block is in use.
+    pub(crate) fn trim(&mut self) {
+        if self.segments.iter().flatten().all(|segment| segment.used == 0) {
+            *self = Self::new(self.block_bytes);
+        }
     }
 
     fn add(&mut self) -> usize {
@@ -181,23 +208,11 @@ impl Class {
             }
         }
     }
+}
 
-    fn give_back(&mut self, at: usize, number: u16, size: usize) {
-        let Some(segment) = &mut self.segments[at] else { return };
-        segment.used -= 1;
-        if segment.used == 0 && self.count > 1 {
-            self.segments[at] = None;
-            self.count -= 1;
-            while let Some(None) = self.segments.last() {
-                self.segments.pop();
-            }
-            self.first = self.first.min(self.segments.len());
-            return;
-        }
-        segment.memory[range(number, size)][..2].copy_from_slice(&segment.free.to_ne_bytes());
-        segment.free = number;
-        self.first = self.first.min(at);
-    }
+fn range(number: u16, size: usize) -> Range<usize> {
+    let start = usize::from(number) * size;
+    start..start + size
 }
 
 #[cfg(test)]
@@ -208,40 +223,50 @@ mod tests {
     #[test]
     fn blocks_do_not_overlap_and_their_memory_goes_back() {
         let mut rng = Rng(11);
-        let mut blocks = Blocks::default();
+        let mut arena = Arena::new(512);
         let mut taken: Vec<(Block, u8)> = Vec::new();
+        let mut most = 0;
         for round in 0..20_000 {
             // Floods and ebbs.
             if rng.below(100) < if round / 2000 % 2 == 0 { 70 } else { 30 } {
-                let bound = rng.pick(&[70, 1000, BLOCK_BYTES_MAX]);
-                let bytes = 1 + rng.below(bound);
-                let block = blocks.take(bytes);
-                assert!((bytes..=(2 * bytes).max(BLOCK_BYTES_MIN)).contains(&block.capacity()));
-                blocks.bytes_mut(&block).fill(round as u8);
+                let block = arena.take(usize::MAX).expect("a block");
+                arena.write(&block, 0, &[round as u8; 512]);
                 taken.push((block, round as u8));
+                most = most.max(taken.len());
             } else if !taken.is_empty() {
                 let (block, mark) = taken.swap_remove(rng.below(taken.len()));
-                assert!(blocks.bytes(&block).iter().all(|byte| *byte == mark), "block {block:?} was written over");
-                blocks.give_back(&block);
+                assert!(arena.bytes(&block).iter().all(|byte| *byte == mark), "block {block:?} was written over");
+                arena.give_back(&block);
             }
+            assert!(arena.resident() <= most * 512, "{} bytes for {most} blocks", arena.resident());
         }
         for (block, _) in taken.drain(..) {
-            blocks.give_back(&block);
+            arena.give_back(&block);
         }
-        assert!(blocks.mapped() <= CLASSES * SEGMENT_BYTES, "{} bytes are kept", blocks.mapped());
-        blocks.trim();
-        assert_eq!(blocks.mapped(), 0);
+        assert!(arena.resident() <= SEGMENT_BYTES, "{} bytes are kept", arena.resident());
+        arena.trim();
+        assert_eq!(arena.resident(), 0);
     }
 
     #[test]
-    fn room_that_is_free_is_used_before_more_is_asked_for() {
-        let mut blocks = Blocks::default();
-        let mut taken: Vec<_> = (0..2048).map(|_| blocks.take(64)).collect();
-        assert_eq!(blocks.mapped(), 2 * SEGMENT_BYTES);
+    fn an_arena_that_may_not_grow_hands_out_free_blocks_alone() {
+        let mut arena = Arena::new(64);
+        let mut taken: Vec<_> = std::iter::from_fn(|| arena.take(100_000)).collect();
+        assert_eq!(taken.len(), 100_000 / 64);
         for block in taken.drain(..).step_by(2) {
-            blocks.give_back(&block);
+            arena.give_back(&block);
         }
-        let again: Vec<_> = (0..1024).map(|_| blocks.take(64)).collect();
-        assert_eq!((again.len(), blocks.mapped()), (1024, 2 * SEGMENT_BYTES));
+        let again: Vec<_> = std::iter::from_fn(|| arena.take(100_000)).collect();
+        assert_eq!((again.len(), arena.resident()), ((100_000 / 64_usize).div_ceil(2), 100_000 / 64 * 64));
+    }
+
+    #[test]
+    fn a_region_counts_the_pages_that_were_written_to() {
+        let mut region = Region::new(100_000);
+        assert_eq!((region.len(), region.resident()), (25 * PAGE_BYTES, 0));
+        region.write(5_000, b"x");
+        assert_eq!(region.resident(), 2 * PAGE_BYTES);
+        region.write(0, b"x");
+        assert_eq!((region.resident(), region[5_000]), (2 * PAGE_BYTES, b'x'));
     }
 }

@@ -50,8 +50,8 @@ fn pictures_of_all_devices_at_the_same_time_arrive() {
     for &device in &devices {
         network.send_slowly(device, &picture(device, 150_000), 10_000, Duration::from_millis(50));
     }
-    let most = run(&mut network, 60);
-    assert!(most > BUDGET / 8 * 5, "memory was never tight: {most}");
+    run(&mut network, 60);
+    assert!(network.stats().pauses > 0, "memory was never short");
     for &device in &devices {
         network.expect_messages(device, &[picture(device, 150_000)]);
         assert!(network.end_of(device).is_none(), "device {device} was cut");
@@ -134,17 +134,18 @@ fn a_device_that_dies_in_a_picture_makes_place_for_another() {
 fn many_new_devices_do_not_starve_a_returning_device() {
     let mut network = network();
     let known = network.connect(device_address(500));
-    network.send(known, picture(known, 10));
+    network.send(known, picture(known, 2_000));
     for number in 0..200 {
         let device = network.connect(device_address(number));
         network.links[device].answers = false;
         network.send(device, &picture(device, 150_000)[..100_000]);
     }
-    assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
+    run(&mut network, 1);
+    assert!(network.stats().pauses > 0, "memory was never short");
     network.send(known, picture(known, 150_000));
     // A place is free after an interval at the latest, and every other place is for a returning device.
     run(&mut network, 10);
-    network.expect_messages(known, &[picture(known, 10), picture(known, 150_000)]);
+    network.expect_messages(known, &[picture(known, 2_000), picture(known, 150_000)]);
     assert!(network.end_of(known).is_none());
 }
 
@@ -160,7 +161,8 @@ fn a_device_within_its_allowance_blocks_no_other() {
         network.links[device].answers = false;
         network.send(device, &picture(device, 150_000)[..100_000]);
     }
-    assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
+    run(&mut network, 1);
+    assert!(network.stats().pauses > 0, "memory was never short");
     // For three intervals others wait, and the device sends nothing.
     run(&mut network, 6);
     assert!(network.end_of(slow).is_none(), "{:?}", network.end_of(slow));
@@ -205,7 +207,7 @@ fn reads_are_short_while_an_event_consumer_is_connected() {
     network.gateway.add_unix(LOCAL, 1 << 20);
     let link = network.connect(device_address(1));
     let device = network.id(link);
-    assert_eq!(network.gateway.poll_read(device), usize::MAX);
+    assert!(network.gateway.poll_read(device) > 64 << 10);
     let reader = network.connect_local();
     assert_eq!(network.gateway.poll_read(device), 64 << 10);
     network.links[reader].reading = false;
@@ -213,12 +215,12 @@ fn reads_are_short_while_an_event_consumer_is_connected() {
     while network.write_local(id, &[b'e'; 8 << 10]) {}
     assert_eq!(network.gateway.poll_read(device), 16 << 10);
     network.gateway.parts(network.now).1.set_outbox_max(id, 0);
-    assert_eq!(network.gateway.poll_read(device), usize::MAX);
+    assert!(network.gateway.poll_read(device) > 64 << 10);
     network.gateway.parts(network.now).1.set_outbox_max(id, 1);
     assert_eq!(network.gateway.poll_read(device), 16 << 10);
     network.reset(reader);
     run(&mut network, 1);
-    assert_eq!(network.gateway.poll_read(device), usize::MAX);
+    assert!(network.gateway.poll_read(device) > 64 << 10);
     network.check_invariants();
 }
 
@@ -229,7 +231,8 @@ fn small_messages_pass_while_pictures_are_paused() {
         let device = network.connect(device_address(number));
         network.send(device, &picture(device, 150_000)[..100_000]);
     }
-    assert!(run(&mut network, 1) > BUDGET / 8 * 5, "memory was never tight");
+    run(&mut network, 1);
+    assert!(network.stats().pauses > 0, "memory was never short");
     let small = network.connect(device_address(200));
     let objects: Vec<Vec<u8>> = (0..100).map(|number| picture(number, 10)).collect();
     for object in &objects {

@@ -50,7 +50,7 @@ fn fault_3_what_waits_for_its_end_grows_for_ever() {
         network.send(padding, [b' '; 16 << 10]);
         network.run_for(TICK);
         let (objects, _) = network.buffered();
-        assert!(objects <= (1 << 20) + 4096, "{objects} bytes are held");
+        assert!(objects <= (1 << 20) + 8192, "{objects} bytes are held");
     }
     let (_, end) = network.end_of(endless).expect("an object beyond the limit is a fault");
     assert!(matches!(end.reason, CloseReason::Framing(FramingFault { offset: 0, .. })), "{}", end.reason);

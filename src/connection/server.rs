@@ -193,10 +193,15 @@ impl ServerConnection {
     /// For so many ticks until `now` the stream was not read: an unfinished object has so much more
     /// time, as its rest could not be heard.
     pub fn extend_deadline(&mut self, ticks: u32, now: Tick) {
-        self.object_since = self.object_since.after(ticks).min(now);
+        self.object_since = self.object_since.after(ticks).min(now.max(self.object_since));
     }
 
-    /// When the unfinished object, if there is one, began; later, by as much as was excused.
+    /// The unfinished object, if there is one, has so many ticks more.
+    pub fn extend_object_deadline(&mut self, ticks: u32) {
+        self.object_since = self.object_since.after(ticks);
+    }
+
+    /// Returns the beginning of the unfinished object, with every extension added.
     pub fn unfinished_since(&self) -> Option<Tick> {
         self.splitter.unfinished().map(|_| self.object_since)
     }
@@ -248,8 +253,13 @@ impl ServerConnection {
         self.credit.limit(full);
     }
 
-    /// Bytes held for the unfinished object.
-    pub fn held(&self, tails: &PartialObjects) -> usize {
-        self.splitter.held(tails)
+    /// Resident bytes of the unfinished object's region, and 0 for a stub.
+    pub fn region(&self, tails: &PartialObjects) -> usize {
+        self.splitter.region(tails)
+    }
+
+    /// Bytes that the unfinished object, or the next one, can take without more resident memory.
+    pub(crate) fn room(&self, tails: &PartialObjects) -> usize {
+        self.splitter.room(tails)
     }
 }

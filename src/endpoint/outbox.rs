@@ -25,6 +25,16 @@ impl Outbox {
         self.bytes.capacity()
     }
 
+    /// Makes room for `bytes` bytes, exactly where nothing waits.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Makes room for exactly `bytes` bytes more.
+    pub fn reserve_exact(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes);
+    }
+
     /// Puts `bytes` behind what waits.
     pub fn push(&mut self, bytes: &[u8]) {
         let full = self.bytes.len() + bytes.len() > self.bytes.capacity();

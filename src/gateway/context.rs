@@ -190,7 +190,14 @@ impl<'a> Context<'a> {
     /// Queues bytes for a local stream, whole or not at all: whether they fitted.
     #[must_use]
     pub fn write(&mut self, stream: ConnectionId, bytes: &[u8]) -> bool {
-        self.core.write(stream, bytes)
+        self.core.write(stream, bytes, false)
+    }
+
+    /// As [`Self::write`], for an answer to what the local process has asked. Memory is reserved for answers, which events
+    /// cannot take.
+    #[must_use]
+    pub fn write_answer(&mut self, stream: ConnectionId, bytes: &[u8]) -> bool {
+        self.core.write(stream, bytes, true)
     }
 
     /// Changes how many bytes may wait for a local stream. What waits already stays.

@@ -120,7 +120,10 @@ impl<H: Handler> Endpoint for Gateway<H> {
             }
             Some(Slot::Stream(slot)) => {
                 self.core.readers -= usize::from(slot.may_be_written_to());
-                self.core.memory.app_queue_changed(slot.pending.as_ref().map_or(0, |pending| pending.counted), 0);
+                let (queued, answers) =
+                    slot.pending.as_ref().map_or((0, 0), |pending| (pending.counted, pending.answers));
+                self.core.memory.app_queue_changed(queued, 0);
+                self.core.memory.answers_changed(answers, 0);
                 let unsent = slot.pending.as_ref().map_or(&[][..], |pending| pending.outbox.waiting());
                 self.tell(|handler, gateway| handler.on_stream(id, StreamEvent::Closed { end, unsent }, gateway));
             }
@@ -209,11 +212,12 @@ impl<H: Handler> Endpoint for Gateway<H> {
                 false => (core.now < deadline).then_some(deadline),
             }
         });
-        let tick = [at_once, timer, stop, core.log.due(), core.commands.next_deadline()]
+        let admission = core.memory.next_check();
+        let tick = [at_once, timer, admission, stop, core.log.due(), core.commands.next_deadline()]
             .into_iter()
             .flatten()
-            .min()
-            .map(|tick| core.clock.instant(tick));
+            .min();
+        let tick = tick.map(|tick| core.clock.instant(tick));
         [tick, core.timers.next_deadline()].into_iter().flatten().min()
     }
 }

@@ -217,7 +217,7 @@ impl<H: Handler> Gateway<H> {
             }
         }
         self.core.memory.tails.recycle(&mut whole);
-        self.core.balance(id);
+        self.core.account(id);
         self.core.resume();
     }
 

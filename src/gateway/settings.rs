@@ -53,10 +53,13 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a stop, or the removal of a device, waits for what is queued. Default 1 s.
     pub close_timeout: Duration,
-    /// Bytes of buffers for unfinished objects and for what waits to be sent, of all streams together.
-    /// Above five eighths of it, and from less on where an object may be more than an eighth, devices that
-    /// send large objects are read a few at a time. At least twice [`Self::object_bytes_max`]. Default 32 MiB.
+    /// Bytes of memory for partial objects and for bytes that wait to be sent, of all streams together. Where large
+    /// objects have taken most of their part, devices are admitted a few at a time. At least twice
+    /// [`Self::object_bytes_max`]. Default 32 MiB.
     pub memory_budget: u64,
+    /// Bytes that a device with a large object must send in each heartbeat interval while others queue for memory, or it
+    /// queues behind them. Default 8 KiB.
+    pub progress_min: usize,
 }
 
 /// The heartbeat (protocol.md §1 and §2.2).
@@ -130,6 +133,7 @@ impl Default for Settings {
                 write_timeout: Duration::from_secs(30),
                 close_timeout: Duration::from_secs(1),
                 memory_budget: 32 << 20,
+                progress_min: 8 << 10,
             },
             heartbeat: Heartbeat {
                 interval: heartbeat::INTERVAL,
@@ -307,6 +311,7 @@ const BOUNDS: &[Bound] = {
         bound("limits.write_timeout", Ticks, 1, DAY, |s| whole_ticks(s.limits.write_timeout)),
         bound("limits.close_timeout", Ticks, 1, DAY, |s| whole_ticks(s.limits.close_timeout)),
         bound("limits.memory_budget", Size, 64 << 10, 1 << 40, |s| Some(s.limits.memory_budget)),
+        bound("limits.progress_min", Size, 1, 1 << 30, |s| Some(s.limits.progress_min as u64)),
         bound("access.allow", Entries, 0, 1024, |s| Some(s.access.allow.len() as u64)),
         bound("access.deny", Entries, 0, 1024, |s| Some(s.access.deny.len() as u64)),
         bound("access.connections_per_ip_max", Number, 1, SLOTS, |s| Some(s.access.connections_per_ip_max as u64)),

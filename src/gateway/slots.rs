@@ -46,7 +46,7 @@ pub(super) struct DeviceSlot {
     /// When the next beat is due.
     pub(super) beat_due: Tick,
     pub(super) connection: ServerConnection,
-    pub(super) objects: u64,
+    pub(super) objects: Objects,
     pub(super) pending: Option<Box<SendQueue>>,
     pub(super) phase: Phase,
     /// What its last message was, heartbeat answers aside.
@@ -61,6 +61,27 @@ pub(super) enum Phase {
     Paused,
     /// Its end has begun: it is no longer heard or sent to.
     Closing,
+}
+
+/// How many objects a device has sent, and in the top bit whether one of them was large: a slot has no byte to spare.
+#[derive(Debug, Default)]
+pub(super) struct Objects(u64);
+
+impl Objects {
+    const LARGE: u64 = 1 << 63;
+
+    pub(super) fn count(&self) -> u64 {
+        self.0 & !Self::LARGE
+    }
+
+    pub(super) fn add(&mut self, is_large: bool) {
+        self.0 = (self.0 + 1) | if is_large { Self::LARGE } else { 0 };
+    }
+
+    /// The memory policy prefers such a device to newcomers.
+    pub(super) fn had_large(&self) -> bool {
+        self.0 & Self::LARGE != 0
+    }
 }
 
 /// A stream of the application's own: no heartbeat, no objects.
@@ -102,6 +123,8 @@ pub(super) struct SendQueue {
     pub(super) taken_since_beat: bool,
     /// Bytes of the outbox's buffer that the memory budget knows of.
     pub(super) counted: usize,
+    /// Bytes of answers in it that took the reserve for answers.
+    pub(super) answers: usize,
     /// A flush has been asked for and not been carried out.
     pub(super) queued: bool,
     /// Commands that wait, whole or in part.
@@ -143,7 +166,7 @@ impl DeviceSlot {
             timer,
             beat_due,
             connection: ServerConnection::new(credit),
-            objects: 0,
+            objects: Objects::default(),
             pending: None,
             phase: Phase::Open,
             last_kind: None,
@@ -167,7 +190,7 @@ impl DeviceSlot {
             connected_for: now.since(self.since),
             idle_for: now.since(self.seen),
             credit: self.connection.credit(),
-            objects: self.objects,
+            objects: self.objects.count(),
             last_kind: self.last_kind,
             bytes: self.connection.offset(),
             name: None,

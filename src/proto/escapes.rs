@@ -1,7 +1,7 @@
 //! Decodes the escapes of JSON strings (RFC 8259, section 7).
 
 /// Decodes the escapes of a checked string, which has no unpaired surrogate.
-pub(super) fn unescape(raw: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len());
     let mut at = 0;
     while let Some(&byte) = raw.get(at) {

@@ -30,11 +30,13 @@ mod swar;
 pub(crate) mod testing;
 
 pub use discovery::*;
+pub(crate) use escapes::unescape;
 pub use framing::{FramingCause, FramingFault};
 pub use heartbeat::{Beat, HeartbeatCredit, UnansweredBeats};
 pub use identity::{NAME_BYTES_MAX, is_name};
 pub use message::{Kind, Message, MessageError, Reason, TYPE_BYTES_MAX};
 pub use near::Near;
 pub use object::Object;
+pub(crate) use partial_objects::PAGE_BYTES;
 pub use partial_objects::{PartialObjects, Reassembled};
 pub use splitter::Splitter;

@@ -94,7 +94,7 @@ impl Splitter {
             let broken = Grammar::default().take(object).err();
             return Err(self.object_fault(FramingCause::TooLarge, broken, input, b""));
         }
-        self.tail = Some(tails.begin(object, scan));
+        self.tail = Some(tails.begin(object, scan, object_bytes_max));
         Ok((used, None))
     }
 
@@ -128,9 +128,14 @@ impl Splitter {
         })
     }
 
-    /// Bytes held for the unfinished object in `tails`.
-    pub fn held(&self, tails: &PartialObjects) -> usize {
-        self.tail.map_or(0, |tail| tails.held_by(tail))
+    /// Resident bytes of its region in `tails`, 0 while it fits a stub.
+    pub fn region(&self, tails: &PartialObjects) -> usize {
+        self.tail.map_or(0, |tail| tails.region_of(tail))
+    }
+
+    /// Bytes that it, or the next object, can take without more resident memory.
+    pub(crate) fn room(&self, tails: &PartialObjects) -> usize {
+        tails.room_of(self.tail, self.begun as usize)
     }
 
     /// The object at the start of `input`, if it lies there whole, is not long, and is JSON. Then
@@ -160,6 +165,8 @@ impl Splitter {
         whole: &'a mut Reassembled,
     ) -> Result<(usize, Option<Object<'a>>), FramingFault> {
         let before = self.begun as usize;
+        // A limit that a reload lowers holds for objects that begin afterwards.
+        let max = max.max(tails.bytes_max(tail) as usize);
         let (object, next) = input.split_at(input.len().min(max.saturating_sub(before)));
         let end = tails.scan(tail).run(object, before);
         let offset = self.offset - before as u64;
@@ -170,7 +177,7 @@ impl Splitter {
                 let broken = tails.check_grammar(tail, before, object).err();
                 return Err(self.object_fault(FramingCause::TooLarge, broken, tails.received(tail, before), input));
             }
-            tails.append(tail, before, object, max);
+            tails.append(tail, before, object);
             return Ok((object.len(), None));
         };
         self.offset += end as u64;
@@ -303,8 +310,9 @@ mod tests {
             assert_eq!((rest.len(), splitter.offset()), (0, stream.len() as u64));
             let unfinished = splitter.unfinished().map_or(0, |(_, bytes)| bytes);
             check_unfinished(&splitter, &mut tails, &stream[stream.len() - unfinished..]);
-            assert_eq!(tails.held(), splitter.held(&tails));
-            assert!(tails.held() <= unfinished * 8 + 200, "{} bytes for {unfinished}", tails.held());
+            tails.check_invariants();
+            let (region, spare) = (splitter.region(&tails), 4096);
+            assert!(region <= unfinished + spare, "{region} bytes for {unfinished}");
             assert!(unfinished > 0 || tails.is_empty());
         }
         Outcome { objects, end: Ok(()), used: splitter.offset(), unfinished: splitter.unfinished() }
@@ -494,12 +502,13 @@ mod tests {
         for max in 0..12 {
             check_cuts(stream, max);
         }
-        // A limit that was lowered meanwhile.
+        // A limit that a reload lowers meanwhile holds for the next object.
         let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
         assert_eq!(splitter.push(b"{        ", 100, &mut tails, &mut whole), Ok((9, None)));
-        assert_eq!(splitter.push(b"", 4, &mut tails, &mut whole), Ok((0, None)));
-        let fault = FramingFault { cause: FramingCause::TooLarge, offset: 0, near: Near::of(b"{        }", b"") };
-        assert_eq!(splitter.push(b"}", 4, &mut tails, &mut whole), Err(fault));
+        let (used, object) = splitter.push(b"}{    }", 4, &mut tails, &mut whole).expect("the older limit");
+        assert_eq!((used, object.map(|object| object.bytes.len())), (1, Some(10)));
+        let fault = FramingFault { cause: FramingCause::TooLarge, offset: 10, near: Near::of(b"{    }", b"") };
+        assert_eq!(splitter.push(b"{    }", 4, &mut tails, &mut whole), Err(fault));
     }
 
     #[test]
@@ -549,10 +558,10 @@ mod tests {
             for splitter in &mut splitters {
                 let part = &object.as_bytes()[sent..sent + bytes];
                 assert_eq!(splitter.push(part, 1 << 20, &mut tails, &mut whole), Ok((bytes, None)));
-                assert!(splitter.held(&tails) < 2 * (sent + bytes) + 200);
+                assert!(splitter.region(&tails) < sent + bytes + 4096);
             }
             sent += bytes;
-            assert_eq!(tails.held(), splitters.iter().map(|splitter| splitter.held(&tails)).sum::<usize>());
+            tails.check_invariants();
         }
         let (some, others) = splitters.split_at_mut(500);
         for splitter in some {
@@ -564,6 +573,10 @@ mod tests {
             let (used, whole) = splitter.push(rest, 1 << 20, &mut tails, &mut whole).expect("an object");
             assert_eq!((used, whole.map(|whole| whole.bytes)), (rest.len(), Some(object.as_bytes())));
         }
+        // What is kept for the next object goes, too, once none has come for a while.
+        tails.recycle(&mut whole);
+        tails.trim();
+        tails.trim();
         assert_eq!((tails.held(), tails.is_empty()), (0, true));
     }
 

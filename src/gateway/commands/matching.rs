@@ -1,9 +1,8 @@
 //! Which object answers a command. Layer 2.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use crate::proto::Message;
+use crate::proto::{Message, unescape};
 
 /// Which object answers a command: by default the next one that the device sends. Heartbeat answers are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,8 +65,8 @@ fn says(value: &[u8], wanted: &str) -> bool {
         return value == wanted.as_bytes();
     }
     // An escape has at most six bytes for each byte of text.
-    value.len() <= 6 * wanted.len() + 2
-        && serde_json::from_slice::<Cow<'_, str>>(value).is_ok_and(|text| text == wanted)
+    let inner = value.get(1..value.len() - 1).filter(|inner| inner.len() <= 6 * wanted.len());
+    inner.is_some_and(|inner| unescape(inner) == wanted.as_bytes())
 }
 
 /// A text that no [`Match`] takes.

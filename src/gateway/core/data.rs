@@ -44,8 +44,8 @@ impl Core {
 
     /// Counts an object, and notes it as a sign of life if it was accepted.
     fn account_for(&mut self, id: ConnectionId, event: &Event<'_>) {
-        // A device that has sent an object gives its place to those that wait, even if it has begun the next.
-        self.memory.done(id);
+        // A device that has sent an object gives its place to others, even if it has begun the next.
+        self.memory.release(id);
         let message = match event {
             Event::Heartbeat(message) | Event::Message(message) => message,
             Event::Rejected(error, bytes) => {
@@ -54,8 +54,9 @@ impl Core {
             }
         };
         self.stats.messages[&message.kind()].add(message.bytes().len());
+        let large = self.memory.stub_bytes();
         let Some(slot) = self.slots.device_mut(id) else { return };
-        slot.objects += 1;
+        slot.objects.add(message.bytes().len() > large);
         slot.seen = self.now;
         if let Event::Message(message) = event {
             slot.last_kind = Some(message.kind());

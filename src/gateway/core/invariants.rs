@@ -16,13 +16,12 @@ impl Core {
         self.commands.check_invariants();
         self.registry.check_invariants(|slot| self.slots.device(self.slots.id_at(slot)).is_some());
         let names = self.registry.held() + self.commands.held();
-        let (mut held, mut unfinished, mut closing, mut paused, mut readers) = (names, 0, 0, 0, 0);
+        let (mut held, mut answers, mut unfinished, mut closing, mut paused, mut readers) = (names, 0, 0, 0, 0, 0);
         for (id, slot) in self.slots.all() {
             let pending = match slot {
                 Slot::Device(device) => {
                     let timer = self.wheel.pending(device.timer);
                     assert_eq!(timer.map(|(_, index)| index), Some(id.index() as u32), "device {id} has no timer");
-                    held += device.connection.held(&self.memory.tails);
                     unfinished += match device.phase {
                         Phase::Closing => 0,
                         _ => device.connection.unfinished().map_or(0, |(_, bytes)| bytes as u64),
@@ -31,7 +30,7 @@ impl Core {
                     if device.is_closing() {
                         closing += 1;
                         assert_eq!(
-                            device.connection.held(&self.memory.tails),
+                            device.connection.region(&self.memory.tails),
                             0,
                             "device {id} holds what it will never use"
                         );
@@ -52,10 +51,14 @@ impl Core {
             let flushes = self.actions.iter().filter(|op| matches!(op, Action::Flush(other) if *other == id)).count();
             if let Some(pending) = pending {
                 held += pending.counted;
+                answers += pending.answers;
                 check_pending(id, pending, flushes);
             }
         }
+        let held = self.memory.tails.held() + held;
         assert_eq!(self.memory.held(), held, "bytes that are held and those that are counted");
+        assert_eq!(self.memory.answers(), answers, "bytes of answers");
+        self.memory.check_invariants(|id| self.slots.device(id).is_some_and(|slot| !slot.is_closing()));
         assert_eq!(self.memory.waiting(), paused, "devices that wait for memory, and those in its lists");
         assert_eq!(self.readers, readers, "local streams that may be written to");
         assert_eq!(self.ending.len(), closing, "devices that end, and reasons for it");

@@ -90,9 +90,9 @@ impl Core {
 
     /// That device, which `waited` for memory or did not, is done with it.
     fn leave_memory(&mut self, id: ConnectionId, waited: bool) {
-        self.memory.done(id);
+        self.memory.release(id);
         if waited {
-            self.memory.gone(|id| self.slots.waits(id));
+            self.memory.left(|id| self.slots.waits(id));
         }
     }
 
@@ -185,14 +185,6 @@ impl Core {
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
             self.beat_times.note(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
-            let begun = slot.connection.unfinished().map_or(0, |(_, bytes)| bytes);
-            // An object that has begun since the last beat may not have had an interval for its next byte.
-            let begun_before = slot.connection.unfinished_since().is_none_or(|since| now.since(since) >= interval);
-            let idle = begun_before
-                && !slot.connection.has_progressed()
-                && !process_was_stopped
-                && slot.phase != Phase::Paused;
-            let blocks_others = idle && self.memory.blocks_others(id, begun);
             if late >= interval {
                 slot.connection.forget_beats();
             }
@@ -200,7 +192,6 @@ impl Core {
             let takes = slot.pending.as_mut().is_some_and(|pending| std::mem::take(&mut pending.taken_since_beat));
             let free = late > interval || slot.phase == Phase::Paused || takes;
             match slot.connection.handle_beat(free, &self.rules) {
-                _ if blocks_others => end = Some((CloseReason::Memory, CloseMode::Reset)),
                 Beat::Dead => end = Some((CloseReason::Silent, CloseMode::Reset)),
                 Beat::Send => self.send_beat(id, late),
             }
@@ -267,7 +258,7 @@ fn lose(
     memory: &mut MemoryBudget,
 ) -> usize {
     let Some(pending) = slot.take() else { return 0 };
-    memory.outbox_changed(pending.counted, 0);
+    memory.queue_changed(pending.counted, 0);
     reports.extend(pending.awaited.iter().map(|ticket| (ticket.tag, Delivery::Lost(reason))));
     pending.outbox.len()
 }

@@ -1,7 +1,7 @@
 //! Everything of the gateway but the application: slots, timers, and what is to be done next. It
 //! calls no callback, so that a callback may use all of it. Floor 2.
 
-mod budget;
+mod admission;
 mod data;
 mod invariants;
 mod life;
@@ -20,7 +20,7 @@ use super::handler::{CloseReason, Delivery, Device, Disconnect, Refusal};
 use super::identity::Registry;
 use super::interfaces::{InterfaceName, Verdicts};
 use super::latency::BeatTimes;
-use super::memory::MemoryBudget;
+use super::memory::{MemoryBudget, Pace};
 use super::settings::{Settings, timeout};
 use super::slots::{AppStream, DeviceSlot, Phase, SendQueue, Slot, Slots, Tag};
 use super::stats::Stats;
@@ -106,7 +106,7 @@ impl Core {
             wheel: TimerWheel::new(),
             stats: Stats::default(),
             log: ConnectionLog::new(),
-            memory: MemoryBudget::new(settings.limits.memory_budget, settings.limits.object_bytes_max),
+            memory: MemoryBudget::new(&settings.limits, pace(&settings)),
             registry: Registry::default(),
             commands: Commands::default(),
             timers: AppTimers::default(),
@@ -236,8 +236,10 @@ impl Core {
         if *discovery != self.settings.discovery {
             self.rate.configure(discovery.rate, discovery.burst, discovery.source_rate, discovery.source_burst);
         }
-        self.rules = settings.rules();
-        self.memory.configure(settings.limits.memory_budget, settings.limits.object_bytes_max);
+        let rules = settings.rules();
+        self.memory.configure(&settings.limits, pace(&settings));
+        self.keep_object_deadlines(rules.object_timeout);
+        self.rules = rules;
         let timing = std::mem::replace(&mut self.timing, Timing::new(&settings));
         if (timing.interval, timing.check) != (self.timing.interval, self.timing.check) {
             self.reschedule_beats(timing.interval);
@@ -257,6 +259,14 @@ impl Core {
             for id in denied {
                 self.begin_close(id, CloseReason::Refused(Refusal::AddressDenied), CloseMode::Immediate);
             }
+        }
+    }
+
+    /// A lowered timeout holds for objects that begin afterwards: the others keep their deadlines.
+    fn keep_object_deadlines(&mut self, timeout: u32) {
+        let lowered_by = self.rules.object_timeout.saturating_sub(timeout);
+        if lowered_by > 0 {
+            self.slots.devices_mut().for_each(|slot| slot.connection.extend_object_deadline(lowered_by));
         }
     }
 
@@ -292,6 +302,13 @@ impl Core {
             self.lose_waiting();
         }
     }
+}
+
+/// What the memory policy takes for progress.
+fn pace(settings: &Settings) -> Pace {
+    let interval = TickClock::ticks(settings.heartbeat.interval);
+    let patience = interval.saturating_mul(settings.heartbeat.credit.into());
+    Pace { interval, patience, progress_min: settings.limits.progress_min }
 }
 
 impl Timing {

@@ -84,14 +84,14 @@ impl Core {
         let terminator = &self.settings.terminator;
         let Some(slot) = self.slots.device_mut(id) else { return Err(SendError::NoSuchDevice) };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        // A short command to a device that takes what it is sent does not have to be kept.
-        if self.memory.is_full() && (waiting > 0 || text.len() > self.memory.allowance()) {
+        if !self.memory.has_room_for_command(waiting, text.len() + terminator.len()) {
             return Err(SendError::Memory);
         }
         if waiting + text.len() + terminator.len() > max {
             return Err(SendError::Full { waiting, max });
         }
         let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
+        pending.outbox.reserve(text.len() + terminator.len());
         pending.outbox.push(text);
         pending.outbox.push(terminator);
         if let Some(tag) = tag {
@@ -104,17 +104,25 @@ impl Core {
         Ok(Queued { id, of })
     }
 
-    /// Queues bytes for a local stream, whole or not at all: whether they fitted.
-    pub(in crate::gateway) fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+    /// Queues bytes for a local stream, whole or not at all: whether they fitted. Answers have a reserve of their own beside
+    /// events.
+    pub(in crate::gateway) fn write(&mut self, id: ConnectionId, bytes: &[u8], is_answer: bool) -> bool {
         let Some(slot) = self.slots.app_stream_mut(id).filter(|slot| !slot.closing) else { return false };
         let waiting = slot.pending.as_ref().map_or(0, |pending| pending.outbox.len());
-        let own = slot.pending.as_ref().map_or(0, |pending| pending.counted);
-        let room = self.memory.has_room_for_app(waiting, bytes.len(), own);
-        if waiting + bytes.len() > slot.outbox_bytes_max || !room {
+        let (own, answers) = slot.pending.as_ref().map_or((0, 0), |pending| (pending.counted, pending.answers));
+        let fits = waiting + bytes.len() <= slot.outbox_bytes_max;
+        let fits = fits && self.memory.has_room_for_events(waiting, bytes.len(), own);
+        let from_reserve = is_answer && !fits && self.memory.has_room_for_answer(bytes.len(), answers);
+        if !fits && !from_reserve {
             return false;
         }
         if !bytes.is_empty() {
             let pending = open(&mut slot.pending, &mut self.spare_pending, self.now);
+            if from_reserve {
+                pending.answers += bytes.len();
+                self.memory.answers_changed(answers, pending.answers);
+                pending.outbox.reserve_exact(bytes.len());
+            }
             pending.outbox.push(bytes);
             pending.open += bytes.len();
             let (before, after) = count(pending);
@@ -168,7 +176,7 @@ impl Core {
                 pending.awaited.iter_mut().for_each(|ticket| ticket.left += rest.len());
                 (pending.blocked, pending.was_blocked) = (true, true);
                 let (before, after) = count(pending);
-                self.memory.outbox_changed(before, after);
+                self.memory.queue_changed(before, after);
             }
             return false;
         }
@@ -183,6 +191,8 @@ impl Core {
         if taken > 0 {
             pending.progress = now;
         }
+        let answers = pending.answers.min(pending.outbox.len());
+        self.memory.answers_changed(std::mem::replace(&mut pending.answers, answers), answers);
         let peer_took = taken > 0 && pending.was_blocked;
         pending.taken_since_beat |= peer_took;
         let (emptied, whole) = (pending.outbox.is_empty(), pending.open == 0);
@@ -208,10 +218,10 @@ impl Core {
         }
         let counted = done.as_mut().map_or(0, |pending| std::mem::take(&mut pending.counted));
         // A large buffer is not kept for the next use.
-        self.spare_pending = done.filter(|pending| held(pending) <= self.memory.allowance());
+        self.spare_pending = done.filter(|pending| held(pending) <= self.memory.stub_bytes());
         let closing = match self.slots.get_mut(id) {
             Some(Slot::Device(device)) => {
-                self.memory.outbox_changed(counted, 0);
+                self.memory.queue_changed(counted, 0);
                 device.is_closing()
             }
             Some(Slot::Stream(local)) => {

@@ -103,7 +103,7 @@ impl Core {
             pending.messages.push_back(bytes as u32);
         }
         let (before, after) = count(pending);
-        self.memory.outbox_changed(before, after);
+        self.memory.queue_changed(before, after);
         if pending.open == 0 && is_first {
             self.wake_by(id, earliest);
         }
@@ -147,7 +147,7 @@ impl Core {
         pending.messages.push_front(self.beat.len() as u32);
         pending.awaited.iter_mut().for_each(|ticket| ticket.left += self.beat.len());
         let (before, after) = count(pending);
-        self.memory.outbox_changed(before, after);
+        self.memory.queue_changed(before, after);
         true
     }
 

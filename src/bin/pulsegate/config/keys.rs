@@ -257,9 +257,17 @@ const CORE_KEYS: &[Key] = &[
         Bytes<u64>,
         settings.limits.memory_budget,
         None,
-        "Memory for partial objects, queued commands and queued events together. Above 5/8 of it (high-water mark) \
-         the gateway reads only a few devices with large objects at a time. A large object_bytes_max lowers the mark. \
-         The budget must be at least twice object_bytes_max, and at least outbox_bytes_max."
+        "Memory for partial objects, queued commands and queued events together. Where large objects have taken most of \
+         their part, the gateway reads only a few devices with large objects at a time. The budget must be at least \
+         twice object_bytes_max, and at least outbox_bytes_max."
+    ),
+    key!(
+        "limits.progress_min",
+        Bytes<usize>,
+        settings.limits.progress_min,
+        None,
+        "Bytes that a device with a large object must send in each heartbeat interval while others wait for memory. A \
+         slower one waits behind them, and the gateway keeps its partial object."
     ),
     key!(
         "access.allow",
@@ -354,8 +362,8 @@ const CORE_KEYS: &[Key] = &[
         Bytes<usize>,
         events_buffer,
         None,
-        "Queued bytes of events for one consumer. The gateway also limits them to 1/32 of limits.memory_budget \
-         (per-consumer limit), but always to at least one event. It drops and counts events that do not fit."
+        "Queued bytes of events for one consumer. All consumers share 12.5 % of limits.memory_budget. Each may use 25 % of \
+         the memory that the others leave, and always one event. The gateway drops and counts events that do not fit."
     ),
     key!(
         "control.path",

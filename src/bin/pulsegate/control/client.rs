@@ -108,7 +108,7 @@ impl Control {
         while let Some(end) = memchr::memchr(b'\n', rest).filter(|&end| end <= REQUEST_BYTES_MAX) {
             // A client that has no room for an answer is closed with its next request. Requests whose answers have no
             // room would keep devices waiting for nothing.
-            if !gateway.write(stream, b"") {
+            if !gateway.write_answer(stream, b"") {
                 gateway.close(stream);
                 return;
             }
@@ -176,7 +176,7 @@ impl Client {
                 (None, Some(gone)) => json!({ "id": listing.id, "missing": stats::missing(gone) }),
                 (None, None) => json!({ "id": listing.id, "ok": true, "devices": listing.written }),
             };
-            if !gateway.write(self.stream, format!("{line}\n").as_bytes()) {
+            if !gateway.write_answer(self.stream, format!("{line}\n").as_bytes()) {
                 return;
             }
             match (next, number) {

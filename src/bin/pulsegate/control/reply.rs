@@ -86,7 +86,7 @@ impl ReplyTo {
     }
 
     fn write(self, gateway: &mut Context<'_>, line: &[u8]) {
-        if !gateway.write(self.stream, line) {
+        if !gateway.write_answer(self.stream, line) {
             gateway.close(self.stream);
         }
     }
