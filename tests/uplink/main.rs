@@ -99,6 +99,47 @@ fn messages_outlive_a_broker_that_dies() {
 }
 
 #[test]
+fn a_store_keeps_messages_over_a_restart() {
+    let stage = Stage::new("store");
+    let folder = stage.file("store");
+    let store =
+        [("PULSEGATE_MQTT_STORE_PATH", folder.to_str().unwrap()), ("PULSEGATE_MQTT_STORE_SPILL_AFTER", "100ms")];
+    let mut device = stage.device();
+    let mut next = 0;
+    for round in 0..3 {
+        let (mut uplink, log) = stage.uplink_with(&[], &store);
+        log.iter().find(|line| line.contains("connected to the gateway")).expect("a connection");
+        for number in 0..200 {
+            stage.say(&mut device, &format!(r#"{{"Type":"Test","n":{}}}"#, round * 200 + number));
+        }
+        while stage.counter("queued") < 200 * (round + 1) || stage.counter("stored_bytes") == 0 {
+            pause();
+        }
+        // Nothing is in memory from here on.
+        while stage.counter("queued_bytes") > 0 {
+            pause();
+        }
+        match round {
+            0 => uplink.kill(),
+            _ => {
+                uplink.signal(Signal::SIGTERM);
+                assert_eq!(uplink.0.wait().unwrap().code(), Some(0));
+            }
+        }
+    }
+    let _broker = stage.broker();
+    let subscriber = stage.subscribe("pulsegate/#");
+    stage.publish("pulsegate/marker", "here", &["-r"]);
+    subscriber.wait_for("pulsegate/marker", "here");
+    let (_uplink, _log) = stage.uplink_with(&[], &store);
+    while next < 600 {
+        let payload = subscriber.payload(&topic("Test"));
+        assert_eq!(serde_json::from_str::<Value>(&payload).unwrap()["n"], next);
+        next += 1;
+    }
+}
+
+#[test]
 fn presence_is_true_after_any_death() {
     let mut stage = Stage::new("presence");
     let _broker = stage.broker();

@@ -119,9 +119,20 @@ impl Stage {
         command
     }
 
+    /// A path in the directory of the test.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
     /// Starts the uplink, with more options.
     pub(crate) fn uplink(&self, options: &[&str]) -> (Process, Receiver<String>) {
+        self.uplink_with(options, &[])
+    }
+
+    /// As [`Self::uplink`], with variables.
+    pub(crate) fn uplink_with(&self, options: &[&str], variables: &[(&str, &str)]) -> (Process, Receiver<String>) {
         let mut command = self.uplink_command();
+        command.envs(variables.iter().copied());
         command.args(["--broker", &format!("mqtt://localhost:{}", self.port), "--control"]);
         command.arg(self.directory.join("control.sock")).args(options);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -132,6 +143,12 @@ impl Stage {
     /// The counters of the uplink that runs.
     pub(crate) fn stats(&self) -> Output {
         self.uplink_command().args(["--stats", "--json"]).output().unwrap()
+    }
+
+    /// A number of the uplink's report.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let report: serde_json::Value = serde_json::from_slice(&self.stats().stdout).unwrap();
+        report[name].as_u64().unwrap()
     }
 
     /// Subscribes with mosquitto_sub, which prints topic and payload of each message.

@@ -34,7 +34,12 @@ pub(crate) struct Mqtt {
     pub(crate) types: Vec<String>,
     pub(crate) object_bytes_max: usize,
     pub(crate) window: u16,
+    /// The folder of the store. None means memory alone.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) bytes_max: u64,
     pub(crate) memory: usize,
+    pub(crate) spill_after: Duration,
+    pub(crate) sync: Duration,
     pub(crate) full: Full,
 }
 
@@ -68,7 +73,11 @@ impl Default for Mqtt {
             types: Vec::new(),
             object_bytes_max: 256 << 10,
             window: 100,
+            path: None,
+            bytes_max: 4 << 20,
             memory: 256 << 10,
+            spill_after: Duration::from_secs(5),
+            sync: Duration::from_secs(1),
             full: Full::DropOldest,
         }
     }
@@ -87,6 +96,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(65_535);
 const OBJECT_BYTES: RangeInclusive<usize> = 1 << 10..=16 << 20;
+const STORE_BYTES: RangeInclusive<u64> = 256 << 10..=1 << 40;
+const STORE_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 const MEMORY: RangeInclusive<usize> = 16 << 10..=1 << 30;
 const BROKERS_MAX: usize = 8;
 
@@ -97,6 +108,8 @@ pub(super) fn bound(name: &str) -> Option<&'static str> {
         "mqtt.keep_alive" => "be from 5s to 65535s",
         "mqtt.window" => "be from 1 to 65534",
         "mqtt.object_bytes_max" => "be from 1KiB to 16MiB",
+        "mqtt.store.bytes_max" => "be from 256KiB to 1024GiB",
+        "mqtt.store.spill_after" | "mqtt.store.sync" => "be from 100ms to 1h",
         "mqtt.store.memory" => "be from 16KiB to 1GiB",
         "mqtt.topic" | "mqtt.result" | "mqtt.event" => "be a topic without + and #",
         "mqtt.prefix" => "be a topic without + and #, and without {prefix}",
@@ -117,6 +130,9 @@ pub(super) fn check(loader: &mut Loader) {
         ("mqtt.window", (1..u16::MAX).contains(&mqtt.window)),
         ("mqtt.object_bytes_max", OBJECT_BYTES.contains(&mqtt.object_bytes_max)),
         ("mqtt.store.memory", MEMORY.contains(&mqtt.memory)),
+        ("mqtt.store.bytes_max", STORE_BYTES.contains(&mqtt.bytes_max)),
+        ("mqtt.store.spill_after", STORE_TIME.contains(&mqtt.spill_after)),
+        ("mqtt.store.sync", STORE_TIME.contains(&mqtt.sync)),
         ("mqtt.prefix", !mqtt.prefix.contains("{prefix}") && template(&mqtt.prefix).is_some()),
         ("mqtt.topic", template(&mqtt.topic).is_some()),
         ("mqtt.result", template(&mqtt.result).is_some()),
@@ -191,7 +207,7 @@ impl Words for Full {
     const WANT: &'static str = "\"drop_oldest\" or \"drop_newest\"";
 }
 
-pub(super) const KEYS: [Key; 20] = [
+pub(super) const KEYS: [Key; 24] = [
     key!(
         "mqtt.broker",
         List<Vec<Broker>>,
@@ -285,11 +301,39 @@ pub(super) const KEYS: [Key; 20] = [
         "Messages without acknowledgement at one time, if the broker takes as many."
     ),
     key!(
+        "mqtt.store.path",
+        FilePath<Option<PathBuf>>,
+        mqtt.path,
+        None,
+        "A folder for messages while no broker takes them. \"\" keeps them in memory alone, and a restart loses them."
+    ),
+    key!(
+        "mqtt.store.bytes_max",
+        Bytes<u64>,
+        mqtt.bytes_max,
+        None,
+        "Bytes of the store. A segment of 128KiB goes at a time."
+    ),
+    key!(
         "mqtt.store.memory",
         Bytes<usize>,
         mqtt.memory,
         None,
         "Memory for messages that wait. There is room for one message in any case."
+    ),
+    key!(
+        "mqtt.store.spill_after",
+        Time<Duration>,
+        mqtt.spill_after,
+        None,
+        "How long messages wait in memory for a broker that is away, before they go to the store."
+    ),
+    key!(
+        "mqtt.store.sync",
+        Time<Duration>,
+        mqtt.sync,
+        None,
+        "The shortest time between two syncs of the store. A power cut costs at most spill_after and this time of messages."
     ),
     key!(
         "mqtt.store.full",

@@ -14,6 +14,7 @@ mod service;
 mod session;
 mod settings;
 mod stats;
+mod store;
 mod topics;
 mod uplink;
 mod url;

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use log::warn;
+
+use super::store::Store;
 use super::topics::Topic;
 
 /// A message of a device.
@@ -18,6 +21,8 @@ pub(crate) struct Message {
     pub(super) waited: bool,
     /// Connections that ended while this was the oldest message without acknowledgement.
     pub(super) strikes: u8,
+    /// The number of its record, if the store lent it.
+    pub(super) number: Option<u64>,
 }
 
 /// An entry of the queue.
@@ -37,6 +42,14 @@ impl Item {
                 message.payload.len() + texts + ITEM_BYTES
             }
             Self::Missed(_) => ITEM_BYTES,
+        }
+    }
+
+    /// The number of the entry's record in the store, if it has one.
+    pub(super) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Message(message) => message.number,
+            Self::Missed(_) => None,
         }
     }
 
@@ -60,8 +73,8 @@ pub(crate) enum Full {
 }
 
 /// Messages that wait, and the bytes of messages on their way. `take` lends an entry to the session, and `done` or
-/// `put_back` ends the loan.
-#[derive(Debug)]
+/// `put_back` ends the loan. Entries in memory are older than those in the store: while the store has any, new ones go
+/// there.
 pub(super) struct Queue {
     waiting: VecDeque<Item>,
     bytes: usize,
@@ -69,12 +82,15 @@ pub(super) struct Queue {
     full: Full,
     /// Messages that found no room since the process started.
     dropped: u64,
+    store: Option<Store>,
+    /// Messages that the disk did not take, and that no entry reports.
+    missed: u64,
 }
 
 impl Queue {
     /// A queue of at most `bytes_max` bytes, or of one message.
     pub(super) fn new(bytes_max: usize, full: Full) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, bytes_max, full, dropped: 0 }
+        Self { waiting: VecDeque::new(), bytes: 0, bytes_max, full, dropped: 0, store: None, missed: 0 }
     }
 
     /// Bytes of all entries that no `done` has ended.
@@ -88,15 +104,33 @@ impl Queue {
 
     /// Entries that wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.store.as_ref().map_or(0, |store| store.len() as usize)
+    }
+
+    /// Whether entries wait in memory.
+    pub(super) fn has_memory(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped + self.store.as_ref().map_or(0, Store::dropped)
     }
 
-    /// Appends an entry. The oldest or the newest messages go if there is no room.
-    pub(super) fn push(&mut self, item: Item) {
+    /// Appends an entry. Without a broker, what memory has no room for goes to the store. The oldest or the newest
+    /// messages go if there is no room at all.
+    pub(super) fn push(&mut self, item: Item, broker_is_up: bool) {
+        let is_spilling = self.store.as_ref().is_some_and(|store| !store.is_empty());
+        if !is_spilling && self.store.is_some() && !broker_is_up && self.has_no_room(&item) {
+            self.spill();
+            return self.append_to_store(&item);
+        }
+        if is_spilling {
+            return self.append_to_store(&item);
+        }
+        self.push_to_memory(item);
+    }
+
+    fn push_to_memory(&mut self, item: Item) {
         match item {
             // Numbers that follow each other become one.
             Item::Missed(messages) => match self.waiting.back_mut() {
@@ -109,7 +143,7 @@ impl Queue {
                         Full::DropOldest => self.drop_oldest(),
                         Full::DropNewest => {
                             self.dropped += 1;
-                            return self.push(Item::Missed(1));
+                            return self.push_to_memory(Item::Missed(1));
                         }
                     }
                 }
@@ -150,12 +184,24 @@ impl Queue {
 
     /// Lends the oldest entry.
     pub(super) fn take(&mut self) -> Option<Item> {
-        self.waiting.pop_front()
+        if let Some(item) = self.waiting.pop_front() {
+            return Some(item);
+        }
+        let store = self.store.as_mut().filter(|_| self.bytes < self.bytes_max)?;
+        let item = store.take().or_else(|| {
+            let missed = std::mem::take(&mut self.missed);
+            (missed > 0).then_some(Item::Missed(missed))
+        })?;
+        self.bytes += item.bytes();
+        Some(item)
     }
 
     /// The entry has reached its end.
     pub(super) fn done(&mut self, item: &Item) {
         self.bytes -= item.bytes();
+        if let (Some(number), Some(store)) = (item.number(), &mut self.store) {
+            store.done(number);
+        }
     }
 
     /// A lent entry will never be delivered: its number stays in its place.
@@ -170,6 +216,11 @@ impl Queue {
 
     /// Takes lent entries back, the oldest first.
     pub(super) fn put_back(&mut self, items: Vec<Item>) {
+        let (stored, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.number().is_some());
+        if let Some(store) = &mut self.store {
+            self.bytes -= stored.iter().map(Item::bytes).sum::<usize>();
+            store.put_back(stored);
+        }
         for item in items.into_iter().rev() {
             match (&item, self.waiting.front_mut()) {
                 (Item::Missed(earlier), Some(Item::Missed(later))) => {
@@ -179,6 +230,55 @@ impl Queue {
                 _ => self.waiting.push_front(item),
             }
         }
+    }
+}
+
+impl Queue {
+    /// Gives the queue a store. Messages in it are older than all others.
+    pub(super) fn set_store(&mut self, store: Store) {
+        self.store = Some(store);
+    }
+
+    /// Moves everything in memory to the store.
+    pub(super) fn spill(&mut self) {
+        if self.store.is_none() {
+            return;
+        }
+        for item in std::mem::take(&mut self.waiting) {
+            self.bytes -= item.bytes();
+            self.append_to_store(&item);
+        }
+    }
+
+    fn append_to_store(&mut self, item: &Item) {
+        let Some(store) = &mut self.store else { return };
+        if self.missed > 0 && store.push(&Item::Missed(self.missed)).is_ok() {
+            self.missed = 0;
+        }
+        if let Err(error) = store.push(item) {
+            self.missed += item.messages();
+            self.dropped += item.messages();
+            if self.dropped.is_power_of_two() {
+                warn!("the store does not take a message: {error} ({} so far)", self.dropped);
+            }
+        }
+    }
+
+    /// Whether a power cut may cost messages that the store has taken.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.store.as_ref().is_some_and(Store::is_unsynced)
+    }
+
+    /// Brings the store to the medium.
+    pub(super) fn sync(&mut self) {
+        if let Some(Err(error)) = self.store.as_mut().map(Store::sync) {
+            warn!("the store cannot be synced: {error}");
+        }
+    }
+
+    /// Bytes of the store.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::bytes)
     }
 }
 
@@ -196,6 +296,7 @@ pub(super) mod tests {
             seq: number.to_string().into(),
             waited: false,
             strikes: 0,
+            number: None,
         })
     }
 
@@ -218,7 +319,7 @@ pub(super) mod tests {
         let mut queue = Queue::new(3 * message(1, 100).bytes() + ITEM_BYTES, full);
         let mut items = Vec::new();
         for number in 1..=9 {
-            queue.push(message(number, 100));
+            queue.push(message(number, 100), false);
             if items.len() < lent {
                 items.extend(queue.take());
             }
@@ -246,8 +347,8 @@ pub(super) mod tests {
     #[test]
     fn one_message_has_room_whatever_its_length() {
         let mut queue = Queue::new(100, Full::DropOldest);
-        queue.push(message(1, 1000));
-        queue.push(message(2, 2000));
+        queue.push(message(1, 1000), false);
+        queue.push(message(2, 2000), false);
         assert_eq!(shown(&mut queue), "[1] 2");
     }
 }

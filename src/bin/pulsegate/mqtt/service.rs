@@ -17,6 +17,7 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::driver::{Chore, Driver};
 use super::settings::Settings;
+use super::store::{Folder, Store};
 use super::uplink::Uplink;
 use super::{resolve, stats};
 use crate::Failure;
@@ -44,9 +45,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Failed(format!("the uplink cannot start: {error}"));
     let limits = TurnLimits { events_per_turn_max: 64, ..TurnLimits::default() };
     let reactor = Reactor::new(limits).map_err(failed)?;
-    let uplink =
-        Uplink::new(settings, RandomState::new().hash_one(std::process::id()), since(), reactor.kernel().now());
-    let mut service = Service { driver: Driver::new(uplink), reactor, paths, children: Vec::new() };
+    let store = open_store(&settings);
+    let seed = RandomState::new().hash_one(std::process::id());
+    let mut uplink = Uplink::new(settings, seed, since(), reactor.kernel().now());
+    let stores = store.is_some();
+    store.into_iter().for_each(|store| uplink.set_store(store));
+    let mut service = Service { driver: Driver::new(uplink), reactor, paths, children: Vec::new(), stores };
     service.watch_signals().map_err(failed)?;
     service.listen();
     service.run().map_err(failed)
@@ -62,6 +66,24 @@ fn since() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
+/// Opens the store. A folder that cannot be used keeps nothing from starting: messages then wait in memory.
+fn open_store(settings: &Settings) -> Option<Store> {
+    let Some(path) = &settings.path else {
+        info!("mqtt.store.path is empty: messages wait in memory, and a restart loses them");
+        return None;
+    };
+    match Store::open(Box::new(Folder(path.clone())), settings.bytes_max, settings.full) {
+        Ok(store) => {
+            info!("store {}: {} messages wait", path.display(), store.len());
+            Some(store)
+        }
+        Err(error) => {
+            warn!("store {}: {error}: messages wait in memory, and a restart loses them", path.display());
+            None
+        }
+    }
+}
+
 struct Service {
     driver: Driver,
     reactor: Reactor,
@@ -69,6 +91,8 @@ struct Service {
     paths: Vec<PathBuf>,
     /// Look-ups that run, or have ended since the last turn.
     children: Vec<Child>,
+    /// Whether a store keeps messages over a restart.
+    stores: bool,
 }
 
 impl Service {
@@ -87,9 +111,10 @@ impl Service {
             }
         }
         manager.stopping();
+        self.driver.uplink.finish();
         let unsent = self.driver.uplink.unsent();
         if unsent > 0 {
-            warn!("stopped: {unsent} messages were not delivered");
+            warn!("stopped: {unsent} messages were not delivered{}", if self.stores { " and are stored" } else { "" });
         } else {
             info!("stopped");
         }

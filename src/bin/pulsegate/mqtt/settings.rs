@@ -1,6 +1,8 @@
 //! The configuration of `[mqtt]` as the uplink uses it.
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::codec::{Greeting, Version};
 use super::queue::Full;
@@ -32,6 +34,11 @@ pub(super) struct Settings {
     pub(super) payload: MqttPayload,
     pub(super) object_bytes_max: usize,
     pub(super) memory: usize,
+    /// The folder of the store.
+    pub(super) path: Option<PathBuf>,
+    pub(super) bytes_max: u64,
+    pub(super) spill_after: Duration,
+    pub(super) sync: Duration,
     pub(super) full: Full,
 }
 
@@ -79,6 +86,10 @@ impl Settings {
             payload: config.payload,
             object_bytes_max: config.object_bytes_max,
             memory: config.memory,
+            path: config.path.clone(),
+            bytes_max: config.bytes_max,
+            spill_after: config.spill_after,
+            sync: config.sync,
             full: config.full,
         })
     }

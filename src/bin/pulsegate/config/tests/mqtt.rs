@@ -26,7 +26,11 @@ object_bytes_max = "16MiB"
 window = 1
 
 [mqtt.store]
+path = "/var/lib/pulsegate-mqtt"
+bytes_max = "1MiB"
 memory = "16KiB"
+spill_after = "1s"
+sync = "2s"
 full = "drop_newest"
 "#;
     let config = load(text).unwrap();

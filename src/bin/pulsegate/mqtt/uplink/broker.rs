@@ -98,7 +98,7 @@ impl Uplink {
     }
 
     /// Puts the messages without acknowledgement back, the oldest with a strike.
-    fn take_back(&mut self, session: Session<Token>) {
+    pub(super) fn take_back(&mut self, session: Session<Token>) {
         let (mut items, mut answers) = (Vec::new(), Vec::new());
         for token in session.into_flights() {
             match token {
@@ -162,6 +162,10 @@ impl Uplink {
         }
         self.pump(now);
         self.finish_stop(now);
+        self.away_since = if self.links().0 { None } else { self.away_since.or(Some(now)) };
+        if self.queue.is_unsynced() {
+            self.sync_at.get_or_insert(now + self.settings.sync);
+        }
     }
 
     fn end_session(&mut self, end: End, now: Instant) {

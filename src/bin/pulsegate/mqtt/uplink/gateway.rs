@@ -126,7 +126,7 @@ impl Uplink {
             ("disconnect", Some(conn)) => self.presence.disconnected(conn),
             ("missed", _) => {
                 self.counters[&Counter::Missed] += line.events;
-                self.queue.push(Item::Missed(line.events));
+                self.queue.push(Item::Missed(line.events), self.links().0);
                 // Devices may have come and gone among them.
                 self.ask_list();
             }
@@ -186,15 +186,18 @@ impl Uplink {
 
     fn push(&mut self, topic: crate::mqtt::topics::Topic, payload: &[u8], retain: bool, line: &Line<'_>) {
         let seq = line.seq.map(|seq| format!("{}-{seq}", self.boot)).unwrap_or_default();
-        self.queue.push(Item::Message(Message {
+        let (broker_is_up, _) = self.links();
+        let message = Message {
             topic,
             payload: payload.into(),
             retain,
             time: (*line.time).into(),
             seq: seq.into(),
-            waited: !self.links().0,
+            waited: !broker_is_up,
             strikes: 0,
-        }));
+            number: None,
+        };
+        self.queue.push(Item::Message(message), broker_is_up);
     }
 
     /// An object is longer than the uplink takes.
@@ -205,7 +208,7 @@ impl Uplink {
             let max = self.settings.object_bytes_max;
             warn!("an object is longer than mqtt.object_bytes_max, {max} bytes, and is set aside ({count} so far)");
         }
-        self.queue.push(Item::Missed(1));
+        self.queue.push(Item::Missed(1), self.links().0);
     }
 
     /// The presence of a device as the broker keeps it.

@@ -22,6 +22,7 @@ use super::presence::Presence;
 use super::queue::{Item, Queue};
 use super::session::Session;
 use super::settings::Settings;
+use super::store::Store;
 use super::topics::Topic;
 
 /// The record of a message without acknowledgement.
@@ -111,6 +112,10 @@ pub(super) struct Uplink {
 
     pending: HashMap<u64, Pending>,
     last_id: u64,
+    /// Since when no broker is there.
+    away_since: Option<Instant>,
+    /// When the store is synced.
+    sync_at: Option<Instant>,
     /// When the uplink last ran.
     last_run: Instant,
     /// After a gap in its runs: until when commands may have waited for the process.
@@ -160,6 +165,8 @@ impl Uplink {
             last_seq: 0,
             pending: HashMap::new(),
             last_id: gateway::LAST_OWN_ID,
+            away_since: Some(now),
+            sync_at: None,
             last_run: now,
             late_until: None,
             stopping: None,
@@ -194,7 +201,8 @@ impl Uplink {
             _ => since + STOP_TIMEOUT,
         });
         let run = Some(self.last_run + RUN_INTERVAL);
-        [waits(self.broker), waits(self.gateway), session, lost, stop, run].into_iter().flatten().min()
+        let times = [waits(self.broker), waits(self.gateway), session, lost, stop, run, self.spill_at(), self.sync_at];
+        times.into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -217,7 +225,34 @@ impl Uplink {
         if let Some(session) = &mut self.session {
             session.handle_timeout(now);
         }
+        if self.spill_at().is_some_and(|at| at <= now) {
+            self.queue.spill();
+        }
+        if self.sync_at.is_some_and(|at| at <= now) {
+            self.sync_at = None;
+            self.queue.sync();
+        }
         self.work(now);
+    }
+
+    /// Gives the queue a store.
+    pub(super) fn set_store(&mut self, store: Store) {
+        self.queue.set_store(store);
+    }
+
+    /// When messages in memory go to the store.
+    fn spill_at(&self) -> Option<Instant> {
+        let waits = self.settings.path.is_some() && self.queue.has_memory();
+        self.away_since.filter(|_| waits).map(|since| since + self.settings.spill_after)
+    }
+
+    /// Stores everything that no broker has acknowledged. The last call.
+    pub(super) fn finish(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.take_back(session);
+        }
+        self.queue.spill();
+        self.queue.sync();
     }
 
     /// Begins the stop: takes nothing new, and says goodbye when everything is acknowledged or time is over.
@@ -267,6 +302,7 @@ impl Uplink {
             "devices": self.presence.online(),
             "queued": self.queue.len(),
             "queued_bytes": self.queue.bytes(),
+            "stored_bytes": self.queue.stored_bytes(),
             "counters": report(&counters),
         })
     }
