@@ -83,8 +83,9 @@ pub(super) struct Row<'a> {
     pub(super) conn: u64,
     #[serde(borrow)]
     pub(super) ip: Cow<'a, str>,
+    /// Null for a device without name.
     #[serde(borrow, default)]
-    pub(super) name: Cow<'a, str>,
+    pub(super) name: Option<Cow<'a, str>>,
 }
 
 impl<'a> Line<'a> {
@@ -125,6 +126,8 @@ mod tests {
         let line = Line::parse(line).unwrap();
         assert_eq!(line.data.unwrap().get(), r#"{"Type" : "St", "a":[1.50,"\u00e9"]}"#);
         assert_eq!((&*line.kind, line.seq), ("St", Some(7)));
+        let row = Line::parse(br#"{"id":2,"device":{"conn":7,"ip":"192.0.2.7","name":null}}"#).unwrap();
+        assert!(row.device.is_some_and(|row| row.conn == 7 && row.name.is_none()));
         let answer = Line::parse(br#"{"id":3,"ok":false,"error":"no_such_device","detail":"d"}"#).unwrap();
         assert_eq!((answer.id, answer.ok, &*answer.error), (Some(3), Some(false), "no_such_device"));
     }

@@ -140,7 +140,9 @@ impl Uplink {
     /// An answer of the gateway, or a row of a list.
     fn answered(&mut self, line: &Line<'_>, bytes: &[u8], now: Instant) {
         match (line.id, line.ok, &line.device) {
-            (Some(LIST_ID), _, Some(row)) => self.presence.connected(row.conn, &row.name, &row.ip),
+            (Some(LIST_ID), _, Some(row)) => {
+                self.presence.connected(row.conn, row.name.as_deref().unwrap_or_default(), &row.ip)
+            }
             (Some(LIST_ID), Some(_), _) => self.list_ends(),
             (Some(WATCH_ID), Some(true), _) => {
                 info!("connected to the gateway");
