@@ -24,6 +24,8 @@ pub(crate) enum Action {
     Read(usize, bool),
     /// The application sends a command of so many bytes.
     Command(usize, By, usize),
+    /// The application sends a command whose end it wants to hear.
+    Submit(Submit),
     /// The application removes it.
     Remove(usize, By),
     /// So many probes come from one address.
@@ -62,8 +64,23 @@ pub(crate) struct Reload {
     pub(crate) connections_max: Option<usize>,
     /// Only where memory is tight anyhow.
     pub(crate) memory_budget: Option<u64>,
+    /// The oldest connection keeps its name.
+    pub(crate) oldest: bool,
     /// The number of a block of addresses that may no longer connect.
     pub(crate) denied: Option<u8>,
+}
+
+/// A command whose end the application wants to hear.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Submit {
+    pub(crate) number: usize,
+    /// By the name that the device has claimed, if it has.
+    pub(crate) by_name: bool,
+    pub(crate) bytes: usize,
+    /// Milliseconds for which it awaits the next object as an answer.
+    pub(crate) answer_ms: Option<u64>,
+    /// Milliseconds for which it may wait for its name.
+    pub(crate) queue_ms: Option<u64>,
 }
 
 /// How the application names a device.
@@ -83,6 +100,8 @@ pub(crate) enum What {
     /// So many objects, a second between two.
     Steady(usize),
     Heartbeats(usize),
+    /// An object that claims the name of this number.
+    Named(usize),
     /// Objects to be refused, of this kind.
     Rejected(usize, usize),
     Padding(usize),
@@ -98,6 +117,8 @@ pub(crate) enum What {
 
 /// The longest object that the simulated gateway takes.
 pub(crate) const OBJECT_BYTES_MAX: usize = 32_000;
+/// Names that devices claim.
+const NAMES: usize = 15;
 /// Actions speak of the devices that came last; the older ones are left to themselves.
 const RECENT: usize = 150;
 
@@ -117,7 +138,8 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
                 Action::Connect(nature(&mut rng, connected - 1, mischief))
             }
             0..40 => Action::Say(who, what(&mut rng, mischief)),
-            40..58 => Action::Command(who, by(&mut rng), 1 + up_to(&mut rng, &[20, 300, 4000])),
+            40..48 => Action::Submit(submit(&mut rng, who)),
+            48..58 => Action::Command(who, by(&mut rng), 1 + up_to(&mut rng, &[20, 300, 4000])),
             58..82 => Action::Wait(up_to(&mut rng, &[hurry, hurry, hurry, 10 * hurry]) as u64),
             82..85 => Action::Read(who, rng.chance(60)),
             85..87 => Action::Answer(who, rng.chance(50)),
@@ -174,6 +196,16 @@ fn local(rng: &mut Rng, locals: &mut usize) -> Action {
     }
 }
 
+fn submit(rng: &mut Rng, number: usize) -> Submit {
+    Submit {
+        number,
+        by_name: rng.chance(70),
+        bytes: 1 + up_to(rng, &[20, 300, 1500]),
+        answer_ms: rng.chance(60).then(|| up_to(rng, &[500, 5_000, 60_000]) as u64),
+        queue_ms: rng.chance(70).then(|| up_to(rng, &[1_000, 60_000]) as u64),
+    }
+}
+
 fn reload(rng: &mut Rng) -> Reload {
     Reload {
         interval_ms: *rng.pick(&[2_000, 2_000, 500, 5_000]),
@@ -181,6 +213,7 @@ fn reload(rng: &mut Rng) -> Reload {
         gap_ms: *rng.pick(&[0, 0, 200]),
         connections_max: rng.chance(30).then(|| 1 + rng.below(300)),
         memory_budget: rng.chance(50).then(|| *rng.pick(&[64 << 10, 150 << 10, 2 << 20])),
+        oldest: rng.chance(30),
         denied: rng.chance(40).then(|| rng.below(9) as u8),
     }
 }
@@ -217,7 +250,8 @@ fn what(rng: &mut Rng, mischief: usize) -> What {
             _ => What::Rejected(rng.below(6), 1 + up_to(rng, &[3, 18])),
         };
     }
-    match rng.below(10) {
+    match rng.below(12) {
+        10.. => What::Named(rng.below(NAMES)),
         0..6 => What::Objects(1 + up_to(rng, &[2, 2, 20])),
         6 => What::Picture(64 + rng.below(OBJECT_BYTES_MAX - 63), 1 + rng.below(40_000), rng.below(30) as u64),
         7 => What::Picture(64 + rng.below(2000), 50 + rng.below(400), rng.below(1200) as u64),

@@ -39,6 +39,7 @@ impl World {
     pub(super) fn audit_all(&mut self) {
         self.network.check_invariants();
         self.audit_pending();
+        self.audit_names();
         self.locals.audit(&self.network, self.neglect());
         let mut unfinished = 0;
         for link in 0..self.devices.len() {
@@ -159,6 +160,7 @@ impl World {
         let ended = |(link, device): (usize, &super::books::Device)| device.ended || self.network.links[link].local;
         assert!(self.devices.iter().enumerate().all(ended), "some have connected and never ended");
         assert!(self.awaited.is_empty(), "of some commands nobody was told what became");
+        assert!(self.named.out.is_empty(), "some commands have no end: {:?}", self.named.out.keys());
         assert_eq!(self.network.unread_datagrams(), 0, "probes are not read");
         let stats = self.network.stats();
         assert_eq!(stats.received_bytes, booked(&stats), "bytes are lost or booked twice: {stats:?}");

@@ -6,9 +6,10 @@ use std::hash::Hash;
 use std::time::Instant;
 
 use super::common::{Seen, brief};
+use super::names::refused_commands;
 use super::world::World;
 use pulsegate::unstable::proto::heartbeat::ANSWER;
-use pulsegate::{Delivery, MessageError, Reason};
+use pulsegate::{Delivery, MessageError, Name, Reason};
 
 /// What is known of a device besides its link, which has the same number.
 pub(super) struct Device {
@@ -26,6 +27,10 @@ pub(super) struct Device {
     pub(super) half_closed: bool,
     pub(super) reset: bool,
     pub(super) removed: bool,
+    /// The name that it gave first.
+    pub(super) claimed: Option<Name>,
+    /// Another connection has taken its name.
+    pub(super) replaced: bool,
     /// When rules came that forbid it; others may have come since.
     pub(super) denied: Option<Instant>,
     pub(super) ended: bool,
@@ -71,6 +76,8 @@ impl Device {
             half_closed: false,
             reset: false,
             removed: false,
+            claimed: None,
+            replaced: false,
             denied: None,
             ended: false,
             queued: Vec::new(),
@@ -87,7 +94,9 @@ impl World {
         self.outcome.device_time += (now - self.looked_at) * self.connections as u32;
         self.looked_at = now;
         let mut lines = Vec::new();
-        for (_, seen) in std::mem::take(&mut self.network.log) {
+        let log = std::mem::take(&mut self.network.log);
+        let refused = refused_commands(&log);
+        for (_, seen) in log {
             match &seen {
                 Seen::Message(id, bytes) => (id, bytes).hash(&mut self.digest),
                 other => format!("{other:?}").hash(&mut self.digest),
@@ -98,11 +107,16 @@ impl World {
                 Seen::Connect(id, address) => self.let_in(id, address),
                 Seen::Message(id, bytes) => {
                     self.shown(self.ids[&id], &bytes);
+                    self.named.last_shown = Some((self.ids[&id], bytes.clone()));
                     lines.push(format!("{id} said {} bytes\n", bytes.len()));
                 }
                 Seen::Rejected(id, error) => self.rejected(self.ids[&id], &error),
-                Seen::Disconnect(id, _, end) => self.ended(self.ids[&id], &end),
-                Seen::Identified(..) | Seen::Command(..) => {}
+                Seen::Disconnect(id, _, end) => {
+                    self.named.gone(id);
+                    self.ended(self.ids[&id], &end);
+                }
+                Seen::Identified(id, name) => self.identified(id, name, &refused),
+                Seen::Command(command, end, answer) => self.command_ended(command, end, answer.as_deref()),
                 Seen::Opened(_) | Seen::Received(..) | Seen::End(_) | Seen::Gone(_) => {}
             }
         }

@@ -81,7 +81,10 @@ impl World {
             CloseReason::Faulty => refused_in_a_row == 16,
             CloseReason::Stalled => now - state.taken_at >= SECOND * 30 && self.network.is_full(link),
             CloseReason::Removed => device.removed,
+            CloseReason::Refused(Refusal::ConnectionsPerIpMax) => self.has_few_places(),
             CloseReason::Refused(..) => device.denied.is_some(),
+            CloseReason::Replaced if device.replaced => true,
+            CloseReason::Conflict => device.claimed.is_some(),
             CloseReason::Memory => self.stage.tight && (partial.is_some() || state.waiting || end.unsent > 0),
             CloseReason::Shutdown => self.stopped,
             // Whoever answers within a quarter of an interval has left no beat unanswered.
@@ -91,7 +94,11 @@ impl World {
         assert!(fair, "device {link} ended unfairly: {end:?}, heard {:?} ago", now - device.heard);
         // The others' ends begin between two turns, or in the middle of what is read.
         let heard_to_the_end = !self.stopped
-            && !matches!(end.reason, CloseReason::Removed | CloseReason::Refused(..) | CloseReason::Faulty);
+            && !self.devices[link].replaced
+            && !matches!(
+                end.reason,
+                CloseReason::Removed | CloseReason::Refused(..) | CloseReason::Faulty | CloseReason::Conflict
+            );
         if heard_to_the_end {
             assert!(!missing, "device {link} ended ({}) with an object that came whole and was not shown", end.reason);
             if !matches!(end.reason, CloseReason::Framing(..)) {

@@ -13,6 +13,7 @@ mod audit;
 mod books;
 mod fair;
 mod local;
+mod names;
 mod shrink;
 mod stage;
 mod world;

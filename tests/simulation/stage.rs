@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pulsegate::{Cidr, Settings, TurnLimits};
+use pulsegate::{Cidr, Settings, Takeover, TurnLimits};
 
 use super::action::{OBJECT_BYTES_MAX, Reload};
 use super::common::{Faults, Rng};
@@ -31,6 +31,13 @@ impl Stage {
         settings.limits.connections_max = *rng.pick(&[100, 16_384, 16_384, 16_384, 16_384]);
         settings.access.connections_per_ip_max = *rng.pick(&[3, 16_384, 16_384, 16_384]);
         settings.command_gap = Duration::from_millis(*rng.pick(&[0, 0, 0, 200, 1_000]));
+        if rng.chance(60) {
+            settings.identity.member = "Id".into();
+            settings.identity.takeover = *rng.pick(&[Takeover::Newest, Takeover::Newest, Takeover::Oldest]);
+            settings.identity.takeovers_per_minute_max = *rng.pick(&[2, 10]);
+            settings.identity.remembered_max = *rng.pick(&[0, 3, 1_000]);
+            settings.identity.queued_bytes_max = *rng.pick(&[500, 16 << 10]);
+        }
         let (tight, crowd) = (rng.chance(25), rng.chance(12));
         if tight {
             settings.limits.memory_budget = *rng.pick(&[64 << 10, 200 << 10, 800 << 10]);
@@ -73,6 +80,9 @@ pub(crate) fn reloaded(stage: &Stage, reload: &Reload) -> Settings {
     }
     if let (true, Some(bytes)) = (stage.tight, reload.memory_budget) {
         settings.limits.memory_budget = bytes;
+    }
+    if reload.oldest {
+        settings.identity.takeover = Takeover::Oldest;
     }
     if let Some(block) = reload.denied {
         let block = format!("10.0.0.{}/29", block * 8);

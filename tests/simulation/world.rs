@@ -10,6 +10,7 @@ use super::action::{Action, By, OBJECT_BYTES_MAX, Profile, What};
 use super::books::{Awaited, Device, Meaning};
 use super::common::{Network, object, object_of, rejected_samples, v4};
 use super::local::Locals;
+use super::names::{Named, name};
 use super::stage::{Stage, reloaded};
 use pulsegate::unstable::endpoint::PacketInfo;
 use pulsegate::unstable::proto::heartbeat::ANSWER;
@@ -46,6 +47,7 @@ pub(crate) struct World {
     pub(super) reloads: Vec<Instant>,
     /// Commands by their tags until it is told what has become of them.
     pub(super) awaited: HashMap<u64, Awaited>,
+    pub(super) named: Named,
     pub(super) stopped: bool,
     /// When the application stopped the gateway, if that was one of the actions.
     pub(super) stopped_at: Option<Instant>,
@@ -93,6 +95,7 @@ impl World {
             jumps: Vec::new(),
             reloads: Vec::new(),
             awaited: HashMap::new(),
+            named: Named::default(),
             stopped: false,
             stopped_at: None,
             objects: 0,
@@ -155,6 +158,11 @@ impl World {
                 if let Some(link) = self.open(*number).filter(|&link| !self.network.links[link].vanished) {
                     self.network.set_reading(link, *reading);
                     self.judge(link);
+                }
+            }
+            Action::Submit(submit) => {
+                if let Some(&link) = self.numbers.get(&submit.number) {
+                    self.submit(link, submit);
                 }
             }
             Action::Command(number, by, bytes) => {
@@ -286,6 +294,12 @@ impl World {
                     self.tell(link, ANSWER, Meaning::Heartbeat);
                 }
             }
+            What::Named(number) => {
+                self.objects += 1;
+                let text = format!(r#"{{"Type":"Status","Number":{},"Id":"n{number}"}}"#, self.objects);
+                self.devices[link].claimed.get_or_insert_with(|| name(number));
+                self.tell(link, text.as_bytes(), Meaning::Object(text.clone().into_bytes()));
+            }
             What::Rejected(kind, count) => {
                 let (reason, bytes) = &rejected_samples()[kind];
                 for _ in 0..count {
@@ -329,7 +343,7 @@ impl World {
         self.network.links[link].answers = false;
     }
 
-    fn target(&self, link: usize, by: By) -> Target {
+    pub(super) fn target(&self, link: usize, by: By) -> Target {
         let state = &self.network.links[link];
         match (by, state.id) {
             (By::Id, Some(id)) => id.into(),
@@ -363,8 +377,7 @@ impl World {
     fn command(&mut self, link: usize, by: By, bytes: usize) {
         let meant = self.meant(link, by, Self::is_heard);
         // Unlike any beat, and unlike the command before.
-        let text: Vec<u8> = (0..bytes).map(|n| b'A' + ((self.objects as usize + n) % 26) as u8).collect();
-        self.objects += 1;
+        let text = self.command_text(bytes);
         let max = self.settings.limits.outbox_bytes_max;
         let tag = self.objects;
         match self.network.command_tagged(self.target(link, by), &text, tag) {
@@ -381,6 +394,11 @@ impl World {
             Err(SendError::Memory) if self.stage.tight => {}
             Err(error) => panic!("device {link}: {error}"),
         }
+    }
+
+    pub(super) fn command_text(&mut self, bytes: usize) -> Vec<u8> {
+        self.objects += 1;
+        (0..bytes).map(|n| b'A' + ((self.objects as usize + n) % 26) as u8).collect()
     }
 
     fn remove(&mut self, link: usize, by: By) {
