@@ -93,7 +93,7 @@ impl<'a> Message<'a> {
             json::Type::TooLong(at) => {
                 return Err(error(Reason::TypeTooLong, at, "Type has more than 256 bytes"));
             }
-            json::Type::Missing => return Err(error(Reason::NoType, 0, "no Type")),
+            json::Type::Missing => return Err(error(Reason::NoType, 0, missing_type(bytes, object, &found.members))),
         };
         // This cannot fail: the name is a part of checked UTF-8 between two quotes.
         let type_name = match type_name {
@@ -159,6 +159,14 @@ impl<'a> Message<'a> {
     pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(self.bytes)
     }
+}
+
+/// Explains why an object has no `Type`. The names of members are case-sensitive.
+#[cold]
+fn missing_type(bytes: &[u8], object: &Object<'_>, members: &member::Members) -> &'static str {
+    let hints = [("type", "has 'type', expected 'Type'"), ("TYPE", "has 'TYPE', expected 'Type'")];
+    let is_member = |name| member::find(bytes, name, &object.unescaped, members).is_some();
+    hints.iter().find(|(name, _)| is_member(name)).map_or("no Type", |(_, hint)| hint)
 }
 
 /// Finds the first brace or bracket that opens inside `depth_max` others. It counts as the splitter does.
@@ -309,6 +317,20 @@ mod tests {
         );
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(127), "]".repeat(127));
         check_with(deep.as_bytes(), 1000, Err((Reason::TooDeep, 5 + 126)));
+    }
+
+    #[test]
+    fn an_object_without_a_type_hints_at_its_case() {
+        let check = |input: &str, expected: &str| {
+            let (mut splitter, mut tails, mut whole) = (Splitter::new(), PartialObjects::new(), Reassembled::default());
+            let (_, object) = splitter.push(input.as_bytes(), 1 << 20, &mut tails, &mut whole).expect("no fault");
+            let error = Message::check(&object.expect("an object"), 127).expect_err("no Type");
+            assert_eq!((error.reason, error.detail), (Reason::NoType, expected), "{input}");
+        };
+        check(r#"{"type":"Status"}"#, "has 'type', expected 'Type'");
+        check(r#"{"a":[{"b":1}], "TYPE" : 7}"#, "has 'TYPE', expected 'Type'");
+        check(r#"{"a":{"type":"Status"},"b":"type"}"#, "no Type");
+        check("{}", "no Type");
     }
 
     #[test]

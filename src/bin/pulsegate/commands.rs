@@ -110,7 +110,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec {
         command: Command::Watch,
         arguments: "",
-        about: "show events as they happen",
+        about: "show events as they happen, with times in UTC",
         options: &[
             with("type", "TYPE", "show only messages of this Type (repeat it for several)"),
             with("device", "DEVICE", "show only events of this device"),

@@ -11,6 +11,8 @@ use pulsegate::{
     Refusal, Target,
 };
 
+use crate::terminal;
+
 /// Writes one event after the other into one buffer that is kept.
 #[derive(Default)]
 pub(crate) struct EventLine {
@@ -250,16 +252,18 @@ pub(crate) struct Consumer {
     pub(crate) stream: ConnectionId,
     pub(crate) filter: Filter,
     missed: u64,
+    /// Whether its lines are for a terminal.
+    is_terminal: bool,
 }
 
 impl Consumer {
     pub(crate) fn new(stream: ConnectionId, filter: Filter) -> Self {
-        Self { stream, filter, missed: 0 }
+        Self { stream, filter, missed: 0, is_terminal: false }
     }
 
-    /// A consumer of all events that has missed some already.
-    pub(crate) fn behind(stream: ConnectionId, missed: u64) -> Self {
-        Self { stream, filter: Filter::default(), missed }
+    /// A consumer of all events that has missed some already. A terminal gets no control characters.
+    pub(crate) fn behind(stream: ConnectionId, missed: u64, is_terminal: bool) -> Self {
+        Self { stream, filter: Filter::default(), missed, is_terminal }
     }
 
     /// Events that it has missed and that no `missed` line has reported.
@@ -270,6 +274,9 @@ impl Consumer {
     /// Queues a line, complete or not at all, behind a line with the number of dropped events. Returns whether it
     /// queued the line.
     pub(crate) fn put(&mut self, line: &[u8], gateway: &mut Context<'_>) -> bool {
+        let escaped = self.is_terminal.then(|| String::from_utf8_lossy(line));
+        let escaped = escaped.as_deref().map(terminal::visible_lines);
+        let line = escaped.as_deref().map_or(line, str::as_bytes);
         let written = match self.missed {
             0 => gateway.write(self.stream, line),
             // Together, or there would be a line for each event that is left out, as long as those lines fit.

@@ -21,10 +21,11 @@ mod stats;
 mod stdio;
 mod stdout;
 mod systemd;
+mod terminal;
 #[cfg(feature = "web")]
 mod web;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -288,9 +289,10 @@ fn check_config(config: &Config) -> Result<(), Failure> {
     print(&format!("{}: the configuration is valid\n", config.source()))
 }
 
-/// Prints to standard output. Exits with success when its reader has ended, as `head` does.
+/// Prints lines to standard output. A terminal gets no control characters. Exits with success when its reader has ended, as `head` does.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
+    let text = if out.is_terminal() { terminal::visible_lines(text) } else { text.into() };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use pulsegate::ByteSize;
 use serde_json::Value;
 
+use crate::terminal::visible;
+
 /// A table whose columns are as wide as their widest cell.
 pub(crate) struct Table {
     head: Vec<&'static str>,
@@ -70,7 +72,8 @@ impl Table {
 /// Returns a short line for an event. `sent` is the object of a message, as the device sent it.
 pub(crate) fn event(event: &Value, sent: &str) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or("");
-    let time = text("time").get(11..23).unwrap_or("");
+    // With the Z of UTC (RFC 3339 section 2).
+    let time = text("time").get(11..).unwrap_or("");
     let device = match (event.get("conn"), event.get("ip")) {
         (Some(conn), _) => format!("#{conn} {}:{}", text("ip"), event["port"]),
         (None, Some(_)) => format!("{}:{}", text("ip"), event["port"]),
@@ -97,27 +100,13 @@ pub(crate) fn event(event: &Value, sent: &str) -> String {
             line
         }
     };
-    visible(&line) + "\n"
-}
-
-/// Returns text of a device with control characters as JSON escapes. Otherwise a device could send commands to the
-/// terminal, or begin a line that looks like an event.
-fn visible(text: &str) -> String {
-    let mut visible = String::with_capacity(text.len());
-    for char in text.chars() {
-        if char.is_control() {
-            let _ = write!(visible, "\\u{:04x}", u32::from(char));
-        } else {
-            visible.push(char);
-        }
-    }
-    visible
+    visible(&line).into_owned() + "\n"
 }
 
 /// Returns an object without control characters. It has the same meaning as JSON.
 pub(crate) fn object(sent: &str) -> String {
     // JSON has tabs only outside strings (RFC 8259 §7), where any whitespace has the same meaning.
-    visible(&sent.replace('\t', " "))
+    visible(&sent.replace('\t', " ")).into_owned()
 }
 
 /// Returns an object with long strings cut, cut to [`LINE_CHARS`] as a whole.

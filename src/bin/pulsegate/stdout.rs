@@ -1,5 +1,6 @@
 //! Standard output as a consumer of events. Its end closes no device and stops no event.
 
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use log::warn;
@@ -37,7 +38,7 @@ const WARN_EVERY: Duration = Duration::from_secs(600);
 impl Stdout {
     /// Sends events to `stream`, which is standard output. It learns first how many events it has missed.
     pub(crate) fn open(&mut self, stream: ConnectionId) {
-        self.state = State::Open(Consumer::behind(stream, self.missed));
+        self.state = State::Open(Consumer::behind(stream, self.missed, io::stdout().is_terminal()));
     }
 
     /// Whether events can go there.
