@@ -7,7 +7,7 @@ use crate::endpoint::ConnectionId;
 use crate::gateway::slots::{Phase, SendQueue, Slot};
 
 impl Core {
-    /// See [`crate::Gateway::check_invariants`].
+    /// See [`crate::gateway::Gateway::check_invariants`].
     pub(in crate::gateway) fn check_invariants(&self) {
         assert!(self.lent.is_none(), "bytes were lent, and nobody has told what became of them");
         // Told as soon as the streams are closed whose end began between two turns.
