@@ -1,4 +1,4 @@
-//! Who may connect, and how often: rules on canonical addresses. Floor 2; pure.
+//! Access control: rules for canonical addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,17 +6,16 @@ use std::str::FromStr;
 
 use crate::endpoint::ConnectionId;
 
-/// Which addresses may connect. Rules go by canonical addresses: `::ffff:192.0.2.7` is `192.0.2.7`.
+/// The addresses that may connect. An IPv4-mapped address such as `::ffff:192.0.2.7` counts as `192.0.2.7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// Blocks that may connect. Default: all of IPv4 and of IPv6. Where there is none, nobody may.
+    /// Blocks that may connect. Without a block no device may connect. Default: all of IPv4 and IPv6.
     pub allow: Vec<Cidr>,
-    /// Blocks that may not, whatever `allow` says. Default: none.
+    /// Blocks that may not connect, even if `allow` contains them. Default: none.
     pub deny: Vec<Cidr>,
-    /// Devices connected at one time from one address. Default 1,048,576, which is no bound of its
-    /// own.
+    /// The number of connected devices with one address. Default 1,048,576, which is the maximum of all connections.
     pub connections_per_ip_max: usize,
-    /// The same for the addresses of a block; the longest prefix counts. Default: none.
+    /// Another limit for each address of a block. The longest prefix applies. Default: none.
     pub connections_per_ip_overrides: Vec<(Cidr, usize)>,
 }
 
@@ -38,21 +37,21 @@ impl Access {
         self.allow.iter().any(covers) && !self.deny.iter().any(covers)
     }
 
-    /// How many devices the canonical address `ip` may have connected at one time.
+    /// Returns the limit of connected devices with the canonical address `ip`.
     pub fn connections_max_of(&self, ip: IpAddr) -> usize {
         let covering = self.connections_per_ip_overrides.iter().filter(|(block, _)| block.contains(ip));
         covering.max_by_key(|(block, _)| block.prefix).map_or(self.connections_per_ip_max, |&(_, max)| max)
     }
 }
 
-/// A block of addresses, as `192.0.2.0/24` or `2001:db8::/32` (RFC 4632 §3.1, RFC 4291 §2.3); a bare
-/// address is a block of one. Blocks are canonical: `::ffff:192.0.2.0/120` is `192.0.2.0/24`, and no
-/// other IPv6 block contains an IPv4 address.
+/// A block of addresses, such as `192.0.2.0/24` or `2001:db8::/32` (RFC 4632 §3.1, RFC 4291 §2.3). A single address is a
+/// block of one. Blocks are canonical: `::ffff:192.0.2.0/120` is `192.0.2.0/24`, and no other IPv6 block contains an IPv4
+/// address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr {
     /// The first address.
     address: IpAddr,
-    /// Leading bits that all addresses of the block have in common.
+    /// The number of leading bits that all addresses of the block share.
     prefix: u8,
 }
 
@@ -62,7 +61,7 @@ impl Cidr {
     /// Every IPv6 address.
     pub const ALL_IPV6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 };
 
-    /// The block of all addresses that begin with the same `prefix` bits as `address`.
+    /// Returns the block of all addresses that share the first `prefix` bits of `address`.
     ///
     /// # Errors
     /// If the prefix is longer than the address, or `address` is not the first of the block.
@@ -76,14 +75,14 @@ impl Cidr {
             return Err(CidrError::HostBits { address, block: Self { address: first, prefix } });
         }
         Ok(match address.to_canonical() {
-            // The mapped addresses begin with 96 bits of their own (RFC 4291 §2.5.5.2); a shorter prefix
-            // would have cut into the ones among them.
+            // Mapped addresses begin with 96 fixed bits (RFC 4291 §2.5.5.2). With a shorter prefix the check above fails,
+            // because some of these bits are set.
             v4 @ IpAddr::V4(_) if address.is_ipv6() => Self { address: v4, prefix: prefix - (128 - 32) },
             _ => Self { address, prefix },
         })
     }
 
-    /// Whether the canonical address `ip` lies in the block.
+    /// Whether the block contains the canonical address `ip`.
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.address.is_ipv4() == ip.is_ipv4() && first_of(ip, self.prefix) == self.address
     }
@@ -93,9 +92,9 @@ fn bits_of(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The address with all bits behind the first `prefix` cleared.
+/// Returns the address with all bits after the first `prefix` cleared.
 fn first_of(address: IpAddr, prefix: u8) -> IpAddr {
-    // A shift by all the bits there are is no shift: hence "checked".
+    // `checked_shl`, because a shift by the full width overflows.
     match address {
         IpAddr::V4(v4) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
@@ -119,7 +118,7 @@ impl FromStr for Cidr {
         let address: IpAddr = address.parse().map_err(|_| CidrError::Address)?;
         let bits = bits_of(address);
         let prefix = match prefix {
-            // As in the address itself, no sign and no leading zero.
+            // No sign and no leading zero, as in addresses.
             Some(digits) if digits.starts_with('+') || digits.len() > 1 && digits.starts_with('0') => None,
             Some(digits) => digits.parse().ok(),
             None => Some(bits),
@@ -135,22 +134,22 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// Why a text is no [`Cidr`].
+/// The error of a text that is not a [`Cidr`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CidrError {
-    /// It does not begin with an address.
+    /// The text does not begin with an address.
     Address,
-    /// What stands behind the slash is no prefix length.
+    /// The text after the slash is no prefix length.
     Prefix {
-        /// The longest there is for such an address.
+        /// The longest prefix of such an address.
         bits: u8,
     },
     /// The address is not the first of the block.
     HostBits {
         /// The address.
         address: IpAddr,
-        /// The block that it lies in.
+        /// The block that contains it.
         block: Cidr,
     },
 }
@@ -159,12 +158,12 @@ impl fmt::Display for CidrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address => f.write_str(
-                "an address rule is an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",
+                "expected an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",
             ),
-            Self::Prefix { bits } => write!(f, "what follows the slash must be a whole number from 0 to {bits}"),
+            Self::Prefix { bits } => write!(f, "expected a prefix length from 0 to {bits} after the slash"),
             Self::HostBits { address, block } => write!(
                 f,
-                "{address} has bits set behind its first {}: write {block} for the block, or {address} for that one address",
+                "{address} has bits set after its first {}: write {block} for the block, or {address} for the address",
                 block.prefix
             ),
         }

@@ -1,12 +1,11 @@
-//! Which slots belong to an IP address: chains through the slots, newest first, so that finding one
-//! of eighteen thousand devices, or counting those behind one address, is no search. Floor 2.
+//! Finds the slots of an IP address, the newest first, in constant time among thousands of devices.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
-/// A hash table whose chains run through the slots themselves: 8 bytes a slot, and 2 to 4 for the
-/// heads. The hash is keyed, so that no one can choose addresses that fall together.
+/// A hash table with chains by slot index: 8 bytes a slot, and 2 to 4 for the heads. The hash is keyed, so that an attacker
+/// cannot choose addresses with the same hash.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     heads: Vec<u32>,
@@ -21,15 +20,14 @@ struct Link {
     next: u32,
 }
 
-/// Slots in a chain on average, before there are more heads.
+/// The average length of a chain at which the table grows.
 const CHAIN: usize = 2;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 const UNLINKED: Link = Link { previous: NONE, next: NONE };
 
 impl Addresses {
-    /// Puts slot `index` in front of those of its address. `ip_of` tells the address of any slot
-    /// that is in the table.
+    /// Inserts slot `index` before the other slots of its address. `ip_of` returns the address of any slot in the table.
     pub(super) fn insert(&mut self, index: u32, ip: IpAddr, ip_of: impl Fn(u32) -> IpAddr) {
         if self.len == self.heads.len() * CHAIN {
             self.grow(ip_of);
@@ -41,7 +39,7 @@ impl Addresses {
         self.link(index, ip);
     }
 
-    /// Takes slot `index` out.
+    /// Removes slot `index`.
     pub(super) fn remove(&mut self, index: u32, ip: IpAddr) {
         let Link { previous, next } = self.links[index as usize];
         match previous {
@@ -62,15 +60,15 @@ impl Addresses {
         }
     }
 
-    /// Slots that may belong to `ip`, the newest first: the caller compares their addresses.
+    /// Returns the slots that may belong to `ip`, the newest first. The caller compares their addresses.
     pub(super) fn candidates(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
         let first = if self.heads.is_empty() { NONE } else { self.heads[self.bucket(ip)] };
         let some = |index| (index != NONE).then_some(index);
         std::iter::successors(some(first), move |&index| some(self.links[index as usize].next))
     }
 
-    /// Every slot of `slots`, and no other, is in one chain, in that of its address, and the chain can be
-    /// walked both ways.
+    /// Panics unless each slot of `slots`, and no other, is in one chain, the chain of its address, with correct links in both
+    /// directions.
     pub(super) fn check_invariants(&self, slots: impl Iterator<Item = u32>, ip_of: impl Fn(u32) -> IpAddr) {
         let mut chained = vec![false; self.links.len()];
         for (bucket, &head) in self.heads.iter().enumerate() {
@@ -78,14 +76,14 @@ impl Addresses {
             while index != NONE {
                 let link = self.links[index as usize];
                 assert!(!std::mem::replace(&mut chained[index as usize], true), "slot {index} is chained twice");
-                assert_eq!(link.previous, previous, "slot {index} does not know what stands before it");
+                assert_eq!(link.previous, previous, "slot {index} has a wrong link backwards");
                 assert_eq!(self.bucket(ip_of(index)), bucket, "slot {index} is in the chain of another address");
                 (previous, index) = (index, link.next);
             }
         }
         let mut count = 0;
         for slot in slots {
-            assert!(chained[slot as usize], "slot {slot} is not found by its address");
+            assert!(chained[slot as usize], "slot {slot} is in no chain");
             count += 1;
         }
         assert_eq!((chained.iter().filter(|chained| **chained).count(), self.len), (count, count));
@@ -100,7 +98,7 @@ impl Addresses {
         }
     }
 
-    /// Doubles the heads and deals the slots out again, those of one address in the same order.
+    /// Doubles the heads and inserts all slots again. The slots of one address keep their order.
     fn grow(&mut self, ip_of: impl Fn(u32) -> IpAddr) {
         let heads = vec![NONE; (self.heads.len() * 2).max(16)];
         let mut chain = Vec::new();
@@ -116,7 +114,7 @@ impl Addresses {
         }
     }
 
-    /// The number of heads is a power of two.
+    /// Returns the head's index. The number of heads is a power of two.
     fn bucket(&self, ip: IpAddr) -> usize {
         self.hasher.hash_one(ip) as usize & (self.heads.len() - 1)
     }

@@ -1,7 +1,7 @@
-//! The log of connections and limits, which no peer can fill. Layer 2.
+//! The log of connections and limits, which no peer can fill.
 //!
-//! Repeated lines about one address are folded into a count. All lines together are limited in rate. At the level `debug`
-//! every line is written.
+//! The log counts repeated lines about one address instead of writing them. A rate limits all lines together. At the level
+//! `debug` it writes every line.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use log::{Level, LevelFilter, debug, log};
 use super::handler::{CloseReason, Device, Disconnect, Refusal};
 use crate::tick::Tick;
 
-/// What a line is about. Lines about the same topic are folded.
+/// The topic of a line. The log counts repeated lines with one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Topic {
     Connected(IpAddr),
@@ -41,39 +41,39 @@ struct Entry {
     level: Level,
     since: Tick,
     lines: u32,
-    /// Lines that were folded since then.
+    /// Counted lines since then.
     folded: u64,
 }
 
-/// Lines about one topic within [`WINDOW`]. The others are folded.
+/// Written lines with one topic within [`WINDOW`]. The log counts further ones.
 const LINES_MAX: u32 = 3;
-/// Ticks after which the log shows the folded lines as a count: 10 minutes.
+/// Ticks after which the log writes the count: 10 minutes.
 const WINDOW: u32 = 6_000;
-/// Topics that are kept apart.
+/// The maximum of topics.
 const TOPICS_MAX: usize = 64;
-/// Lines about all topics at once.
+/// The burst of lines with any topic.
 const BURST: u32 = 1_000;
-/// Ticks until one more line may be written.
+/// Ticks for each token of the rate limit.
 const TOKEN_TICKS: u32 = 10;
 
-/// Decides which lines are written.
+/// Decides which lines to write.
 #[derive(Debug)]
 pub(super) struct ConnectionLog {
     entries: Vec<Entry>,
-    /// Lines that may be written now: one more each second.
+    /// Lines that may be written at once.
     tokens: u32,
     filled: Tick,
-    /// Lines that were left out for lack of tokens.
+    /// Lines that the rate limit suppressed.
     left_out: u64,
-    /// When [`Self::flush`] has something to do.
+    /// The time of the next [`Self::flush`].
     due: Option<Tick>,
 }
 
-/// Whether a line is written.
+/// The decision on a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Write,
-    /// The log writes this line and folds the next ones.
+    /// Write this line and count the next ones.
     WriteLast,
     Fold,
 }
@@ -83,13 +83,13 @@ impl ConnectionLog {
         Self { entries: Vec::new(), tokens: BURST, filled: Tick::default(), left_out: 0, due: None }
     }
 
-    /// The first bytes of a device have come. A connection that sends none is only logged at `debug`.
+    /// Logs a device that sent its first bytes. A connection without bytes is logged at `debug` only.
     pub(super) fn connected(&mut self, device: &Device, now: Tick) {
         let line = format_args!("device {} from {} connected", device.id(), device.address());
         self.line(Topic::Connected(device.ip()), Level::Info, now, line);
     }
 
-    /// A device's connection has ended. `reason` says more than the one word of the topic.
+    /// Logs the end of a device's connection.
     pub(super) fn gone(&mut self, device: &Device, end: &Disconnect, now: Tick) {
         use CloseReason::{Conflict, Faulty, Framing, Memory, Silent, Stalled};
         let reason = end.reason;
@@ -102,24 +102,24 @@ impl ConnectionLog {
         self.line(Topic::Gone(device.ip(), reason.as_str()), level, now, line);
     }
 
-    /// A connection was refused.
+    /// Logs a refused connection.
     pub(super) fn refused(&mut self, from: SocketAddr, refusal: Refusal, now: Tick) {
         let line = format_args!("device from {from} refused: {refusal}");
         self.line(Topic::Refused(from.ip(), refusal), Level::Warn, now, line);
     }
 
-    /// The identity member of a device has no valid name.
+/// Logs an identity member without a valid name.
     pub(super) fn nameless(&mut self, device: &Device, now: Tick) {
         let line = format_args!("device {} from {} gave no valid name", device.id(), device.address());
         self.line(Topic::Nameless(device.ip()), Level::Warn, now, line);
     }
 
-    /// Two devices have one name. The device that keeps it connects from `ip`.
+/// Logs two devices with one name. The device that keeps the name has the address `ip`.
     pub(super) fn conflict(&mut self, ip: IpAddr, line: fmt::Arguments<'_>, now: Tick) {
         self.line(Topic::Conflict(ip), Level::Warn, now, line);
     }
 
-    /// A limit was reached, named by its key.
+/// Logs a reached limit by its key.
     pub(super) fn limit(&mut self, limit: &'static str, now: Tick) {
         let topic = Topic::Limit(limit);
         self.line(topic, Level::Warn, now, format_args!("{topic}"));
@@ -156,13 +156,13 @@ impl ConnectionLog {
         self.spend(now, verdict)
     }
 
-    /// Keeps a topic, in the place of one whose lines were all written where there is no other place.
+    /// Adds a topic. If there is no place, it replaces the oldest topic without counted lines.
     fn remember(&mut self, entry: Entry, now: Tick) {
         if self.entries.len() < TOPICS_MAX {
             return self.entries.push(entry);
         }
-        let told = self.entries.iter_mut().filter(|known| known.folded == 0);
-        if let Some(oldest) = told.max_by_key(|known| now.since(known.since)) {
+        let written = self.entries.iter_mut().filter(|known| known.folded == 0);
+        if let Some(oldest) = written.max_by_key(|known| now.since(known.since)) {
             *oldest = entry;
         }
     }
@@ -180,7 +180,7 @@ impl ConnectionLog {
         verdict
     }
 
-    /// Writes the counts whose time has come.
+    /// Writes the counts whose window is over.
     pub(super) fn flush(&mut self, now: Tick) {
         if self.due.is_some_and(|due| due <= now) {
             self.counts(now).into_iter().for_each(|(level, line)| log!(level, "{line}"));
@@ -195,13 +195,13 @@ impl ConnectionLog {
         self.entries.retain(|entry| !over(entry));
         if self.left_out > 0 {
             let left_out = std::mem::take(&mut self.left_out);
-            lines.push((Level::Warn, format!("{left_out} lines about connections left out, see 'pulsegate stats'")));
+            lines.push((Level::Warn, format!("{left_out} lines about connections suppressed, see 'pulsegate stats'")));
         }
         self.due = self.entries.iter().filter(|entry| entry.folded > 0).map(|entry| entry.since.after(WINDOW)).min();
         lines
     }
 
-    /// When [`Self::flush`] has something to do: never, where nothing was folded.
+    /// Returns the time of the next [`Self::flush`], or `None` without counted lines.
     pub(super) fn due(&self) -> Option<Tick> {
         self.due
     }

@@ -1,11 +1,11 @@
-//! State that an application keeps for each device. Layer 2.
+//! An application's state for each device.
 
 use crate::endpoint::ConnectionId;
 
-/// A map from connections to values of the application, without hashing: the index of the id is the place.
+/// A map from connections to values of the application. It needs no hashing, because ids have an index.
 ///
-/// A value lives until [`Self::remove`], which [`Handler::on_disconnect`](crate::Handler::on_disconnect) is the place for,
-/// or until a later connection with the same index gets a value. The id of an ended connection finds nothing.
+/// A value lives until [`Self::remove`], usually in [`Handler::on_disconnect`](crate::Handler::on_disconnect), or until a later
+/// connection with the same index gets a value. The id of an ended connection finds no value.
 ///
 /// ```
 /// # use pulsegate::{ConnectionId, DeviceMap};
@@ -28,17 +28,17 @@ impl<T> Default for DeviceMap<T> {
 }
 
 impl<T> DeviceMap<T> {
-    /// The value of `id`.
+    /// Returns the value of `id`.
     pub fn get(&self, id: ConnectionId) -> Option<&T> {
         self.values.get(id.index())?.as_ref().filter(|(owner, _)| *owner == id).map(|(_, value)| value)
     }
 
-    /// The value of `id`, to be changed.
+    /// Returns the value of `id`, for changes.
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
         self.values.get_mut(id.index())?.as_mut().filter(|(owner, _)| *owner == id).map(|(_, value)| value)
     }
 
-    /// Gives `id` a value. Returns the value that `id` had.
+    /// Sets the value of `id`. Returns the previous value of `id`.
     pub fn insert(&mut self, id: ConnectionId, value: T) -> Option<T> {
         if id.index() >= self.values.len() {
             self.values.resize_with(id.index() + 1, || None);
@@ -47,7 +47,7 @@ impl<T> DeviceMap<T> {
         old.filter(|(owner, _)| *owner == id).map(|(_, value)| value)
     }
 
-    /// The value of `id`, which gets the default one if it has none.
+    /// Returns the value of `id`, after setting the default value if it has none.
     pub fn entry(&mut self, id: ConnectionId) -> &mut T
     where
         T: Default,
@@ -58,13 +58,13 @@ impl<T> DeviceMap<T> {
         self.get_mut(id).expect("the line above inserts it")
     }
 
-    /// Takes the value of `id` out.
+    /// Removes the value of `id` and returns it.
     pub fn remove(&mut self, id: ConnectionId) -> Option<T> {
         self.get(id)?;
         self.values[id.index()].take().map(|(_, value)| value)
     }
 
-    /// All ids that have a value.
+    /// Returns all ids with their values.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &T)> {
         self.values.iter().flatten().map(|(id, value)| (*id, value))
     }

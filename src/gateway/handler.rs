@@ -1,4 +1,4 @@
-//! The trait that an application implements. Layer 2.
+//! The trait that an application implements, and the types of its callbacks.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,16 +10,16 @@ use crate::endpoint::{ConnectionId, Credentials, Errno, ListenerId, StreamEnd};
 use crate::proto::{FramingFault, Kind, Message, MessageError};
 use crate::tick::TICK;
 
-/// An application on the gateway. Every callback runs on the thread of the loop and should return
-/// soon: while it runs, no device is heard. What it asks of [`Context`] is carried out after it has
-/// returned; no other callback runs inside it.
+/// An application of the gateway. Each callback runs on the thread of the event loop and should return soon, because the
+/// gateway reads no device meanwhile. Actions on [`Context`] run after the callback has returned, and no other callback
+/// runs inside it.
 pub trait Handler {
-    /// The event loop begins: the first callback of all. Timers that run from the beginning start here.
+    /// The event loop begins. This is the first callback, for instance to start timers.
     fn on_start(&mut self, gateway: &mut Context<'_>) {
         let _ = gateway;
     }
 
-    /// A device has sent an object that passed every check. Heartbeat answers are not shown.
+    /// A device has sent an accepted object. Heartbeat answers cause no callback.
     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>);
 
     /// A device has connected.
@@ -27,49 +27,48 @@ pub trait Handler {
         let _ = (device, gateway);
     }
 
-    /// A device is gone, and why. The last call for its id.
+    /// A device's connection has ended. This is the last callback with its id.
     fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Context<'_>) {
         let _ = (device, end, gateway);
     }
 
-    /// An object of a device was dropped, and why; the stream goes on.
+    /// The gateway has rejected an object of a device. The stream continues.
     fn on_rejected(&mut self, device: &Device, error: &MessageError, gateway: &mut Context<'_>) {
         let _ = (device, error, gateway);
     }
 
-    /// A device has got its name, from the object that the next callback shows, unless that is a heartbeat answer.
+/// A device has its name. The object with the name follows in the next callback, unless it is a heartbeat answer.
     fn on_identified(&mut self, device: &Device, gateway: &mut Context<'_>) {
         let _ = (device, gateway);
     }
 
-    /// A command from [`Context::submit`] has ended. There is one such call for each command.
+/// A command of [`Context::submit`] has ended. Each command has one such callback.
     fn on_command(&mut self, report: &CommandReport<'_>, gateway: &mut Context<'_>) {
         let _ = (report, gateway);
     }
 
-    /// A command from [`Context::send_tagged`] with this tag was sent or lost.
+/// The delivery of the command that [`Context::send_tagged`] sent with this tag.
     fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
         let _ = (tag, delivery, gateway);
     }
 
-    /// A connection was turned away before it counted as a device.
+    /// The gateway has refused a connection before it counted as a device.
     fn on_refused(&mut self, from: SocketAddr, refusal: Refusal, gateway: &mut Context<'_>) {
         let _ = (from, refusal, gateway);
     }
 
-    /// Something happened on a local stream: one that the application gave to
-    /// [`crate::Server::attach`], or that came to a listener of [`crate::Server::listen_unix`].
+    /// An event of a local stream, from [`crate::Server::attach`] or from a listener of [`crate::Server::listen_unix`].
     fn on_stream(&mut self, stream: ConnectionId, event: StreamEvent<'_>, gateway: &mut Context<'_>) {
         let _ = (stream, event, gateway);
     }
 
-    /// The timer that [`Context::set_timer`] started under this key has expired. It does not repeat.
+    /// The timer of [`Context::set_timer`] with this key has expired. It does not repeat.
     fn on_timer(&mut self, key: u64, gateway: &mut Context<'_>) {
         let _ = (key, gateway);
     }
 }
 
-/// A connected device, as it stood when the callback began.
+/// A connected device, at the begin of the callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Device {
     pub(super) id: ConnectionId,
@@ -84,103 +83,102 @@ pub struct Device {
 }
 
 impl Device {
-    /// The id of the connection, never used again for another.
+    /// Returns the id of the connection. No other connection gets the same id.
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// Where it connects from; an IPv4 address is never written as IPv6.
+    /// Returns its address. An IPv4-mapped address is converted to IPv4.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its name, once an object has given it.
+/// Returns its name, if an object has set it.
     pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-    /// The IP part of [`Self::address`].
+/// Returns the IP part of [`Self::address`].
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }
 
-    /// The port part of [`Self::address`].
+    /// Returns the port part of [`Self::address`].
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Beats that it may still leave unanswered.
+    /// Returns the number of beats that it may still leave unanswered.
     pub fn credit(&self) -> u8 {
         self.credit
     }
 
-    /// Objects accepted from it, heartbeat answers included.
+    /// Returns the number of accepted objects, including heartbeat answers.
     pub fn objects(&self) -> u64 {
         self.objects
     }
 
-    /// What its last message was, heartbeat answers aside.
+    /// Returns the kind of its last message. Heartbeat answers do not count.
     pub fn last_kind(&self) -> Option<Kind> {
         self.last_kind
     }
 
-    /// Bytes that came from it.
+    /// Returns the number of received bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How long it has been connected, to a [`TICK`].
+    /// Returns the time since it connected, with the resolution of a [`TICK`].
     pub fn connected_for(&self) -> Duration {
         TICK * self.connected_for
     }
 
-    /// How long ago the gateway accepted an object of it, or the connection if it has sent none, to a [`TICK`].
+    /// Returns the time since its last accepted object or since it connected, with the resolution of a [`TICK`].
     pub fn idle_for(&self) -> Duration {
         TICK * self.idle_for
     }
 }
 
-/// How a device's connection ended.
+/// The end of a device's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disconnect {
-    /// Why.
+    /// The close reason.
     pub reason: CloseReason,
-    /// The object that had not come whole: where it began in the stream, and how many of its bytes
-    /// had come. They were not delivered.
+    /// The partial object at the end: its position in the stream, and its received bytes. The gateway did not deliver them.
     pub unfinished: Option<(u64, usize)>,
     /// Bytes of commands that the kernel had not taken.
     pub unsent: usize,
 }
 
 closed_list! {
-    /// Why a connection ended.
+    /// The reason for the end of a connection.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[non_exhaustive]
     pub enum CloseReason {
-        /// The device ended it.
+        /// The device ended the connection.
         Closed => "closed",
-        /// It write_error.
+        /// The connection failed with this error.
         Reset(Errno) => "reset",
-        /// The device left too many beats unanswered.
+        /// The device left too many beats unanswered (liveness timeout).
         Silent => "silent",
-        /// The stream cannot be cut into further objects.
+        /// The gateway cannot find the next object (framing error).
         Framing(FramingFault) => "framing",
-        /// Too many objects in a row were rejected.
+        /// The gateway rejected too many objects in a row.
         Faulty => "faulty",
-        /// The device took no byte for too long while something waited for it.
+        /// The device took none of its queued bytes for too long (write timeout).
         Stalled => "stalled",
-        /// The application asked for it.
+        /// The application removed the device.
         Removed => "removed",
-        /// Its address may no longer connect, by settings that came while it was connected. Or it was beyond
-        /// [`Access::connections_per_ip_max`](crate::Access::connections_per_ip_max), and took no older connection's place.
+/// New settings forbid its address. Or it exceeds
+        /// [`Access::connections_per_ip_max`](crate::Access::connections_per_ip_max), and no older connection made place.
         Refused(Refusal) => "refused",
         /// The gateway is stopping.
         Shutdown => "shutdown",
-        /// When the memory budget was used up, it held more than any other; or it held a place that others
-        /// waited for, and sent nothing.
+        /// It held the most memory when the devices' share of the budget was used up. Or other devices waited for memory, and
+        /// it sent nothing of its partial object.
         Memory => "memory",
-        /// A newer connection has its name. Or it had left beats unanswered, and a newer connection from its address needed
-        /// its place.
+/// A newer connection has its name. Or it had left beats unanswered, and a newer connection from its address took its
+        /// place.
         Replaced => "replaced",
         /// Its name belongs to another connection.
         Conflict => "conflict",
@@ -200,47 +198,47 @@ impl fmt::Display for CloseReason {
 }
 
 closed_list! {
-    /// What became of a command.
+    /// The result of a command.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Delivery {
-        /// The kernel has all of it. Whether the device reads it, nobody here can know.
+        /// The kernel has taken the whole command. The gateway does not know whether the device reads it.
         Sent => "sent",
-        /// The connection ended before.
+        /// The connection ended before that.
         Lost(CloseReason) => "lost",
     }
 }
 
 closed_list! {
-    /// Why a connection was refused.
+    /// The reason for a refused connection.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[non_exhaustive]
     pub enum Refusal {
-        /// As many devices are connected as may be.
+        /// `limits.connections_max` devices are connected.
         ConnectionsMax => "connections_max",
         /// The gateway is stopping.
         Shutdown => "shutdown",
-        /// No device may connect from its address.
+        /// Its address may not connect.
         AddressDenied => "address_denied",
-        /// As many devices are connected from its address as may be.
+        /// The limit of connected devices with its address is reached.
         ConnectionsPerIpMax => "connections_per_ip_max",
     }
 }
 
-/// What happened on a local stream.
+/// An event of a local stream.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent<'a> {
     /// A process has connected to a listener.
     Opened(ListenerId, Credentials),
-    /// Bytes have come.
+    /// The process has sent bytes.
     Data(&'a [u8]),
-    /// The other end sends no more.
+    /// The process has half-closed the stream.
     End,
-    /// Everything written has been taken, after something had to wait.
+    /// The kernel has taken all queued bytes.
     Drained,
-    /// The stream has ended. The last call for its id.
+    /// The stream has ended. This is the last event with its id.
     Closed {
-        /// Why it has ended.
+        /// The cause of the end.
         end: StreamEnd,
         /// Queued bytes that the kernel has not taken.
         unsent: &'a [u8],

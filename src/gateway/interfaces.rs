@@ -1,17 +1,17 @@
-//! By which network interfaces probes are answered: rules on their names. Floor 2; pure. Who drives
-//! the gateway tells it the names, which it asks for as seldom as it can.
+//! Rules for the names of network interfaces on which the gateway answers probes. The driver of the gateway looks up the
+//! names.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::tick::Tick;
 
-/// Which interfaces probes are answered on.
+/// The interfaces on which the gateway answers probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceRule {
-    /// Names that are answered on. Default: `*`, all of them. Where there is none, nobody is answered.
+    /// Names of interfaces with answers. Without a name the gateway answers no probe. Default: `*`, which matches all names.
     pub allow: Vec<Glob>,
-    /// Names that are not, whatever `allow` says. Default: none.
+    /// Names of interfaces without answers, even if `allow` contains them. Default: none.
     pub deny: Vec<Glob>,
 }
 
@@ -22,8 +22,8 @@ impl Default for InterfaceRule {
 }
 
 impl InterfaceRule {
-    /// Whether probes that come by the interface called `name` are answered. Without its name, only a
-    /// rule that needs none says yes.
+    /// Whether the gateway answers probes on the interface `name`. If the name is unknown, only a rule that allows every
+    /// name returns true.
     pub fn allows(&self, name: Option<&str>) -> bool {
         match name {
             _ if self.allows_all() => true,
@@ -40,7 +40,7 @@ impl InterfaceRule {
     }
 }
 
-/// A pattern for names: `*` stands for any characters, also none, `?` for any one.
+/// A pattern for names. `*` matches any number of characters, and `?` matches one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(String);
 
@@ -48,12 +48,12 @@ impl Glob {
     /// The longest pattern, in bytes. Linux allows names of 15.
     const BYTES_MAX: usize = 64;
 
-    /// Whether `name`, the whole of it, fits the pattern.
+    /// Whether the pattern matches the whole `name`.
     pub fn matches(&self, name: &str) -> bool {
         let (glob, name) = (self.0.as_bytes(), name.as_bytes());
         let (mut g, mut n) = (0, 0);
-        // Where to go on when a try fails: the last star takes one byte more. Earlier ones need not be
-        // tried again, so the work is at most that of one length times the other.
+        // After a mismatch the last star takes one byte more. Earlier stars need no second try, so the work is at most the
+        // product of the two lengths.
         let mut star = None;
         while n < name.len() {
             match glob.get(g) {
@@ -80,7 +80,7 @@ impl FromStr for Glob {
 
     fn from_str(text: &str) -> Result<Self, GlobError> {
         let fits = (1..=Self::BYTES_MAX).contains(&text.len());
-        // The kernel allows neither slashes nor white space in a name.
+        // The kernel allows neither slashes nor whitespace in a name.
         let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
         if fits && clean { Ok(Self(text.into())) } else { Err(GlobError) }
     }
@@ -92,33 +92,33 @@ impl fmt::Display for Glob {
     }
 }
 
-/// A text that fits no interface's name.
+/// The error of a text that can match no interface's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GlobError;
 
 impl fmt::Display for GlobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "an interface is given by its name or a pattern with * and ?, such as eth0 or br-*, in at most 64 \
-             characters of ASCII without spaces and slashes",
+            "expected a name or a pattern with * and ?, such as eth0 or br-*, in at most 64 characters of ASCII \
+             without spaces and slashes",
         )
     }
 }
 
 impl std::error::Error for GlobError {}
 
-/// How the name of an interface index is found. `None` where there is no such interface.
+/// Looks up the name of an interface by its index. Returns `None` if there is no such interface.
 pub type InterfaceName = fn(u32) -> Option<String>;
 
-/// What the rule has said of the interfaces that probes came by lately: asking for a name takes
-/// system calls, and a probe costs its sender nothing.
+/// A cache of the rule's verdicts on interfaces. The lookup of a name takes system calls, and a flood of probes would cause
+/// many of them.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts(Vec<(u32, Tick, bool)>);
 
 impl Verdicts {
-    /// Ticks for which a verdict holds: interfaces are renamed, and indices come back. One second.
+    /// Ticks for which a verdict is valid (one second), because the system may rename interfaces and reuse indices.
     const TICKS: u32 = 10;
-    /// Interfaces remembered.
+    /// The maximum of cached interfaces.
     const LEN_MAX: usize = 16;
 
     /// Whether `rule` allows the interface `index`.
@@ -138,7 +138,7 @@ impl Verdicts {
         verdict
     }
 
-    /// Forgets everything: the rule has changed.
+    /// Clears the cache after a change of the rule.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -197,7 +197,7 @@ impl<H: Handler> Gateway<H> {
             match event {
                 Event::Heartbeat(message) => {
                     if let Some(time) = self.core.beat_answered(id, now) {
-                        self.core.stats.beat_round_trip.note(time);
+                        self.core.stats.beat_round_trip.record(time);
                     }
                     let claim = self.identify(id, &message);
                     self.close_claimant(id, claim);

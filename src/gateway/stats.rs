@@ -1,5 +1,4 @@
-//! Counters: what came, what went, and under which reason every byte that was not delivered is
-//! booked. Floor 2.
+//! Counters. Every received byte that the gateway does not deliver adds to one of them.
 
 use super::commands::CommandEnd;
 use super::context::SendError;
@@ -9,7 +8,7 @@ use super::latency::Histogram;
 use crate::closed_list::Counters;
 use crate::proto::{Kind, Reason, Suppressed};
 
-/// What has happened since the gateway was made. Counters never run backwards.
+/// Counters since the start of the gateway. They never decrease.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Connections that counted as devices.
@@ -18,61 +17,61 @@ pub struct Stats {
     pub refused: Counters<Refusal>,
     /// Ended connections.
     pub closed: Counters<CloseReason>,
-    /// Bytes received from devices: the sum of all the `*_bytes` below.
+    /// Bytes from devices. Accepted objects, rejected objects, padding, unfinished and discarded bytes add up to them.
     pub received_bytes: u64,
-    /// Accepted objects and their bytes. Heartbeat answers are among them.
+    /// Accepted objects and their bytes, including heartbeat answers.
     pub messages: Counters<Kind, Count>,
     /// Rejected objects and their bytes.
     pub rejected: Counters<Reason, Count>,
-    /// Bytes between objects: white space, NULs, a byte order mark.
+    /// Whitespace between objects, including NULs and byte order marks.
     pub padding_bytes: u64,
-    /// Bytes of objects that never came whole.
+    /// Bytes of objects that never became complete.
     pub unfinished_bytes: u64,
-    /// Bytes from a framing fault on, and those that came on a connection that was being closed.
+    /// Bytes behind a framing error, or of a closing connection.
     pub discarded_bytes: u64,
-    /// Beats that were due and sent; what the kernel did not take of one waits.
+    /// Sent beats. The kernel may have taken only a part of one.
     pub beats_sent: u64,
-    /// Beats that were due and not sent, because something still waited to be sent; credit was taken.
+    /// Beats that the gateway did not send, because the device had queued bytes.
     pub beats_withheld: u64,
-    /// Beats that were due while an earlier one was still unanswered.
+    /// Beats that were due while an earlier beat was unanswered.
     pub beats_missed: u64,
-    /// From a beat to its answer.
+    /// The times from a beat to its answer.
     pub beat_round_trip: Histogram,
-    /// Commands queued for sending.
+    /// Commands that the gateway queued.
     pub commands_queued: u64,
-    /// Commands that the kernel has taken, once nothing more waited for their device.
+    /// Commands that the kernel took. They count when the send queue of their device is empty.
     pub commands_sent: u64,
     /// Refused commands.
     pub commands_refused: Counters<SendError>,
-    /// Ends of commands from [`Context::submit`](crate::Context::submit).
+    /// Ended commands of [`Context::submit`](crate::Context::submit).
     pub commands_ended: Counters<CommandEnd>,
-    /// What identity members have led to.
+    /// Results of identity members.
     pub names: Counters<Identification>,
-    /// Times that a device was not read because memory was tight.
+    /// The number of times that the gateway paused a device for lack of memory.
     pub pauses: u64,
     /// Bytes of commands and beats that the kernel took.
     pub sent_bytes: u64,
-    /// Bytes of commands, or of one beat that the kernel did not take whole, that a device's end left unsent.
+    /// Bytes of commands and beats that were still queued when their connection ended.
     pub unsent_bytes: u64,
-    /// Probes that came.
+    /// Received probes.
     pub probes: u64,
-    /// Probes that were answered.
+    /// Answered probes.
     pub probes_answered: u64,
-    /// Probes that were not answered.
+    /// Probes without an answer.
     pub probes_suppressed: Counters<Suppressed>,
 }
 
-/// How many, and how many bytes.
+/// A number of objects and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How many.
+    /// The number of objects.
     pub count: u64,
-    /// How many bytes in all.
+    /// The bytes of all of them.
     pub bytes: u64,
 }
 
 impl Count {
-    /// One more, of so many bytes.
+    /// Counts an object of `bytes` bytes.
     pub(super) fn add(&mut self, bytes: usize) {
         self.count += 1;
         self.bytes += bytes as u64;

@@ -1,4 +1,4 @@
-//! Timers of the application, each under a key that the application chooses. Layer 2.
+//! The application's timers, each with a key of the application's choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

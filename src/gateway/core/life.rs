@@ -183,7 +183,7 @@ impl Core {
             // From the moment it was due, without drift; beats whose time has passed are not made up for.
             let late = now.since(slot.beat_due);
             slot.beat_due = slot.beat_due.after((late / interval + 1) * interval);
-            self.beat_times.note(slot.beat_due, self.instant);
+            self.beat_times.record(slot.beat_due, self.instant);
             self.stats.beats_missed += u64::from(slot.connection.credit() < self.settings.heartbeat.credit);
             if late >= interval {
                 slot.connection.forget_beats();

@@ -121,7 +121,7 @@ fn an_invalid_file_has_an_error_with_its_place() {
     );
     check(
         "[discovery]\ninterfaces_deny = ['eth 0']",
-        "2:20: discovery.interfaces_deny: invalid entry 'eth 0': an interface is given by its name or a pattern with * and ?, such as eth0 or br-*, in at most 64 characters of ASCII without spaces and slashes",
+        "2:20: discovery.interfaces_deny: invalid entry 'eth 0': expected a name or a pattern with * and ?, such as eth0 or br-*, in at most 64 characters of ASCII without spaces and slashes",
     );
     check("listen = []", "1:10: listen: invalid value []: must have at least one address");
     let wider = "1:10: listen: invalid entry '0.0.0.0:7': [::]:7 includes it";
@@ -141,11 +141,11 @@ fn an_invalid_file_has_an_error_with_its_place() {
     );
     check(
         "[access]\nallow = [\n  '192.0.2.0/24',\n  '192.0.2.7/24',\n]",
-        "4:3: access.allow: invalid entry '192.0.2.7/24': 192.0.2.7 has bits set behind its first 24: write 192.0.2.0/24 for the block, or 192.0.2.7 for that one address",
+        "4:3: access.allow: invalid entry '192.0.2.7/24': 192.0.2.7 has bits set after its first 24: write 192.0.2.0/24 for the block, or 192.0.2.7 for the address",
     );
     check(
         "[access]\ndeny = '192.0.2.0/33'",
-        "2:8: access.deny: invalid entry '192.0.2.0/33': what follows the slash must be a whole number from 0 to 32",
+        "2:8: access.deny: invalid entry '192.0.2.0/33': expected a prefix length from 0 to 32 after the slash",
     );
     let number = |entry: &str| {
         format!(
@@ -156,7 +156,7 @@ fn an_invalid_file_has_an_error_with_its_place() {
         |table: &str, expected: &str| check(&format!("[access.connections_per_ip_overrides]\n{table}"), expected);
     overrides(
         "'x' = 1",
-        "2:1: access.connections_per_ip_overrides: invalid entry 'x': an address rule is an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",
+        "2:1: access.connections_per_ip_overrides: invalid entry 'x': expected an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",
     );
     overrides("'::1' = '1'", &number("\"1\""));
     overrides("'::1' = 0", &number("0"));
