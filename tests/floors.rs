@@ -1,22 +1,22 @@
-//! Who may import whom. The compiler holds the wall between the programs and the library; the walls inside the library
-//! are held here, by reading what every file names.
+//! The layers of ARCHITECTURE.md. The compiler separates the programs from the library. This test reads the imports of every
+//! file inside the library.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a part of `src/` may name. Every part may name itself, `std`, and what stands below.
+/// The imports of a part of `src/`. Every part may import itself, `std`, and the entries below.
 struct Rule {
-    /// A folder or file of `src/`, without `.rs`; the first that fits a file is its rule.
+/// A directory or file of `src/`, without `.rs`. The first entry that matches a file is its rule.
     part: &'static str,
-    /// Parts of ours.
+/// Parts of the library.
     ours: &'static [&'static str],
     /// Crates.
     crates: &'static [&'static str],
-    /// Parts of `std`, as paths, that are not for it.
+/// Forbidden parts of `std`.
     never: &'static [&'static str],
 }
 
-/// Whoever has these can touch the world: read a clock, open a file or socket, start a thread.
+/// The parts of `std` with side effects: the clock, files, sockets and threads.
 const CLOCKS: &str = "std::time::Instant";
 const SOCKETS: [&str; 8] = [
     "std::net::TcpStream",
@@ -49,14 +49,14 @@ const RULES: [Rule; 14] = [
         crates: &["serde", "serde_json", "memchr", "slab"],
         never: &PURE,
     },
-    // Its macro names the trait where the root of the crate shows it.
+// Its macro names the trait by the crate's root.
     Rule { part: "closed_list", ours: &["ClosedList"], crates: &[], never: &PURE },
     Rule { part: "byte_size", ours: &[], crates: &[], never: &PURE },
     Rule { part: "blocks", ours: &[], crates: &["memmap2"], never: &PURE },
     Rule { part: "tick", ours: &[], crates: &[], never: &SOCKETS },
     Rule { part: "wheel", ours: &["tick"], crates: &["slab"], never: &PURE },
     Rule { part: "endpoint", ours: &[], crates: &[], never: &SOCKETS },
-    // Floor 1
+    // Layer 1
     Rule { part: "connection", ours: &["proto", "tick"], crates: &["memchr"], never: &PURE },
     // The table of contents for a device.
     Rule { part: "device", ours: &["proto", "connection"], crates: &["pulsegate"], never: &PURE },
@@ -67,7 +67,7 @@ const RULES: [Rule; 14] = [
         crates: &["slab", "log"],
         never: &SOCKETS,
     },
-    // Floor 3
+    // Layer 3
     Rule {
         part: "reactor/system",
         ours: &["endpoint", "reactor"],
@@ -80,9 +80,9 @@ const RULES: [Rule; 14] = [
         crates: &["nix", "log"],
         never: &["std::os", "std::fs", "std::thread"],
     },
-    // Floor 4
+    // Layer 4
     Rule { part: "server", ours: &["endpoint", "gateway", "reactor"], crates: &["nix"], never: &["std::thread"] },
-    // Floor 5
+    // Layer 5
     Rule {
         part: "bin",
         ours: &[],
@@ -109,7 +109,7 @@ const RULES: [Rule; 14] = [
 ];
 
 #[test]
-fn every_part_names_only_what_stands_below_it() {
+fn every_part_imports_only_its_layers() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let crates = crates();
     let (mut files, mut broken) = (Vec::new(), Vec::new());
@@ -117,7 +117,7 @@ fn every_part_names_only_what_stands_below_it() {
     assert!(files.len() > 20, "only {} files found in {}", files.len(), src.display());
     for file in files {
         let name = file.strip_prefix(&src).expect("a file of src").to_path_buf();
-        // The tables of contents name everything.
+// These files import everything for their re-exports.
         if name == Path::new("lib.rs") || name == Path::new("unstable.rs") {
             continue;
         }
@@ -134,7 +134,7 @@ fn every_part_names_only_what_stands_below_it() {
     assert!(broken.is_empty(), "{} broken:\n{}", broken.len(), broken.join("\n"));
 }
 
-/// Otherwise an application could do less than the daemon.
+/// An application must be able to do everything that the daemon does.
 #[test]
 fn the_daemon_uses_only_the_promised_tier() {
     let mut files = Vec::new();
@@ -150,9 +150,9 @@ fn the_daemon_uses_only_the_promised_tier() {
     }
 }
 
-/// So that silence means something.
+/// Proves that the test finds broken rules.
 #[test]
-fn a_broken_rule_is_found_wherever_it_stands() {
+fn the_test_finds_a_broken_rule_anywhere() {
     let crates = ["mio", "serde_json", "log"].map(str::to_owned);
     let check = |part: &str, text: &str, expected: &[&str]| {
         let rule = RULES.iter().find(|rule| rule.part == part).expect("a part");
@@ -180,7 +180,7 @@ fn a_broken_rule_is_found_wherever_it_stands() {
     check("bin", "use mio::Poll;", &["1: bin may not use mio"]);
 }
 
-/// Line and text of every rule that `text` breaks. Tests at a file's end may use what they like.
+/// Returns line and text of every broken rule. Tests at the end of a file may import everything.
 fn faults(text: &str, rule: &Rule, crates: &[String]) -> Vec<(usize, String)> {
     let code = strip(text);
     let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
@@ -207,12 +207,12 @@ fn faults(text: &str, rule: &Rule, crates: &[String]) -> Vec<(usize, String)> {
     found
 }
 
-/// Every path of two steps or more with the place where it ends, groups in braces written out.
+/// Returns every path of two or more segments with its end, with groups in braces expanded.
 fn paths(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let bytes = code.as_bytes();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    // What stands before each group that is open: a path in a `use`, nothing in a block.
+// The prefix of each open group: a path in a `use`, or nothing in a block.
     let mut groups: Vec<String> = Vec::new();
     let (mut at, mut path) = (0, String::new());
     while at < bytes.len() {
@@ -248,7 +248,7 @@ fn paths(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The code without what stands in comments and strings; lines stay where they are.
+/// Returns the code without comments and strings, with the same lines.
 fn strip(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     for line in text.lines() {
@@ -270,7 +270,7 @@ fn strip(text: &str) -> String {
     code
 }
 
-/// The crates that the manifest names, as code does.
+/// Returns the crates of the manifest, as code writes their names.
 fn crates() -> Vec<String> {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("a manifest");
     let section = manifest.split("[dependencies]\n").nth(1).expect("dependencies");

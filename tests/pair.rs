@@ -1,4 +1,4 @@
-//! One gateway and one device, sometimes a few, in virtual time: what the protocol promises about life and death.
+//! One gateway and one device, sometimes a few, in virtual time: beats, closes, framing and commands.
 
 mod common;
 
@@ -11,20 +11,20 @@ use pulsegate::{CloseReason, CreditFrom, FramingCause, Refusal, SendError, Setti
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Default settings with something changed.
+/// Returns the default settings with a change.
 fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings::default();
     change(&mut settings);
     settings
 }
 
-/// How and after what time a device ended that connected at the start.
+/// Returns the close reason of a device that connected at the start, and the time of its end.
 fn end(network: &Network, link: usize) -> (CloseReason, Duration) {
     let (at, end) = network.end_of(link).expect("the device should have ended");
     (end.reason, at - network.start)
 }
 
-/// Cause and offset of a framing fault.
+/// Returns cause and offset of a framing error.
 fn framing(reason: CloseReason) -> Option<(FramingCause, u64)> {
     match reason {
         CloseReason::Framing(fault) => Some((fault.cause, fault.offset)),
@@ -40,7 +40,7 @@ fn a_device_that_answers_its_beats_lives_for_an_hour() {
     assert!(network.end_of(link).is_none());
     let beats = &network.links[link].beats;
     assert_eq!(beats.len(), 1800);
-    // Every interval from the first one on: no drift, and each one late by less than a tick.
+// One beat in every interval, without drift, each less than a tick late.
     for (number, beat) in beats.iter().enumerate() {
         let late = *beat - beats[0];
         assert_eq!(late, SECOND * 2 * number as u32, "beat {number}");
@@ -69,7 +69,7 @@ fn a_silent_device_is_reported_10_to_12_seconds_after_its_last_answer() {
 }
 
 #[test]
-fn a_device_that_never_answers_is_gone_within_its_credit_and_one_interval() {
+fn a_device_that_never_answers_is_silent_within_credit_and_one_interval() {
     for (credit, interval_ms) in [(5, 2000), (1, 100), (255, 300), (2, 7_500)] {
         let interval = Duration::from_millis(interval_ms);
         let mut network = Network::new(settings(|s| (s.heartbeat.credit, s.heartbeat.interval) = (credit, interval)));
@@ -89,7 +89,7 @@ fn a_device_that_never_answers_is_gone_within_its_credit_and_one_interval() {
 }
 
 #[test]
-fn any_object_counts_as_a_sign_of_life_unless_only_heartbeats_are_to() {
+fn any_object_refills_the_credit_unless_only_heartbeats_do() {
     for (credit_from, lives) in [(CreditFrom::Any, true), (CreditFrom::Heartbeat, false)] {
         let mut network = Network::new(settings(|s| s.heartbeat.credit_from = credit_from));
         let link = network.connect(device_address(1));
@@ -102,9 +102,9 @@ fn any_object_counts_as_a_sign_of_life_unless_only_heartbeats_are_to() {
     }
 }
 
-/// The picture is one object: while it comes there is no place for an answer.
+/// A picture is one object, so the device cannot answer a beat before its end.
 #[test]
-fn a_device_busy_with_a_slow_picture_is_not_cut_but_one_that_dies_in_it_is() {
+fn a_slow_picture_keeps_a_device_alive_until_it_stalls() {
     let mut network = Network::new(Settings::default());
     let [busy, dying] = [1, 2].map(|number| network.connect(device_address(number)));
     let picture = object_of(64_000, 1);
@@ -125,7 +125,7 @@ fn a_device_busy_with_a_slow_picture_is_not_cut_but_one_that_dies_in_it_is() {
 }
 
 #[test]
-fn refused_objects_are_no_sign_of_life() {
+fn rejected_objects_are_no_sign_of_life() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.links[link].answers = false;
@@ -138,12 +138,12 @@ fn refused_objects_are_no_sign_of_life() {
 }
 
 #[test]
-fn an_object_that_takes_too_long_is_a_framing_fault() {
+fn an_object_that_takes_too_long_is_a_framing_error() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.links[link].answers = false;
     network.send(link, [object(1), b"  {\"Type\":".to_vec()].concat());
-    // More of it keeps the device alive, but does not extend the object's time.
+// More bytes of it keep the device alive, but do not extend `object_timeout`.
     for _ in 0..40 {
         network.send(link, b"  ");
         network.run_for(SECOND);
@@ -203,7 +203,7 @@ fn a_device_that_takes_a_byte_now_and_then_is_not_stalled() {
 }
 
 #[test]
-fn a_beat_that_is_due_while_bytes_wait_is_not_sent_but_costs_credit() {
+fn a_withheld_beat_costs_credit() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.links[link].window = 10;
@@ -216,9 +216,9 @@ fn a_beat_that_is_due_while_bytes_wait_is_not_sent_but_costs_credit() {
     assert_eq!((network.stats().beats_sent, network.stats().beats_withheld), (0, 5));
 }
 
-/// No beat reaches a device behind bytes that wait, so it has nothing to answer. That it takes them shows that it lives.
+/// A device with queued bytes gets no beat to answer. It shows that it is alive by taking these bytes.
 #[test]
-fn a_beat_that_is_withheld_costs_nothing_while_the_device_takes_what_waits() {
+fn a_withheld_beat_costs_no_credit_while_the_device_takes_queued_bytes() {
     for credit_from in [CreditFrom::Any, CreditFrom::Heartbeat] {
         let mut network = Network::new(settings(|s| s.heartbeat.credit_from = credit_from));
         let link = network.connect(device_address(1));
@@ -238,13 +238,13 @@ fn a_beat_that_is_withheld_costs_nothing_while_the_device_takes_what_waits() {
         network.run_for(SECOND * 20);
         let (at, end) = network.end_of(link).expect("a device that takes no more is gone");
         assert_eq!(end.reason, CloseReason::Silent);
-        // The first beat after its last sign of life cost nothing.
+// The first beat after its last sign of life costs no credit.
         assert!(at - last >= SECOND * 12 && at - last <= SECOND * 14 + TICK, "{:?}", at - last);
     }
 }
 
 #[test]
-fn the_round_trip_is_counted_from_the_beat_that_is_answered() {
+fn the_round_trip_counts_from_the_answered_beat() {
     for late_ms in [500, 1_500, 2_500, 4_000, 4_100, 7_500, 9_000] {
         let late = Duration::from_millis(late_ms);
         let mut network = Network::new(Settings::default());
@@ -257,7 +257,7 @@ fn the_round_trip_is_counted_from_the_beat_that_is_answered() {
     }
 }
 
-/// A device that reads two beats at once answers them with one answer, and every later one at once.
+/// A device that reads two beats at once sends one answer, and answers every later beat at once.
 #[test]
 fn a_device_that_skips_beats_is_not_measured_as_late_for_ever() {
     let mut network = Network::new(Settings::default());
@@ -272,9 +272,9 @@ fn a_device_that_skips_beats_is_not_measured_as_late_for_ever() {
     assert!(round_trip.count() >= 33, "{}", round_trip.count());
 }
 
-/// The device takes what waits as soon as the kernel has told that it can, which may be in a later turn.
+/// After a stop the device takes its queued bytes in a later turn, when the stream becomes writable.
 #[test]
-fn nobody_is_stalled_while_the_process_is_stopped() {
+fn no_device_is_stalled_by_a_stopped_process() {
     let budget = pulsegate::TurnLimits { events_per_turn_max: 1, ..Default::default() };
     let mut network = Network::seeded(Settings::default(), budget, 1);
     let links: Vec<_> = (0..20).map(|number| network.connect(device_address(number))).collect();
@@ -290,9 +290,9 @@ fn nobody_is_stalled_while_the_process_is_stopped() {
     }
 }
 
-/// A stopped process, or a machine that was busy with something else.
+/// A stopped process, or a busy machine.
 #[test]
-fn nobody_dies_unheard_when_the_loop_comes_late() {
+fn no_device_is_silent_before_a_late_turn_reads_it() {
     for jump in [3, 11, 15, 25, 600] {
         let mut network = Network::new(Settings::default());
         let links: Vec<_> = (0..100).map(|number| network.connect(device_address(number))).collect();
@@ -305,9 +305,9 @@ fn nobody_dies_unheard_when_the_loop_comes_late() {
     }
 }
 
-/// What had come of the object was heard in time; the rest could not be.
+/// The gateway has read the first part of the object in time, and could not read the rest.
 #[test]
-fn an_object_is_not_timed_out_unheard_when_the_loop_comes_late() {
+fn no_object_times_out_before_a_late_turn_reads_it() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     let whole = object_of(100_000, 1);
@@ -317,15 +317,15 @@ fn an_object_is_not_timed_out_unheard_when_the_loop_comes_late() {
     network.run_for(SECOND);
     network.jump(SECOND * 40);
     network.step();
-    // A device sends on as soon as the gateway's kernel has room again.
+// The device sends more as soon as the gateway's socket buffer has room.
     network.send(link, rest);
     network.run_for(SECOND);
     network.expect_messages(link, &[whole]);
 }
 
-/// With beats so rare that none falls into the stop.
+/// The heartbeat interval is longer than the stop.
 #[test]
-fn a_stop_is_excused_though_no_beat_was_due() {
+fn a_stopped_process_extends_deadlines_even_without_a_due_beat() {
     let mut network = Network::new(settings(|s| s.heartbeat.interval = SECOND * 300));
     let (reader, writer) = (network.connect(device_address(1)), network.connect(device_address(2)));
     let whole = object_of(500_000, 1);
@@ -344,12 +344,12 @@ fn a_stop_is_excused_though_no_beat_was_due() {
 }
 
 #[test]
-fn an_object_that_began_in_a_stop_has_no_more_time_for_it() {
+fn a_stopped_process_does_not_extend_the_time_of_a_later_object() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.run_for(SECOND * 5);
     network.links[link].answers = false;
-    // It comes while the process is stopped, and is read in the turn that is late.
+// The object arrives while the process is stopped, and the late turn reads it.
     network.send(link, b"{\"Type\":");
     network.jump(SECOND * 3600);
     for _ in 0..40 {
@@ -391,7 +391,7 @@ fn beats_of_devices_that_join_together_are_spread_evenly() {
     assert!(by_tick.iter().all(|n| (40..=60).contains(n)), "{by_tick:?}: each should be about 50");
 }
 
-/// A device that lost its power left its old connections behind.
+/// A device that lost its power still has its old connections.
 #[test]
 fn a_newcomer_replaces_the_connection_of_its_address_that_left_most_beats_unanswered() {
     let mut network = Network::new(settings(|s| s.access.connections_per_ip_max = 2));
@@ -428,7 +428,7 @@ fn a_device_that_answers_its_beats_is_not_replaced() {
     assert_eq!(network.stats().refused[&Refusal::ConnectionsPerIpMax], 200);
 }
 
-/// When each message to a device reached it: how many bytes, and whether it was a beat.
+/// Returns the time and the bytes of each message that reached a device, and whether it is a beat.
 fn heard(network: &mut Network, link: usize, time: Duration) -> Vec<(Duration, usize, bool)> {
     let (mut heard, end) = (Vec::new(), network.now + time);
     let [mut text, mut beats] = [network.links[link].text.len(), network.links[link].beats.len()];
@@ -467,7 +467,7 @@ fn beats_and_commands_to_one_device_are_as_far_apart_as_the_gap_says() {
 }
 
 #[test]
-fn a_gap_that_a_reload_takes_away_holds_nothing_back() {
+fn a_gap_that_a_reload_removes_delays_no_message() {
     let mut network = Network::new(settings(|s| s.command_gap = SECOND));
     let link = network.connect(device_address(1));
     for _ in 0..5 {
@@ -480,7 +480,7 @@ fn a_gap_that_a_reload_takes_away_holds_nothing_back() {
 }
 
 #[test]
-fn a_removed_device_gets_what_waits_for_the_gap_within_the_close_timeout() {
+fn a_removed_device_gets_commands_behind_the_gap_within_the_close_timeout() {
     let mut network = Network::new(settings(|s| s.command_gap = Duration::from_millis(400)));
     let link = network.connect(device_address(1));
     for number in 0..5 {
@@ -510,7 +510,7 @@ fn a_command_that_a_device_would_misread_is_refused() {
     assert_eq!(network.stats().commands_refused.total(), 4);
 }
 
-/// The beats are those of the settings in force.
+/// The new settings apply to all beats.
 #[test]
 fn beats_have_the_terminator_and_payload_that_a_reload_has_set() {
     let mut network = Network::new(Settings::default());
@@ -531,7 +531,7 @@ fn beats_have_the_terminator_and_payload_that_a_reload_has_set() {
 }
 
 #[test]
-fn removal_sends_what_was_queued_and_closes_the_connection() {
+fn removal_sends_queued_bytes_and_closes_the_connection() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(v4(7, 1000));
     let text = vec![b'x'; 200_000];
@@ -540,7 +540,7 @@ fn removal_sends_what_was_queued_and_closes_the_connection() {
     assert_eq!(network.remove(v4(7, 1000).ip()), 1);
     assert_eq!(network.remove(v4(7, 1000).ip()), 0, "it is on its way out");
     assert_eq!(network.command(network.id(link), b"late"), Err(SendError::NoSuchDevice));
-    // What it says now is no longer heard, and not lost from the books.
+// The gateway discards and counts later bytes.
     network.send(link, object(1));
     network.run_for(SECOND);
     let (_, end) = network.end_of(link).expect("a removed device ends");
@@ -553,7 +553,7 @@ fn removal_sends_what_was_queued_and_closes_the_connection() {
 }
 
 #[test]
-fn removal_waits_for_a_device_that_takes_nothing_only_so_long() {
+fn removal_waits_at_most_the_close_timeout() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.links[link].window = 100;
@@ -568,7 +568,7 @@ fn removal_waits_for_a_device_that_takes_nothing_only_so_long() {
 }
 
 #[test]
-fn a_device_removed_while_it_speaks_is_not_heard_to_the_end() {
+fn bytes_of_a_removed_device_are_discarded_and_counted() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.gateway.handler_mut().reaction = Some(Box::new(|device, message, gateway| {
@@ -587,7 +587,7 @@ fn a_device_removed_while_it_speaks_is_not_heard_to_the_end() {
 }
 
 #[test]
-fn a_half_closed_device_gets_what_was_queued_and_its_unfinished_object_is_reported() {
+fn a_half_closed_device_gets_queued_bytes_and_its_partial_object_is_reported() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     let text = vec![b'x'; 200_000];
@@ -605,7 +605,7 @@ fn a_half_closed_device_gets_what_was_queued_and_its_unfinished_object_is_report
 }
 
 #[test]
-fn a_half_closed_device_that_takes_its_time_can_be_got_rid_of() {
+fn a_slow_half_closed_device_can_be_removed() {
     let denied = settings(|s| s.access.deny = vec!["10.0.0.0/8".parse().unwrap()]);
     for (expected, within) in [
         (CloseReason::Removed, SECOND),
@@ -624,7 +624,7 @@ fn a_half_closed_device_that_takes_its_time_can_be_got_rid_of() {
         match expected {
             CloseReason::Removed => assert_eq!(network.remove(network.id(link)), 1),
             CloseReason::Refused(_) => network.configure(denied.clone()),
-            // It ended by itself; a stop only hurries it.
+            // The device ended the connection, and a stop only speeds it up.
             _ => network.stop(),
         }
         network.run_for(SECOND * 5);
@@ -648,9 +648,9 @@ fn connections_that_end_count_for_the_limit_of_their_address() {
     assert_eq!(network.links[second].id, None, "one is enough");
 }
 
-/// Where the stream is cut is chance: the books, and what the application is told, must not depend on it.
+/// Counters and callbacks must not depend on the cuts of the stream.
 #[test]
-fn a_fault_is_booked_alike_however_the_bytes_are_cut() {
+fn counters_and_callbacks_do_not_depend_on_cuts() {
     let too_large = [b"  {\"Type\":\"".to_vec(), vec![b'a'; 2000]].concat();
     for (stream, expected) in [
         (b"    x".to_vec(), (4, 0, None)),
@@ -672,7 +672,7 @@ fn a_fault_is_booked_alike_however_the_bytes_are_cut() {
 }
 
 #[test]
-fn framing_faults_tell_what_and_where_and_spare_what_was_whole() {
+fn a_framing_error_has_cause_and_place_and_keeps_complete_objects() {
     let large = [br#"{"Type":""#.to_vec(), vec![b'a'; 1 << 20]].concat();
     let cases: [(&[u8], FramingCause, u64); 6] = [
         (b"GET / HTTP/1.1\r\n", FramingCause::UnexpectedByte(b'G'), 0),
@@ -698,9 +698,9 @@ fn framing_faults_tell_what_and_where_and_spare_what_was_whole() {
     }
 }
 
-/// Its last brace, or the quote of a string, is lost: it would swallow all that follows, for 30 s.
+/// An object without its closing brace, or without the quote of a string, would swallow all later objects for 30 s.
 #[test]
-fn an_unfinished_object_that_can_never_be_json_ends_within_an_interval() {
+fn a_partial_object_that_cannot_become_json_ends_within_an_interval() {
     for (bytes, at) in [
         (&br#"{"Type":"Performance","Temp":21.5{"Type":"Status"}"#[..], 33),
         (br#"{"Type":"Status","SSID":"3.5" disk","n":0}{"Type":"Status"}"#, 30),
@@ -735,7 +735,7 @@ fn the_end_of_a_stream_names_the_fault_of_the_object_that_it_cut() {
     }
 }
 
-/// A byte order mark that breaks off belongs to no object.
+/// An incomplete byte order mark belongs to no object.
 #[test]
 fn a_byte_order_mark_is_skipped_before_every_object_and_a_broken_one_is_a_fault() {
     for cut in [Cut::Whole, Cut::Every(1), Cut::Every(2)] {
@@ -753,9 +753,9 @@ fn a_byte_order_mark_is_skipped_before_every_object_and_a_broken_one_is_a_fault(
     }
 }
 
-/// The second read goes on with the mark and breaks it.
+/// The second read has a wrong byte in the mark.
 #[test]
-fn a_byte_order_mark_cut_in_two_and_broken_is_booked_like_any_other_fault() {
+fn a_broken_byte_order_mark_over_two_reads_is_counted_like_any_fault() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.send(link, b"\xef");
@@ -768,7 +768,7 @@ fn a_byte_order_mark_cut_in_two_and_broken_is_booked_like_any_other_fault() {
 }
 
 #[test]
-fn each_reason_to_refuse_an_object_is_told_and_the_stream_goes_on() {
+fn each_reason_to_reject_an_object_is_reported_and_the_stream_continues() {
     for cut in [Cut::Whole, Cut::Every(7)] {
         let mut network = Network::new(Settings::default());
         network.cut = cut;
@@ -792,7 +792,7 @@ fn each_reason_to_refuse_an_object_is_told_and_the_stream_goes_on() {
 }
 
 #[test]
-fn sixteen_refused_in_a_row_end_the_connection_and_one_good_object_begins_anew() {
+fn sixteen_rejected_objects_in_a_row_end_the_connection_and_a_good_one_resets_the_count() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     let rejected = |network: &Network| network.log.iter().filter(|(_, s)| matches!(s, Seen::Rejected(..))).count();
@@ -810,7 +810,7 @@ fn sixteen_refused_in_a_row_end_the_connection_and_one_good_object_begins_anew()
 }
 
 #[test]
-fn a_command_that_does_not_fit_is_refused_whole_and_counted() {
+fn a_command_that_does_not_fit_is_refused_and_counted() {
     let mut network = Network::new(settings(|s| s.limits.outbox_bytes_max = 1000));
     let link = network.connect(device_address(1));
     let id = network.id(link);
@@ -837,13 +837,13 @@ fn the_terminator_ends_commands_and_beats() {
     network.command(network.id(link), b"one").unwrap();
     network.command(network.id(link), b"two").unwrap();
     network.run_for(SECOND * 2 + TICK);
-    // The beat itself is not in the text, what is put behind it is.
+// The received text contains the terminator of the beat, but not the beat.
     assert_eq!(network.links[link].beats.len(), 1);
     assert_eq!(network.links[link].text, b"one\r\ntwo\r\n\r\n");
 }
 
 #[test]
-fn a_stop_tells_everyone_and_sends_what_is_queued() {
+fn a_stop_reports_every_device_and_sends_queued_bytes() {
     let mut network = Network::new(Settings::default());
     let links: Vec<_> = (0..6000).map(|number| network.connect(device_address(number))).collect();
     for &link in &links {
@@ -869,7 +869,7 @@ fn a_stop_tells_everyone_and_sends_what_is_queued() {
 }
 
 #[test]
-fn a_stop_waits_for_devices_that_take_nothing_only_so_long() {
+fn a_stop_waits_at_most_the_close_timeout() {
     let mut network = Network::new(Settings::default());
     let stuck = network.connect(device_address(1));
     let leaving = network.connect(device_address(2));
@@ -879,7 +879,7 @@ fn a_stop_waits_for_devices_that_take_nothing_only_so_long() {
         network.set_reading(link, false);
         network.command(network.id(link), &[b'x'; 100]).unwrap();
     }
-    // Both are on their way out already, and might take their time.
+// Both connections are closing already, and may take until `close_timeout`.
     network.half_close(leaving);
     network.remove(network.id(removed));
     network.run_for(SECOND / 2);
@@ -892,7 +892,7 @@ fn a_stop_waits_for_devices_that_take_nothing_only_so_long() {
 }
 
 #[test]
-fn no_more_devices_are_let_in_than_may_be() {
+fn connections_beyond_the_limit_are_refused() {
     let mut network = Network::new(settings(|s| s.limits.connections_max = 3));
     let links: Vec<_> = (0..5).map(|number| network.connect(device_address(number))).collect();
     assert_eq!(links.iter().filter(|&&link| network.links[link].id.is_some()).count(), 3);
@@ -908,7 +908,7 @@ fn no_more_devices_are_let_in_than_may_be() {
 }
 
 #[test]
-fn with_nobody_connected_nothing_wakes_up() {
+fn without_devices_there_is_no_wake_up() {
     let mut network = Network::new(Settings::default());
     assert_eq!(network.next_event(), None);
     let link = network.connect(device_address(1));
@@ -920,9 +920,9 @@ fn with_nobody_connected_nothing_wakes_up() {
     assert_eq!(network.buffered(), (0, 0));
 }
 
-/// Events and tables show no zone.
+/// Events and tables show no IPv6 zone.
 #[test]
-fn a_link_local_device_is_found_by_the_address_that_is_shown() {
+fn a_link_local_device_is_found_by_its_shown_address() {
     let mut network = Network::new(Settings::default());
     let on_link = |zone| SocketAddrV6::new("fe80::1".parse().unwrap(), 40_112, 0, zone).into();
     network.connect(on_link(2));
@@ -934,7 +934,7 @@ fn a_link_local_device_is_found_by_the_address_that_is_shown() {
 }
 
 #[test]
-fn a_shorter_interval_holds_at_once() {
+fn a_shorter_interval_applies_at_once() {
     let mut network = Network::new(settings(|s| s.heartbeat.interval = SECOND * 3_600));
     let silent = network.connect(device_address(1));
     network.links[silent].answers = false;
@@ -950,7 +950,7 @@ fn a_shorter_interval_holds_at_once() {
 }
 
 #[test]
-fn a_lowered_limit_of_rejected_objects_ends_no_device_whose_next_object_is_good() {
+fn a_lowered_limit_of_rejected_objects_closes_no_device_whose_next_object_is_good() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     for _ in 0..5 {
@@ -964,9 +964,9 @@ fn a_lowered_limit_of_rejected_objects_ends_no_device_whose_next_object_is_good(
     assert!(network.end_of(link).is_none());
 }
 
-/// Each takes a credit.
+/// Each beat takes a credit.
 #[test]
-fn many_reloads_do_not_bring_beats_together() {
+fn many_reloads_do_not_bunch_beats() {
     let mut network = Network::new(Settings::default());
     let link = network.connect(device_address(1));
     network.links[link].answers = false;

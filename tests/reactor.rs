@@ -1,5 +1,5 @@
-//! The real reactor on a simulated kernel: what it makes of calls that fail, and of readiness that comes late or twice. What
-//! the real kernel can show is in `loopback`.
+//! The real reactor on the simulated kernel, with failing calls and delayed or duplicate readiness. Tests on the real kernel
+//! are in `loopback`.
 
 mod common;
 
@@ -21,15 +21,15 @@ fn network(budget: TurnLimits) -> Network {
     Network::seeded(Settings::default(), budget, 1)
 }
 
-/// The rest waits for no datagram to come after it.
+/// The remaining datagrams need no new edge.
 #[test]
-fn datagrams_behind_one_that_came_back_are_read() {
+fn datagrams_after_an_icmp_error_are_read() {
     for error in [ECONNREFUSED, EINTR, ENOBUFS] {
         let mut network = network(TurnLimits { datagrams_per_turn_max: 2, ..TurnLimits::default() });
         for _ in 0..3 {
             network.datagram(v4(1, 40_000), PacketInfo::default(), b"?");
         }
-        // The first is read, then the budget is used up by the error.
+// The first datagram is read, and then the error uses the limit of the turn.
         network.failures.extend([(Call::Receive, EINTR), (Call::Receive, error)]);
         network.run_for(SECOND * 2);
         assert_eq!(network.stats().probes, 3, "after error {error}");
@@ -37,7 +37,7 @@ fn datagrams_behind_one_that_came_back_are_read() {
 }
 
 #[test]
-fn a_device_outlives_the_kernels_lack_of_memory() {
+fn a_device_survives_a_lack_of_kernel_memory() {
     for error in [ENOBUFS, ENOMEM, EINTR] {
         let mut network = network(TurnLimits::default());
         let link = network.connect(device_address(1));
@@ -54,7 +54,7 @@ fn a_device_outlives_the_kernels_lack_of_memory() {
 }
 
 #[test]
-fn a_stream_whose_disk_is_full_is_written_on_when_there_is_room() {
+fn writing_continues_when_a_full_disk_has_room() {
     const ENOSPC: i32 = 28;
     const EFBIG: i32 = 27;
     const EDQUOT: i32 = 122;
@@ -73,7 +73,7 @@ fn a_stream_whose_disk_is_full_is_written_on_when_there_is_room() {
 }
 
 #[test]
-fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
+fn a_queued_connection_is_accepted_when_a_descriptor_is_free() {
     let mut network = network(TurnLimits::default());
     let first = network.connect(device_address(1));
     network.descriptors_max = 1;
@@ -83,7 +83,7 @@ fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
     network.reset(first);
     network.run_for(Duration::from_millis(10));
     assert!(network.links[second].id.is_some(), "it waits though a descriptor is free");
-    // The system may have none, though this process gives none back.
+// The whole system may lack file descriptors, while this process frees none.
     network.failures.push((Call::Accept, EMFILE));
     network.descriptors_max = 2;
     let third = network.connect(device_address(3));
@@ -92,9 +92,9 @@ fn who_waits_while_descriptors_are_used_up_is_accepted_when_one_is_free() {
     assert!(network.links[third].id.is_some(), "nobody tries again");
 }
 
-/// A broken stream is not read in the middle of a device's turn alone.
+/// The reactor reads a failed stream to its end, even if only a write found the failure.
 #[test]
-fn what_was_said_before_a_write_failed_is_heard_and_then_the_device_is_gone() {
+fn objects_before_a_failed_write_are_delivered_and_then_the_device_is_closed() {
     let mut network =
         network(TurnLimits { read_buffer_bytes: 100, read_bytes_per_turn_max: 300, ..TurnLimits::default() });
     let link = network.connect(device_address(1));
@@ -103,7 +103,7 @@ fn what_was_said_before_a_write_failed_is_heard_and_then_the_device_is_gone() {
     network.failures.push((Call::Write, EPIPE));
     network.command(network.id(link), b"reboot").expect("a command");
     network.run_for(SECOND / 10);
-    // The write failed before anything had come.
+// The write failed before any byte arrived.
     assert!(matches!(network.end_of(link), Some((_, end)) if matches!(end.reason, CloseReason::Reset(_))));
 
     let link = network.connect(device_address(2));
@@ -116,9 +116,9 @@ fn what_was_said_before_a_write_failed_is_heard_and_then_the_device_is_gone() {
     assert_eq!(network.end_of(link).map(|(_, end)| end.reason), Some(CloseReason::Reset(RESET)));
 }
 
-/// It would hold what others wait for.
+/// The failed device holds memory that others wait for.
 #[test]
-fn a_device_that_breaks_while_it_waits_for_memory_is_gone_at_once() {
+fn a_paused_device_whose_stream_fails_is_closed_at_once() {
     let mut settings = Settings::default();
     settings.limits.memory_budget = 256 << 10;
     settings.limits.object_bytes_max = 60_000;
@@ -139,7 +139,7 @@ fn a_device_that_breaks_while_it_waits_for_memory_is_gone_at_once() {
 }
 
 #[test]
-fn an_end_that_is_announced_again_is_told_once() {
+fn a_duplicate_half_close_is_delivered_once() {
     let mut network = network(TurnLimits::default());
     network.faults.again = 10_000;
     let link = network.connect_local();
@@ -151,7 +151,7 @@ fn an_end_that_is_announced_again_is_told_once() {
 }
 
 #[test]
-fn one_turn_accepts_no_more_than_its_limit() {
+fn a_turn_accepts_connections_up_to_its_limit() {
     let mut network = network(TurnLimits { accepts_per_turn_max: 7, ..TurnLimits::default() });
     for number in 0..20 {
         network.dial_device(device_address(number), Duration::ZERO);
@@ -164,9 +164,9 @@ fn one_turn_accepts_no_more_than_its_limit() {
     assert_eq!(accepted, [7, 14, 20]);
 }
 
-/// Errors of single connections are passed over. A listener that only fails rests longer and longer.
+/// The reactor skips errors of single connections. A listener that only fails pauses longer and longer.
 #[test]
-fn a_listener_that_only_fails_costs_less_and_less_and_recovers() {
+fn a_listener_that_only_fails_pauses_longer_and_recovers() {
     const EINVAL: i32 = 22;
     const SECONDS: u32 = 60;
     let mut network = network(TurnLimits::default());

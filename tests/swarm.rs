@@ -1,5 +1,4 @@
-//! The real load simulator against a gateway in this process: what the one counts as sent is what
-//! the other counts as received.
+//! The real simulator against a gateway in this process. The counts of both sides must agree.
 
 #[path = "common/environment.rs"]
 mod environment;
@@ -13,7 +12,7 @@ use pulsegate::{Context, Device, Disconnect, Handler, Kind, Message, MessageErro
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What the gateway's application has seen. It answers echoes as `examples/echo.rs` does.
+/// The counts of the gateway's application, which answers echoes as `examples/echo.rs` does.
 #[derive(Default)]
 struct Counter {
     connects: u64,
@@ -59,7 +58,7 @@ fn swarm() -> Command {
     environment::program(env!("CARGO_BIN_EXE_pulsegate-swarm"))
 }
 
-/// Runs the swarm against a gateway of its own: its report, and what the gateway saw.
+/// Runs the simulator against a gateway of its own. Returns its report and the gateway's counts.
 #[expect(clippy::disallowed_methods, reason = "the gateway runs on this thread while another waits for the swarm")]
 fn run(
     settings: Settings,
@@ -94,7 +93,7 @@ fn by_address(command: &mut Command, tcp: SocketAddr, _: SocketAddr) {
     command.arg("--gateway").arg(tcp.to_string());
 }
 
-/// A gateway with little patience, so that a run of a few seconds shows who answers and who is done.
+/// Returns settings with short timeouts, so that faults show in a run of a few seconds.
 fn quick() -> Settings {
     let mut settings = Settings::default();
     settings.heartbeat.interval = Duration::from_millis(300);
@@ -103,7 +102,7 @@ fn quick() -> Settings {
 }
 
 #[test]
-fn both_sides_count_alike() {
+fn both_sides_have_the_same_counts() {
     let load = "--devices 200 --duration 3s --rate 500 --sources 127.1.0.0/16 --echo --beat-interval 300ms
                 --performance-every 200ms --status-every 300ms --picture-every 1s --picture-bytes 32KiB";
     let (report, gateway) = run(quick(), load, by_address);
@@ -130,7 +129,7 @@ fn both_sides_count_alike() {
 }
 
 #[test]
-fn what_is_within_the_protocol_is_counted_alike_too() {
+fn split_and_coalesced_objects_have_the_same_counts_on_both_sides() {
     let load = "--devices 30 --duration 2s --faulty 100% --faults split,coalesce --performance-every 300ms";
     let (report, gateway) = run(Settings::default(), load, by_address);
     assert_eq!(report["cuts"]["faulty"], 0);
@@ -166,7 +165,7 @@ fn only_faulty_devices_are_cut() {
 }
 
 #[test]
-fn a_gateway_is_found_by_discovery_and_the_page_is_whole() {
+fn discovery_finds_a_gateway_and_the_page_is_complete() {
     let page = std::env::temp_dir().join(format!("pulsegate-swarm-{}.html", std::process::id()));
     let (report, gateway) = run(Settings::default(), "--devices 5 --duration 1s", |command, tcp, udp| {
         command.arg(format!("--discovery={udp}")).arg(format!("--port={}", tcp.port()));
@@ -177,12 +176,12 @@ fn a_gateway_is_found_by_discovery_and_the_page_is_whole() {
     let html = std::fs::read_to_string(&page).unwrap();
     std::fs::remove_file(&page).unwrap();
     assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
-    // Nothing is fetched from anywhere; the one address is the name of SVG's vocabulary.
+// The page loads nothing. Its only address is the XML namespace of SVG.
     assert_eq!(html.matches("http").count(), html.matches("http://www.w3.org/2000/svg").count());
 }
 
 #[test]
-fn exit_codes() {
+fn errors_have_exit_codes() {
     let check = |arguments: &[&str], code, expected: &str| {
         let output = swarm().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
@@ -194,15 +193,15 @@ fn exit_codes() {
     check(&["--gateway"], 2, "--gateway");
     check(&["127.0.0.1"], 2, "unexpected argument");
     check(&["--pid=4294967295", "--gateway=127.0.0.1:1"], 1, "of process 4294967295");
-    // Nobody answers probes there.
+// No gateway answers probes at this address.
     check(&["--discovery=127.0.0.1:1"], 1, "no gateway answers the probes");
-    // A run whose dials all fail was still done, and says so.
+// A run whose dials all fail is complete, and has a report.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&["--gateway", &nobody, "--devices=2", "--duration=300ms"], 0, "refused");
 }
 
 #[test]
-fn times_that_were_never_measured_are_null() {
+fn missing_measurements_are_null() {
     let none = swarm().args(["--gateway=127.0.0.1:1", "--devices=1", "--duration=300ms", "--json"]).output().unwrap();
     let none: Value = serde_json::from_slice(&none.stdout).unwrap();
     let times = &none["connects"]["time_us"];

@@ -1,5 +1,5 @@
-//! The service manager's side, played by the test: what it is told around start, reload and stop, that the
-//! loop's own turn keeps its watchdog quiet, and that sockets which it hands in are used and kept.
+//! The test acts as the service manager. It checks the notifications of start, reload and stop, the watchdog, and inherited
+//! sockets.
 
 #[path = "common/environment.rs"]
 mod environment;
@@ -17,10 +17,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long anything may take that should happen at once: the machine may be busy.
+/// The longest wait for a result that should come at once, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A directory for sockets and files, gone with the test.
+/// A directory for sockets and files. Drop removes it.
 struct Place(PathBuf);
 
 impl Place {
@@ -41,7 +41,7 @@ impl Drop for Place {
     }
 }
 
-/// A gateway, ended when the test is.
+/// A gateway. Drop ends it.
 struct Daemon(Child);
 
 impl Daemon {
@@ -57,7 +57,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Where the gateway tells how it is.
+/// The socket for notifications.
 struct Notified(UnixDatagram);
 
 impl Notified {
@@ -73,7 +73,7 @@ impl Notified {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    /// The next message that is no sign of life.
+/// Returns the next notification, apart from those for the watchdog.
     fn news(&self) -> String {
         loop {
             let message = self.message();
@@ -101,14 +101,14 @@ fn configure(place: &Place, text: &str) {
 }
 
 #[test]
-fn start_reload_and_stop_are_told() {
+fn the_manager_is_notified_of_start_reload_and_stop() {
     let place = Place::new("told");
     let notified = Notified::bind(&place);
     configure(&place, "listen = ['127.0.0.1:0']\ndiscovery.listen = 'off'");
     let mut gateway = Daemon(command(&place).spawn().unwrap());
     let ready = notified.news();
     assert!(ready.starts_with("READY=1\nSTATUS=listening on TCP 127.0.0.1:"), "{ready}");
-    // What is told to be ready can be used.
+// After READY=1 the gateway serves.
     let port = ready.rsplit_once("127.0.0.1:").unwrap().1.split(',').next().unwrap();
     TcpStream::connect(format!("127.0.0.1:{port}")).expect("the gateway is ready");
 
@@ -137,7 +137,7 @@ fn monotonic_micros() -> u128 {
 }
 
 #[test]
-fn the_watchdog_hears_of_a_loop_that_turns_and_of_no_other() {
+fn the_watchdog_is_notified_only_by_a_running_event_loop() {
     let place = Place::new("watchdog");
     let notified = Notified::bind(&place);
     configure(&place, "listen = ['127.0.0.1:0']\ndiscovery.listen = 'off'");
@@ -151,7 +151,7 @@ fn the_watchdog_hears_of_a_loop_that_turns_and_of_no_other() {
     while !fs::read_to_string(&stat).unwrap().contains(") T ") {
         std::thread::yield_now();
     }
-    // These came before the process stopped.
+// Notifications from before the stop of the process.
     notified.0.set_nonblocking(true).unwrap();
     let mut buffer = [0; 100];
     while notified.0.recv(&mut buffer).is_ok() {}
@@ -164,7 +164,7 @@ fn the_watchdog_hears_of_a_loop_that_turns_and_of_no_other() {
 }
 
 #[test]
-fn no_sign_of_life_where_none_is_wanted() {
+fn the_watchdog_is_not_notified_without_a_request() {
     let place = Place::new("quiet");
     let notified = Notified::bind(&place);
     configure(&place, "listen = ['127.0.0.1:0']\ndiscovery.listen = 'off'");
@@ -175,8 +175,8 @@ fn no_sign_of_life_where_none_is_wanted() {
     assert!(notified.0.recv(&mut [0; 100]).is_err(), "the watchdog is another process's");
 }
 
-/// Starts the gateway with these descriptors as its 3, 4, ..., as a service manager does. The numbers that
-/// matter are only known after fork(2), so a shell does the last step.
+/// Starts the gateway with these descriptors as 3, 4, ..., as a service manager does. LISTEN_PID is only known after fork(2),
+/// so a shell does the last step.
 fn start_with(place: &Place, sockets: Vec<OwnedFd>) -> Child {
     let moves: Vec<String> = sockets
         .iter()
@@ -186,7 +186,7 @@ fn start_with(place: &Place, sockets: Vec<OwnedFd>) -> Child {
             format!("{}<&{}", n + 3, socket.as_raw_fd())
         })
         .collect();
-    // Where they come from must not be where they go to.
+// The source numbers must differ from the target numbers.
     assert!(sockets.iter().all(|socket| socket.as_raw_fd() >= 10), "descriptors are taken care of below");
     let mut command = environment::program("bash");
     let close: String = sockets.iter().map(|socket| format!(" {}<&-", socket.as_raw_fd())).collect();
@@ -204,7 +204,7 @@ fn start_with(place: &Place, sockets: Vec<OwnedFd>) -> Child {
     command.spawn().expect("bash is needed for this test")
 }
 
-/// A copy of a descriptor with a number that a shell does not use.
+/// Duplicates a descriptor to a number that a shell does not use.
 fn high(socket: impl Into<OwnedFd>) -> OwnedFd {
     let low: OwnedFd = socket.into();
     let mut copies = vec![low];
@@ -218,10 +218,10 @@ fn high(socket: impl Into<OwnedFd>) -> OwnedFd {
 }
 
 #[test]
-fn sockets_that_are_handed_in_are_used_and_kept() {
+fn inherited_sockets_are_used_and_kept() {
     let place = Place::new("sockets");
     let notified = Notified::bind(&place);
-    // If these were listened on, the test would see it: nobody has the first, and the second is taken.
+// The gateway cannot listen on these: no machine has the first, and the second is taken.
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let never = "listen = ['192.0.2.1:1']\ndiscovery.listen = '".to_owned() + &taken.local_addr().unwrap().to_string();
     configure(&place, &format!("{never}'"));
@@ -229,7 +229,7 @@ fn sockets_that_are_handed_in_are_used_and_kept() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let control = UnixListener::bind(place.file("handed.sock")).unwrap();
     let (tcp_address, udp_address) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
-    // In an order of no meaning: what each is for is told by its kind.
+// The order does not matter, because the kind of a socket decides its purpose.
     let mut gateway = Daemon(start_with(&place, vec![high(control), high(udp), high(tcp)]));
     let mut events = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
     assert!(notified.news().contains(&format!("listening on TCP {tcp_address}, UDP {udp_address}")));
@@ -251,7 +251,7 @@ fn sockets_that_are_handed_in_are_used_and_kept() {
     assert!(answer.contains("\"changed\":[\"listen\",\"limits.connections_max\"]"), "{answer}");
     assert!(notified.news().starts_with("RELOADING=1"));
     assert!(notified.news().contains(&format!("listening on TCP {tcp_address}, UDP {udp_address}")));
-    // All are as they were, and the device never noticed.
+// All sockets are unchanged, and the device is still connected.
     TcpStream::connect(tcp_address).unwrap();
     assert_eq!(ask_reply(udp_address), b"udp responsed");
     device.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -277,7 +277,7 @@ fn ask_reply(gateway: SocketAddr) -> Vec<u8> {
 }
 
 #[test]
-fn what_cannot_be_used_is_said() {
+fn an_unusable_inherited_socket_is_an_error() {
     let check = |name: &str, socket: OwnedFd, sentence: &str| {
         let place = Place::new(name);
         configure(&place, "");
@@ -292,7 +292,7 @@ fn what_cannot_be_used_is_said() {
     check("stream", stream.into(), "the socket does not listen");
 }
 
-/// The value of a key of the unit that packages ship.
+/// Returns the value of a key of the shipped unit.
 fn unit(key: &str) -> String {
     let unit = include_str!("../packaging/systemd/pulsegate.service");
     let prefix = format!("{key}=");
@@ -301,14 +301,14 @@ fn unit(key: &str) -> String {
 }
 
 #[test]
-fn the_unit_repeats_a_start_that_fails_for_a_passing_reason_for_ever() {
+fn the_unit_repeats_a_failed_start_without_a_limit() {
     let place = Place::new("passing");
     let exit_code = |text: &str| {
         configure(&place, text);
         command(&place).stdout(Stdio::null()).status().unwrap().code().unwrap().to_string()
     };
     let lasting = unit("RestartPreventExitStatus");
-    // No machine has an address of TEST-NET-1 (RFC 5737), so it stands for one that comes late at boot.
+// No machine has an address of TEST-NET-1 (RFC 5737), so it represents one that comes late at boot.
     assert_ne!(exit_code("listen = ['192.0.2.1:5556']\ndiscovery.listen = 'off'"), lasting);
     assert_eq!(exit_code("listen = 5"), lasting);
     assert_eq!(unit("Restart"), "on-failure");

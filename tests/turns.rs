@@ -17,7 +17,7 @@ const DEAR_BYTE: Duration = Duration::from_nanos(300);
 /// The cost of a system call.
 const CALL: Duration = Duration::from_micros(5);
 
-/// A network with `flooders` devices whose sockets are never empty, and one healthy device.
+/// Returns a network with `flooders` devices, whose sockets are never empty, and one healthy device.
 struct Flood {
     network: Network,
     flooders: Vec<SimDeviceId>,
@@ -41,8 +41,7 @@ impl Flood {
         Self { network, flooders, healthy }
     }
 
-    /// Lets time pass while the flood goes on. The healthy device sends an object every 50 ms. Returns how long
-    /// each was on its way.
+/// Lets time pass during the flood. The healthy device sends an object every 50 ms. Returns the latency of each object.
     fn run_for(&mut self, duration: Duration) -> Vec<Duration> {
         let end = self.network.now + duration;
         let mut sent: Vec<Instant> = Vec::new();
@@ -79,7 +78,7 @@ impl Flood {
 }
 
 #[test]
-fn a_turn_is_bounded_in_time_and_others_are_heard_beside_any_flood() {
+fn a_turn_is_bounded_in_time_and_reads_other_devices_beside_any_flood() {
     for flooders in [1, 60, 250] {
         let mut flood = Flood::new(flooders, SECOND * 2, 5);
         // The reactor learns within a second what the bytes of each device cost.
@@ -112,7 +111,7 @@ fn no_device_dies_falsely_or_late_beside_a_flood() {
 }
 
 #[test]
-fn a_stop_ends_in_its_time_beside_a_flood() {
+fn a_stop_ends_in_time_beside_a_flood() {
     let mut flood = Flood::new(250, SECOND * 2, 5);
     flood.run_for(SECOND);
     let asked = flood.network.now;
@@ -125,7 +124,7 @@ fn a_stop_ends_in_its_time_beside_a_flood() {
     assert!(flood.network.longest_turn <= TURN_MAX, "{:?}", flood.network.longest_turn);
 }
 
-/// As many devices as ids of a large site. A call that nests once a device overflows the stack.
+/// The devices of a large site. A recursion for each device would overflow the stack.
 const MANY: usize = 20_000;
 
 fn many(network: &mut Network, one_address: bool) -> Vec<SimDeviceId> {

@@ -1,4 +1,4 @@
-//! A gateway that has run out of descriptors, and reloads while it has.
+//! A gateway that is out of file descriptors, and its reloads.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -28,13 +28,13 @@ fn few(start: &mut Start) -> Result<(), String> {
     Ok(())
 }
 
-/// How reloads have come out, in the words of the log.
+/// The results of reloads, in the words of the log.
 fn reloads(gateway: &Gateway) -> Vec<String> {
     let is_result = |line: &&String| line.contains("reload:") && !line.contains("asked by");
     gateway.written.lines.lock().unwrap().iter().filter(is_result).cloned().collect()
 }
 
-/// Asks for a reload by signal, and waits for what the log says of it.
+/// Requests a reload by signal, and waits for its log line.
 fn reload(stage: &mut Stage) -> String {
     let before = reloads(&stage.gateway).len();
     stage.gateway.signal(Signal::SIGHUP);
@@ -43,30 +43,30 @@ fn reload(stage: &mut Stage) -> String {
 }
 
 fn exhausted(stage: &mut Stage) {
-    // Many more than there is room for: they wait in the kernel's queue.
+// Many more devices than file descriptors wait in the accept queue.
     let mut streams: Vec<TcpStream> = (0..200).map(|n| device(n, stage.gateway.tcp)).collect();
     stage.gateway.until("all descriptors are taken", |gateway| gateway.figures().descriptors >= FEW);
     stage.gateway.until("it is said", |gateway| gateway.has_logged("cannot accept connections"));
-    // It neither spins nor fills the log.
+// The gateway neither spins nor fills the log.
     let errors = |control: &mut Control| control.stats()["connections"]["accept_errors"].as_u64().unwrap();
     let before = (errors(&mut stage.control), stage.gateway.figures().log);
     pause(Duration::from_secs(3));
     let tries = errors(&mut stage.control) - before.0;
     let lines = stage.gateway.figures().log - before.1;
-    // A rest of a second follows each error. Without it there are thousands a second.
+// A pause of a second follows each error. Without it there are thousands of errors a second.
     assert!(tries < 500, "{tries} failed calls of accept");
-    // The healthy devices' commands have a line each.
+// Each command to a healthy device has a log line.
     assert!(
         !stage.gateway.has_logged("panicked") && lines < 150,
         "{lines} lines in 3 s: {:?}",
         stage.gateway.log_tail()
     );
-    // What needs no descriptor works.
+// Actions without a new file descriptor work.
     let socket = datagrams("127.8.0.1");
     socket.send_to(b"", stage.gateway.udp).unwrap();
     let mut answer = [0; 100];
     assert_eq!(socket.recv(&mut answer).expect("an answer to a probe"), 13);
-    // A reload cannot even read its file. Everything stays as it is.
+// A reload cannot read its file, so nothing changes.
     let config = fs::read_to_string(stage.gateway.config_path()).unwrap();
     let changed = config.replace("[discovery]\n", "[discovery]\nreply = \"changed\"\n");
     fs::write(stage.gateway.config_path(), changed).unwrap();
@@ -74,9 +74,9 @@ fn exhausted(stage: &mut Stage) {
     assert!(said.contains("keeps its configuration") && said.contains("Too many open files"), "{said}");
     assert_eq!(stage.control.call(json!({ "op": "reload" }))["error"], "bad_configuration");
     stage.gateway.until("both are logged", |gateway| reloads(gateway).len() == 2);
-    // When they leave, it is as if they had not been: the reload works, and a new device comes in.
+// When the devices have left, a reload works, and a new device connects.
     streams.clear();
-    // Those that waited are accepted now, and gone at once.
+// The gateway accepts the waiting connections, which end at once.
     stage.gateway.until("all have come and gone", |gateway| {
         gateway.count("connect") == 200 && gateway.count("disconnect") == 200
     });
@@ -89,13 +89,13 @@ fn exhausted(stage: &mut Stage) {
     reload(stage);
 }
 
-/// Whatever the number of descriptors that are left, a reload either takes place or changes nothing.
+/// With any number of free file descriptors a reload applies everything or nothing.
 fn reload_with_few(stage: &mut Stage) {
     let config = fs::read_to_string(stage.gateway.config_path()).unwrap();
     let folder = stage.gateway.folder.clone();
     let control = |n: usize| folder.join(if n == 0 { "control.sock".into() } else { format!("control-{n}.sock") });
     let more = |n: usize| {
-        // Changes that need descriptors: one more listener, another control socket, standard output opened anew.
+// Changes that need file descriptors: another listener, another control socket, standard output opened again.
         let port = stage_port(&config);
         config
             .replacen("\"]\n", &format!("\", \"127.9.0.{}:{port}\"]\n", n + 1), 1)
@@ -124,7 +124,7 @@ fn reload_with_few(stage: &mut Stage) {
             done += 1;
             at = control(free + 1);
         }
-        // Room for a question.
+// A file descriptor for a control client.
         let told = stage.gateway.count("disconnect");
         streams.drain(..4);
         stage.gateway.until(&format!("events are told with {free} left: {said}"), |gateway| {
@@ -135,7 +135,7 @@ fn reload_with_few(stage: &mut Stage) {
         assert_eq!(asker.call(json!({ "op": "ping" }))["ok"], true, "{free} left");
         drop(asker);
         stage.gateway.until("it has gone", |gateway| gateway.figures().descriptors == descriptors);
-        // That nobody is taken for dead.
+// A long interval, so that no device is silent.
         for stream in &mut streams {
             stream.write_all(br#"{"Type":"Status"}"#).unwrap();
         }

@@ -1,4 +1,4 @@
-//! What faulty devices are made of.
+//! Parts of faulty devices.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -11,14 +11,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 
 use crate::clock;
 
-/// Connects from an address of 127.0.0.0/8, so that devices can be told apart by it.
+/// Connects from an address of 127.0.0.0/8, which identifies the device.
 pub(crate) fn connect_from(ip: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
     let address = |address: SocketAddr| match address {
         SocketAddr::V4(v4) => SockaddrIn::from(v4),
         SocketAddr::V6(_) => panic!("the gateway listens on IPv4"),
     };
     let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // The port is chosen with the destination in view: thousands of connections need many of them.
+// The kernel chooses the port for this destination, because thousands of connections need many ports.
     setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
     bind(fd.as_raw_fd(), &address(SocketAddr::new(ip.parse().expect("an address"), 0)))?;
     while let Err(error) = connect(fd.as_raw_fd(), &address(to)) {
@@ -29,12 +29,12 @@ pub(crate) fn connect_from(ip: &str, to: SocketAddr) -> std::io::Result<TcpStrea
     Ok(fd.into())
 }
 
-/// Where the `n`th faulty device comes from: so many ports as thousands of connections need, no one address has.
+/// Returns the address of faulty device `n`. One address does not have enough ports for thousands of connections.
 pub(crate) fn source(n: usize) -> String {
     format!("127.8.{}.{}", n / 250 % 250, n % 250 + 1)
 }
 
-/// The `n`th of many faulty devices.
+/// Connects faulty device `n`.
 pub(crate) fn device(n: usize, gateway: SocketAddr) -> TcpStream {
     let stream = connect_from(&source(n), gateway).unwrap_or_else(|e| panic!("device {n} cannot connect: {e}"));
     stream.set_nodelay(true).unwrap();
@@ -45,13 +45,13 @@ pub(crate) fn devices(number: usize, gateway: SocketAddr) -> Vec<TcpStream> {
     (0..number).map(|n| device(n, gateway)).collect()
 }
 
-/// Breaks the connection (RST).
+/// Resets the connection (RST).
 pub(crate) fn reset(stream: TcpStream) {
     setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).expect("a linger");
     drop(stream);
 }
 
-/// Writes `piece` over and over, until the gateway has enough, or until then. How many bytes it took.
+/// Writes `piece` again and again, until the gateway ends the connection or the time is over. Returns the bytes that were taken.
 pub(crate) fn flood(stream: &mut TcpStream, piece: &[u8], patience: Duration) -> u64 {
     let deadline = clock() + patience;
     stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -69,7 +69,7 @@ pub(crate) fn flood(stream: &mut TcpStream, piece: &[u8], patience: Duration) ->
     taken
 }
 
-/// Whether the gateway has closed the connection, in whatever way, within that time. Beats are read over.
+/// Whether the gateway closes the connection within a time, by FIN or RST. Skips beats.
 pub(crate) fn is_closed(stream: &mut TcpStream, patience: Duration) -> bool {
     let deadline = clock() + patience;
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -86,7 +86,7 @@ pub(crate) fn is_closed(stream: &mut TcpStream, patience: Duration) -> bool {
     false
 }
 
-/// Answers every beat until then, or until the connection is gone: how many beats came.
+/// Answers every beat until the time is over or the connection ends. Returns the number of beats.
 pub(crate) fn answer_beats(stream: &mut TcpStream, patience: Duration) -> u64 {
     let deadline = clock() + patience;
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -114,7 +114,7 @@ pub(crate) fn datagrams(ip: &str) -> UdpSocket {
     socket
 }
 
-/// An object of that many bytes.
+/// Returns an object of `bytes` bytes.
 pub(crate) fn object_of(bytes: usize) -> Vec<u8> {
     let frame = r#"{"Type":"Project","Fill":""}"#;
     format!(r#"{{"Type":"Project","Fill":"{}"}}"#, "x".repeat(bytes - frame.len())).into_bytes()

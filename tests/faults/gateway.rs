@@ -1,4 +1,4 @@
-//! The real executable: started as a fault wants it, measured from outside by /proc, and followed by what it writes.
+//! The real executable: its start, its measurements from /proc, its events and its log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,30 +17,30 @@ use serde_json::{Value, json};
 
 use crate::{clock, environment};
 
-/// How long anything may take that should happen at once: the machine may be busy.
+/// The longest wait for a result that should come at once, because the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How the gateway is to be started.
+/// The start of the gateway.
 #[derive(Default)]
 pub(crate) struct Start {
-    /// What stands before the executable, such as a shell that lowers a limit.
+/// The command before the executable, such as a shell that lowers a limit.
     pub(crate) before: Vec<String>,
     pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
 }
 
-/// What becomes of what the gateway writes.
+/// The destination of an output.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Read as it comes.
+/// The test reads it.
     #[default]
     Read,
-    /// A pipe that nobody reads.
+/// A pipe without a reader's reads.
     Stopped,
-    /// A pipe whose other end is closed once the fault begins.
+/// A pipe whose reading end closes when the fault begins.
     Closed,
-    /// Closed from the start.
+/// Closed at the start.
     Absent,
     /// A full disk.
     Full,
@@ -52,25 +52,25 @@ impl Start {
     }
 }
 
-/// What the gateway has written so far.
+/// The output of the gateway so far.
 #[derive(Default)]
 pub(crate) struct Written {
-    /// Lines of the log.
+/// The number of log lines.
     pub(crate) log: AtomicU64,
     pub(crate) lines: Mutex<Vec<String>>,
     pub(crate) events: Mutex<Events>,
 }
 
-/// Events of all devices but the healthy ones.
+/// Events of all devices, apart from the healthy ones.
 #[derive(Default)]
 pub(crate) struct Events {
-    /// How many there were, by kind and, for those that have one, reason.
+/// The number of events, by kind and reason.
     pub(crate) count: BTreeMap<String, u64>,
-    /// Those that are few enough to be kept.
+/// The events themselves, up to a limit.
     pub(crate) kept: Vec<Value>,
 }
 
-/// Events and log lines that are kept to be looked at.
+/// The limit of kept events and log lines.
 const KEPT: usize = 20_000;
 
 pub(crate) struct Gateway {
@@ -79,12 +79,12 @@ pub(crate) struct Gateway {
     pub(crate) tcp: SocketAddr,
     pub(crate) udp: SocketAddr,
     pub(crate) folder: PathBuf,
-    /// The ends of pipes that nobody reads.
+/// The reading ends of pipes that the test does not read.
     kept: (Option<ChildStdout>, Option<ChildStderr>),
     ended: Option<ExitStatus>,
 }
 
-/// What a process has at one moment.
+/// The resources of a process at one moment.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Figures {
     pub(crate) rss_kib: u64,
@@ -98,7 +98,7 @@ fn follow(stream: impl Read + Send + 'static, written: Arc<Written>, line: fn(&W
     std::thread::spawn(move || {
         let mut stream = BufReader::with_capacity(1 << 20, stream);
         let mut text = String::new();
-        // A gateway that is killed at the end of a test that has failed may leave part of a line.
+// A gateway that ends by SIGKILL after a failed test may leave an incomplete line.
         while stream.read_line(&mut text).is_ok_and(|_| text.ends_with('\n')) {
             text.pop();
             line(&written, std::mem::take(&mut text));
@@ -107,12 +107,12 @@ fn follow(stream: impl Read + Send + 'static, written: Arc<Written>, line: fn(&W
 }
 
 impl Gateway {
-    /// Starts it on free ports of 127.0.0.1. What it writes goes to files and pipes below a folder of its own.
+/// Starts the gateway on free ports of 127.0.0.1, with its files in a directory of its own.
     pub(crate) fn start(name: &str, start: &Start) -> Self {
         let folder = std::env::temp_dir().join(format!("pulsegate-faults-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the test");
         let control = folder.join("control.sock");
-        // An address of the command line could not be changed by a reload, so it stands in the file.
+// The addresses are in the file, because a reload cannot change an address of the command line.
         let (tcp, udp) = (free_port(), free_port());
         let config = format!(
             "listen = [\"{tcp}\"]\n[discovery]\nlisten = [\"{udp}\"]\n[control]\npath = \"{}\"\n",
@@ -127,7 +127,7 @@ impl Gateway {
             Output::Absent => Stdio::null(),
             _ => Stdio::piped(),
         };
-        // std has no way to start a process without a descriptor; the shell has.
+// A shell closes the descriptor, because std cannot start a process without it.
         let close = [(start.stdout, " >&-"), (start.stderr, " 2>&-")];
         let close: String = close.iter().filter(|(o, _)| *o == Output::Absent).map(|(_, text)| *text).collect();
         if !close.is_empty() {
@@ -184,17 +184,17 @@ impl Gateway {
         kill(Pid::from_raw(self.process.id() as i32), signal).expect("the gateway is there");
     }
 
-    /// Closes the pipe that nobody reads.
+/// Closes the pipe that the test does not read.
     pub(crate) fn close_stdout(&mut self) {
         self.kept.0 = None;
     }
 
-    /// The pipe that nobody has read so far.
+/// Returns the pipe that is unread so far.
     pub(crate) fn take_stdout(&mut self) -> ChildStdout {
         self.kept.0.take().expect("a pipe that is not read")
     }
 
-    /// Its exit code; `None` if a signal ended it.
+/// Returns its exit code, or `None` if a signal ended it.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.until("it ends", |gateway| !gateway.is_running());
         self.ended.and_then(|status| status.code())
@@ -214,13 +214,12 @@ impl Gateway {
         self.written.lines.lock().unwrap().iter().any(|line| line.contains(what))
     }
 
-    /// How many events of that kind, or kind and reason such as `disconnect silent`, have come from
-    /// devices other than the healthy ones.
+/// Counts the events of a kind, or of a kind and reason such as `disconnect silent`, apart from healthy devices.
     pub(crate) fn count(&self, kind: &str) -> u64 {
         self.written.events.lock().unwrap().count.get(kind).copied().unwrap_or(0)
     }
 
-    /// The events of that kind that were kept.
+/// Returns the kept events of a kind.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         let events = self.written.events.lock().unwrap();
         events.kept.iter().filter(|event| event["event"] == kind).cloned().collect()
@@ -230,7 +229,7 @@ impl Gateway {
         self.until_in(PATIENCE, what, done);
     }
 
-    /// Waits until something has come about, with a limit.
+/// Waits until a condition holds, with a timeout.
     pub(crate) fn until_in(&mut self, patience: Duration, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let deadline = clock() + patience;
         while !done(self) {
@@ -243,7 +242,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // It may have ended long ago.
+// The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.folder);
@@ -260,7 +259,7 @@ impl Written {
     }
 
     fn event(&self, line: String) {
-        // Most lines are messages of a device that floods; they need not be understood to be counted.
+// Most lines are messages of a flood, and the count needs no parser.
         let healthy = line.contains(&format!("\"ip\":\"{}\"", crate::healthy::ADDRESS));
         let message = line.starts_with("{\"event\":\"message\"");
         if message {
@@ -307,7 +306,7 @@ impl Control {
         Some(Self { stream: BufReader::with_capacity(1 << 16, stream), last: 0 })
     }
 
-    /// Asks without waiting for the answer.
+/// Sends a request without waiting for its answer.
     pub(crate) fn ask(&mut self, mut request: Value) -> u64 {
         self.last += 1;
         request["id"] = json!(self.last);
@@ -325,7 +324,7 @@ impl Control {
         }
     }
 
-    /// As [`Self::call`]; nothing if the gateway is gone.
+/// Like [`Self::call`], but returns `None` if the gateway has ended.
     pub(crate) fn try_call(&mut self, mut request: Value) -> Option<Value> {
         self.last += 1;
         request["id"] = json!(self.last);
@@ -346,7 +345,7 @@ impl Control {
         self.call(json!({ "op": "stats" }))["stats"].take()
     }
 
-    /// The device with that port.
+/// Returns the device with a port.
     pub(crate) fn device(&mut self, port: u16) -> Option<Value> {
         self.ask(json!({ "op": "devices" }));
         let lines = std::iter::from_fn(|| self.line()).take_while(|line| line["ok"].is_null());
@@ -362,15 +361,15 @@ impl Control {
     }
 }
 
-/// RSS, descriptors and CPU time of a process.
+/// Returns RSS, file descriptors and CPU time of a process.
 fn figures(pid: u32) -> Option<Figures> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let rss_kib = rss.trim().trim_end_matches(" kB").parse().ok()?;
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program may hold anything, so fields are counted behind its bracket. 100 ticks a second is
-    // what Linux tells all programs.
+// The program's name may contain spaces, so the fields count from its closing parenthesis. Linux reports 100 ticks a
+    // second to all programs.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let cpu = (ticks()? + ticks()?) as f64 / 100.0;
@@ -378,7 +377,7 @@ fn figures(pid: u32) -> Option<Figures> {
 }
 
 fn free_port() -> String {
-    // Below the range from which the system takes ports for outgoing connections: nobody takes it by chance.
+// Below the range of outgoing connections, so that no other program gets the port by chance.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) + u64::from(std::process::id()) * 37;
@@ -394,13 +393,13 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// For the passing of real time, which is what these tests are about.
+/// Sleeps, because these tests need real time.
 #[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// Samples the figures of a process in the background, and keeps the peaks.
+/// Samples the resources of a process in the background, and keeps the maximum.
 pub(crate) struct Sampler {
     peak: Arc<Mutex<Figures>>,
     stop: Arc<std::sync::atomic::AtomicBool>,
@@ -438,7 +437,7 @@ impl Drop for Sampler {
     }
 }
 
-/// The moment until which something goes on.
+/// The end of a wait.
 pub(crate) fn in_a(time: Duration) -> Instant {
     clock() + time
 }

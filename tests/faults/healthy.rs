@@ -1,6 +1,6 @@
-//! Five devices that do everything right, and that must not notice what the others do: each sends numbered messages at
-//! a steady rate, answers its beats, and takes numbered commands. What the gateway tells of them is followed at the
-//! control socket, where only their events are asked for, so that a flood from others cannot push them out.
+//! Five healthy devices, which must not notice the fault. Each sends numbered messages at a steady rate, answers its beats,
+//! and gets numbered commands. The test watches their events at the control socket with a filter, so that a flood of
+//! others cannot displace these events.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,12 +16,12 @@ use crate::clock;
 use crate::devices::connect_from;
 use crate::gateway::{Control, PATIENCE, pause};
 
-/// Where they come from; the faulty ones come from elsewhere.
+/// The address of healthy devices. Faulty devices have other addresses.
 pub(crate) const ADDRESS: &str = "127.5.5.5";
 const DEVICES: usize = 5;
-/// From one message of a device to its next.
+/// The time from one message of a device to the next.
 const PERIOD: Duration = Duration::from_millis(50);
-/// From one round of commands, one to each device, to the next.
+/// The time from one round of commands to the next.
 const COMMANDS: Duration = Duration::from_millis(200);
 
 pub(crate) struct Healthy {
@@ -33,30 +33,30 @@ pub(crate) struct Healthy {
     commander: JoinHandle<()>,
 }
 
-/// What a device has sent and taken.
+/// The messages and commands of a device.
 struct Sent {
     port: u16,
     messages: u64,
     commands: u64,
     beats: u64,
-    /// What went wrong, as the device saw it.
+/// The faults that the device noticed.
     fault: Option<String>,
     _stream: TcpStream,
 }
 
-/// What the gateway told of them.
+/// The gateway's events of healthy devices.
 #[derive(Default)]
 struct Seen {
     ports: Mutex<Vec<(u16, u64)>>,
     messages: AtomicU64,
     connects: AtomicU64,
-    /// The longest way from a device to whoever follows events, in microseconds.
+/// The longest latency from a device to the event consumer, in microseconds.
     longest: AtomicU64,
     faults: Mutex<Vec<String>>,
     ended: AtomicBool,
 }
 
-/// How they fared.
+/// The result for the healthy devices.
 #[derive(Debug)]
 pub(crate) struct Fared {
     pub(crate) messages: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Fared {
 }
 
 impl Healthy {
-    /// Connects them, and waits until all are talking.
+/// Connects the devices, and waits until each has sent a message.
     #[expect(clippy::disallowed_methods, reason = "devices live beside each other")]
     pub(crate) fn join(gateway: SocketAddr, control: &Path) -> Self {
         let seen = Arc::new(Seen::default());
@@ -97,13 +97,13 @@ impl Healthy {
         Self { stop, begun, devices, seen, commands, commander }
     }
 
-    /// Tells of a fault that was meant to be: the gateway was stopped, so the way was longer.
+/// Excuses the latency of a stopped gateway, which is a part of the fault.
     pub(crate) fn forgive_delay(&self) {
         self.seen.longest.store(0, Ordering::Relaxed);
     }
 
-    /// Ends them and compares what they sent with what was told of them. If the gateway has ended
-    /// before, what it could not read any more is not asked for.
+/// Ends the devices and compares their messages with the events. If the gateway has ended before, unread messages do not
+    /// count.
     pub(crate) fn end(self, gateway_has_ended: bool) -> Fared {
         self.stop.store(true, Ordering::Relaxed);
         self.commander.join().expect("the commander");
@@ -116,7 +116,7 @@ impl Healthy {
         }
         let mut faults = std::mem::take(&mut *self.seen.faults.lock().unwrap());
         if gateway_has_ended {
-            // It is right that it took no more commands.
+// A gateway that has ended takes no more commands.
             faults.retain(|fault| !fault.starts_with("command "));
         }
         let rounds = self.commands.load(Ordering::Relaxed);
@@ -146,7 +146,7 @@ impl Healthy {
         }
     }
 
-    /// How long they have been there.
+/// Returns the time since the devices connected.
     pub(crate) fn age(&self) -> Duration {
         clock() - self.begun
     }
@@ -167,7 +167,7 @@ impl Sent {
         };
         let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
         let mut next = clock();
-        // The last commands are still on their way when it is over.
+// At the end the last commands are in flight.
         let mut linger = None;
         while sent.fault.is_none() {
             let now = clock();
@@ -197,7 +197,7 @@ impl Sent {
         sent
     }
 
-    /// Takes beats and commands such as `<7>` off the input; nothing else may be in it.
+/// Parses beats and commands such as `<7>` from the input, which must contain nothing else.
     fn take(&mut self, input: &mut Vec<u8>, stream: &mut TcpStream) {
         loop {
             if input.starts_with(b"heartbeat") {
@@ -224,7 +224,7 @@ impl Sent {
 
 impl Seen {
     fn follow(&self, watch: &mut Control, begun: Instant) {
-        // Between two lines a stopped gateway may be silent for long.
+// A stopped gateway may send no line for a long time.
         watch.set_patience(Duration::from_secs(120));
         while let Some(event) = watch.line() {
             let port = event["port"].as_u64().unwrap_or(0) as u16;
@@ -262,7 +262,7 @@ impl Seen {
     }
 }
 
-/// Sends each device numbered commands, and counts the rounds that the gateway has taken.
+/// Sends numbered commands to each device, and counts the rounds that the gateway took.
 fn command(mut control: Control, devices: &[SocketAddr], rounds: &AtomicU64, stop: &AtomicBool, seen: &Seen) {
     control.set_patience(Duration::from_secs(120));
     while !stop.load(Ordering::Relaxed) {
@@ -272,7 +272,7 @@ fn command(mut control: Control, devices: &[SocketAddr], rounds: &AtomicU64, sto
             let request = json!({ "op": "send", "device": device.to_string(), "text": text });
             match control.try_call(request) {
                 Some(answer) if answer["ok"] == true => {}
-                // It may have been stopped, which is for the devices to tell.
+// The gateway may be stopped, which the devices notice.
                 None => return,
                 Some(answer) => return seen.fault(format!("command {number} to {device}: {answer}")),
             }

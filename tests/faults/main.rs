@@ -1,9 +1,9 @@
-//! Everything that devices, networks, file systems and operators may do to the real executable, one after the other,
-//! beside five healthy devices that must lose nothing by it. At the end comes a table: what each cost the gateway.
+//! Faults of devices, networks, file systems and operators against the real executable, beside five healthy devices, which
+//! must lose nothing. At its end the test prints a table of the costs.
 //!
-//! `cargo test` runs those that are quick. With `PULSEGATE_TEST_FAULTS=all` the heavy ones run as well, which takes several
-//! minutes and up to 20,000 descriptors. Any other argument is part of a name, as with other tests:
-//! `PULSEGATE_TEST_FAULTS=all cargo test --release --test faults -- stopped`. `PULSEGATE_TEST_SEED` replays what was left to chance.
+//! `cargo test` runs the quick ones. With `PULSEGATE_TEST_FAULTS=all` the heavy ones run as well, which takes several
+//! minutes and up to 20,000 descriptors. Any other argument is a part of a name, as for other tests:
+//! `PULSEGATE_TEST_FAULTS=all cargo test --release --test faults -- stopped`. `PULSEGATE_TEST_SEED` repeats random choices.
 
 mod descriptors;
 mod devices;
@@ -26,10 +26,10 @@ use std::time::Instant;
 
 use stage::{Fault, Outcome, Row};
 
-/// Faults that go on at the same time, each with a gateway of its own: most of them wait.
+/// Faults that run at the same time, each with its own gateway, because most of them wait.
 const BESIDE: usize = 3;
 
-/// The time of the test.
+/// The real time of the test.
 #[expect(clippy::disallowed_methods, reason = "a test measures real time")]
 fn clock() -> Instant {
     Instant::now()
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         faults.iter().for_each(|fault| println!("{}: test", fault.name));
         return ExitCode::SUCCESS;
     }
-    // What a name may not be is meant for the usual harness, such as --nocapture.
+// An argument such as --nocapture is for the usual harness.
     let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let all = environment::setting("FAULTS").is_some_and(|which| which == "all");
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs the faults, so many beside each other.
+/// Runs the faults, several at a time.
 fn run(faults: Vec<Fault>, beside: usize) -> Vec<Row> {
     let (waiting, rows) = (Mutex::new(VecDeque::from(faults)), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Faults by number: many devices, many bytes, many at once.
+//! Faults of many devices and many bytes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
@@ -25,12 +25,12 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Gigabytes are too much for what was not optimized.
+/// A debug build is too slow for gigabytes.
 fn optimized(_: &mut Start) -> Result<(), String> {
     if cfg!(debug_assertions) { Err("it needs an optimized build: cargo test --release".into()) } else { Ok(()) }
 }
 
-/// The seed of what is left to chance, which is printed.
+/// The seed of random numbers, which the test prints.
 pub(crate) fn seed() -> u64 {
     let seed = environment::number("SEED").unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000);
     println!("seed {seed}");
@@ -56,13 +56,13 @@ impl Noise {
     }
 }
 
-/// Connects, sends part of an object or nothing, and breaks the connection, over and over.
+/// Connects, sends a partial object or nothing, and resets the connection, again and again.
 fn reset_storm(stage: &mut Stage) {
     let until = in_a(Duration::from_secs(3));
     let (mut number, mut refused) = (0, 0);
     while clock() < until {
         for _ in 0..50 {
-            // Connections that wait to be accepted may be too many for the kernel's queue for a while.
+// The accept queue may be full for a while.
             match crate::devices::connect_from(&crate::devices::source(number), stage.gateway.tcp) {
                 Ok(mut stream) => {
                     let _ = stream.write_all(&br#"{"Type":"Status"}{"Type":"#[..number % 26]);
@@ -76,7 +76,7 @@ fn reset_storm(stage: &mut Stage) {
             }
         }
     }
-    // Those that were gone before they were accepted are no devices.
+// A connection that ended before accept counts as no device.
     let control = &mut stage.control;
     stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
     let connections = control.stats()["connections"].clone();
@@ -88,7 +88,7 @@ fn reset_storm(stage: &mut Stage) {
     stage.may.log_lines = 2 * told + 100;
 }
 
-/// After a power cut all devices come at once; and again, since the first time was too much for something.
+/// After a power cut all devices connect at once, twice.
 fn reconnect(stage: &mut Stage, number: usize, times: u64) {
     raise_descriptors();
     let all = number as u64;
@@ -112,13 +112,13 @@ fn reconnect(stage: &mut Stage, number: usize, times: u64) {
     stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
     let closed = control.stats()["connections"]["closed"].clone();
     assert_eq!(closed["closed"].as_u64().unwrap() + closed["reset"].as_u64().unwrap(), all * times, "{closed}");
-    // A line for each that comes, and one for each that goes.
+// One line for each connect, and one for each disconnect.
     stage.may.log_lines = 2 * all * times + 1_000;
     stage.may.growth_kib = (8 << 10) + all;
 }
 
-/// Every device keeps an object of nearly so many bytes unfinished. What is held for all together is bounded, and given
-/// back when they are gone.
+/// Every device holds a partial object of nearly `bytes` bytes. The memory of all of them is bounded, and freed when they
+/// have left.
 fn unfinished(stage: &mut Stage, number: usize, size: usize) {
     raise_descriptors();
     let piece = vec![b'a'; (size / 2).min(64 << 10)];
@@ -132,7 +132,7 @@ fn unfinished(stage: &mut Stage, number: usize, size: usize) {
         let _ = stream.write(br#"{"Type":"Project","x":""#);
         streams.push((stream, 0usize));
     }
-    // Each gets a piece in turn, so that all grow together. Those that are not read, or were cut, take none.
+// The devices send pieces in turn, so that all objects grow together. A paused or closed device sends none.
     let until = in_a(Duration::from_secs(if number > 1000 { 25 } else { 10 }));
     let mut moved = true;
     while moved && clock() < until {
@@ -152,7 +152,7 @@ fn unfinished(stage: &mut Stage, number: usize, size: usize) {
     }
     let stats = control.stats();
     println!("{number} unfinished: {} MiB taken, held {}", taken >> 20, stats["memory"]);
-    // Everything else that the gateway holds, its code and its table of devices among it.
+// The other memory of the gateway, including its code and its table of devices.
     stage.may.growth_kib = budget + (8 << 10) + number as u64;
     stage.may.stay_kib = 1_500;
     stage.may.log_lines = 3 * number as u64 + 1_000;
@@ -160,7 +160,7 @@ fn unfinished(stage: &mut Stage, number: usize, size: usize) {
     drop(streams);
     stage.gateway.until_in(Duration::from_secs(60), "all are gone", |_| control.stats()["connections"]["now"] == 5);
     assert_eq!(stage.gateway.count("message"), 0);
-    // What is kept for the next object is given back once none has come for a while.
+// The gateway frees spare buffers after a while without partial objects.
     pause(Duration::from_secs(3));
 }
 
@@ -169,7 +169,7 @@ const BUDGET_KIB: u64 = 32 << 10;
 
 fn eighteen_thousand(stage: &mut Stage) {
     raise_descriptors();
-    // With the healthy ones there are as many as there may be.
+// With the healthy devices the limit is reached.
     let number = 18_000 - 5;
     let streams = devices(number, stage.gateway.tcp);
     let control = &mut stage.control;
@@ -186,7 +186,7 @@ fn eighteen_thousand(stage: &mut Stage) {
     pause(PATIENCE / 20);
 }
 
-/// As many descriptors as this process may have: it plays all the devices.
+/// Raises the limit of file descriptors, because this process is all devices.
 fn raise_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit is raised");

@@ -1,4 +1,4 @@
-//! Faults of those who read what the gateway writes, and of those who steer it.
+//! Faults of event consumers, of the log's reader and of control clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -56,7 +56,7 @@ fn stdout_stopped(stage: &mut Stage) {
     pause(Duration::from_secs(2));
     let missed = control.stats()["events_missed"].as_u64().unwrap();
     assert!(missed > 100, "{missed}");
-    // It is read again: whole lines, and those that were left out are counted.
+// The consumer reads again: it gets complete lines, and a count of dropped events.
     let stdout = stage.gateway.take_stdout();
     let (mut told, mut counted) = (0, 0);
     for line in BufReader::new(stdout).lines() {
@@ -65,7 +65,7 @@ fn stdout_stopped(stage: &mut Stage) {
             Some("missed") => counted += event["events"].as_u64().unwrap(),
             _ => told += 1,
         }
-        // The healthy ones go on and on.
+// The healthy devices continue.
         if counted >= missed && told > 100 {
             break;
         }
@@ -85,7 +85,7 @@ fn stdout_closed(stage: &mut Stage) {
     assert!(stage.gateway.figures().log - before < 250, "{:?}", stage.gateway.log_tail());
 }
 
-/// Nobody hears what it says; much happens nevertheless.
+/// Standard output and standard error have no reader, and many events happen.
 fn unheard(stage: &mut Stage) {
     stage.may.log_lines = 1500;
     for round in 0..10 {
@@ -100,7 +100,7 @@ fn unheard(stage: &mut Stage) {
     }
 }
 
-/// Whoever may open the control socket may do much, but not stop the gateway from doing its work.
+/// No control client can stop the gateway from serving devices, apart from the operation `stop`.
 fn control_clients(stage: &mut Stage) {
     let path = stage.gateway.control_path();
     let connect = || {
@@ -109,15 +109,15 @@ fn control_clients(stage: &mut Stage) {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     };
-    // A request without end.
+// A request without a line end.
     let mut endless = connect();
     let piece = [b'a'; 10_000];
     while endless.write_all(&piece).is_ok() {}
     let mut answer = String::new();
-    // It may be gone before its answer is read.
+// The gateway may close the client before the answer is read.
     let _ = endless.read_to_string(&mut answer);
     assert!(answer.is_empty() || answer.contains("a request has at most"), "{answer}");
-    // Those that ask and never read.
+// Clients that send requests and never read.
     let mut deaf: Vec<UnixStream> = (0..10).map(|_| connect()).collect();
     for stream in &mut deaf {
         let _ = stream.write_all(b"{\"op\":\"watch\"}\n");
@@ -126,7 +126,7 @@ fn control_clients(stage: &mut Stage) {
             b"{\"op\":\"stats\"}\n{\"op\":\"devices\"}\n{\"op\":[]}\n\x00\xff\n{\"op\":\"frob\"}\n".repeat(200);
         while clock() < until && stream.write(&requests).is_ok() {}
     }
-    // More than may be there at one time.
+// More clients than places.
     let mut many: Vec<UnixStream> = (0..200).map(|_| connect()).collect();
     let mut refused = 0;
     for stream in &mut many {
@@ -136,12 +136,12 @@ fn control_clients(stage: &mut Stage) {
         refused += u64::from(!line.contains("\"ok\":true"));
     }
     assert!(refused > 100, "{refused} were refused");
-    // The clients above took the place of this one, which was idle. A new one of the gateway's user always has one.
+// The clients above took the place of this idle client. A new client of the gateway's user always gets a place.
     stage.control = stage.gateway.control();
-    // Events go on for those that read.
+// Consumers that read still get events.
     assert_eq!(stage.control.call(json!({ "op": "ping" }))["ok"], true);
     drop((deaf, many));
-    // Each may hold a buffer of a megabyte.
+// Each client may have a megabyte in its send queue.
     stage.may.growth_kib = 32 << 10;
     stage.may.stay_kib = 12 << 10;
 }

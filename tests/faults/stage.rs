@@ -1,4 +1,4 @@
-//! One fault from its beginning to its end: a gateway, five healthy devices, the fault, and what it cost.
+//! Runs one fault: a gateway, five healthy devices, the fault, and its costs.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::clock;
 use crate::gateway::{Control, Figures, Gateway, Sampler, Start, pause};
 use crate::healthy::{Fared, Healthy};
 
-/// Something that is done to a gateway.
+/// A fault.
 #[derive(Clone, Copy)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// Takes long, or much of the machine.
+/// Whether it takes long, or needs much of the machine.
     pub(crate) heavy: bool,
-    /// How the gateway is started, and why it cannot be done here, if so.
+/// Returns the start of the gateway, or the reason why this machine cannot run the fault.
     pub(crate) prepare: fn(&mut Start) -> Result<(), String>,
     pub(crate) act: fn(&mut Stage),
 }
@@ -29,36 +29,36 @@ impl Fault {
         Self { heavy: true, ..Self::quick(name, act) }
     }
 
-    /// With a gateway that is started in a way of its own.
+/// Runs with a special start of the gateway.
     pub(crate) fn with(self, prepare: fn(&mut Start) -> Result<(), String>) -> Self {
         Self { prepare, ..self }
     }
 }
 
-/// Where a fault takes place.
+/// The environment of a fault.
 pub(crate) struct Stage {
     pub(crate) gateway: Gateway,
     pub(crate) control: Control,
     pub(crate) healthy: Healthy,
-    /// What it may cost; a fault that may cost more says so.
+/// The limits of its costs, which a fault may raise.
     pub(crate) may: Bounds,
-    /// The gateway was ended by the fault itself.
+/// Whether the fault itself ends the gateway.
     pub(crate) has_ended: bool,
 }
 
-/// What a fault may cost at most.
+/// The limits of a fault's costs.
 pub(crate) struct Bounds {
-    /// How much RSS may grow while it goes on, and how much of that may stay.
+/// The growth of RSS during the fault, and after it.
     pub(crate) growth_kib: u64,
     pub(crate) stay_kib: u64,
     pub(crate) log_lines: u64,
-    /// The longest that a healthy device's message may be on its way.
+/// The longest latency of a healthy device's message.
     pub(crate) delay: Duration,
-    /// How long it may take until descriptors are what they were.
+/// The time until the number of file descriptors is as before.
     pub(crate) settle: Duration,
 }
 
-/// The machine may be busy, so this bound finds only a gateway that forgets a device. `tests/turns.rs` bounds turns.
+/// The machine may be busy, so this limit only finds a gateway that forgets a device. `tests/turns.rs` bounds turns.
 const DELAY: Duration = Duration::from_secs(30);
 /// From this age on a device has had a beat, at an interval of 2 s.
 const BEATEN: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ impl Default for Bounds {
     }
 }
 
-/// What came of a fault.
+/// The result of a fault.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) outcome: Outcome,
@@ -113,7 +113,7 @@ pub(crate) fn run(fault: &Fault) -> Row {
     }
     let mut after = gateway.figures();
     if has_ended {
-        // There is nothing to be measured any more.
+// The gateway has ended, so nothing can be measured.
         after = Figures { log: after.log, cpu: before.cpu, ..Figures::default() };
     }
     drop(sampler);
@@ -134,7 +134,7 @@ pub(crate) fn run(fault: &Fault) -> Row {
     let lines = after.log - before.log;
     demand(lines <= may.log_lines, format!("{lines} log lines of {}", may.log_lines));
     demand(fared.longest <= may.delay, format!("a message took {:?} of {:?}", fared.longest, may.delay));
-    // Twice as many as `Healthy::join` waits for.
+// Twice the number that `Healthy::join` waits for.
     demand(fared.messages >= 50 || has_ended, format!("only {} messages in {age:?}", fared.messages));
     demand(fared.commands > 0 && (fared.beats > 0 || age < BEATEN), "no commands or beats".into());
     if !has_ended {
@@ -213,7 +213,7 @@ const HEAD: [&str; 12] = [
     "healthy: messages, longest ms",
 ];
 
-/// What each fault cost: three numbers are before, during and after it.
+/// Prints the costs of each fault. Three numbers are before, during and after it.
 pub(crate) fn table(rows: &[Row]) -> String {
     let cells: Vec<_> = [HEAD.map(str::to_owned)].into_iter().chain(rows.iter().map(Row::cells)).collect();
     let width = |column: usize| cells.iter().map(|row| row[column].len()).max().unwrap_or(0);

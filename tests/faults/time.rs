@@ -1,4 +1,4 @@
-//! Time that stands still, and time that jumps.
+//! Stopped processes and jumps of the clock.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::stage::{Fault, Stage};
 
 pub(crate) fn faults() -> Vec<Fault> {
     vec![
-        // Beats every 500 ms: dead would be who is silent for 3 s.
+// With beats every 500 ms a device is silent after 3 s.
         Fault::quick("SIGSTOP for 5 s, quick beats", |stage| stopped(stage, Duration::from_secs(5))).with(|start| {
             start.set("PULSEGATE_HEARTBEAT_INTERVAL", "500ms");
             start.set("PULSEGATE_LIMITS_OBJECT_TIMEOUT", "3s");
@@ -25,7 +25,7 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// What was sent meanwhile waits in the sockets; nobody died because nobody listened.
+/// Bytes that arrive during the stop wait in the socket buffers, and no device is silent.
 fn stopped(stage: &mut Stage, time: Duration) {
     let mut half = device(0, stage.gateway.tcp);
     half.write_all(br#"{"Type":"Project","x":"#).unwrap();
@@ -34,16 +34,16 @@ fn stopped(stage: &mut Stage, time: Duration) {
     pause(time);
     stage.gateway.signal(Signal::SIGCONT);
     pause(Duration::from_millis(300));
-    // An object that was begun before may still be ended.
+// A device may complete an object that it began before the stop.
     half.write_all(b"1}").unwrap();
     stage.gateway.until("the object is told", |gateway| gateway.count("message") == 1);
     answer_beats(&mut half, Duration::from_secs(4));
     assert_eq!(stage.gateway.count("disconnect"), 0);
-    // The rest of what had waited has come; only that it took so long is no fault.
+// All messages have arrived, and their latency is no fault.
     stage.healthy.forgive_delay();
 }
 
-/// libfaketime lets one process see another time of day; the monotonic clock stays.
+/// libfaketime changes the time of day for one process. The monotonic clock stays.
 fn faketime(start: &mut Start) -> Result<(), String> {
     let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
     let library = library.ok_or("libfaketime is not installed (Debian: apt install faketime)")?;
@@ -82,7 +82,7 @@ fn wall_clock(stage: &mut Stage) {
         fs::write(offset_file(), offset).unwrap();
         pause(Duration::from_secs(3));
         let seen = year(stage, n + 1);
-        // 400 days are a year and a bit.
+// 400 days are more than a year.
         assert!((seen - now - years).abs() <= 1 && (years == 0 || seen != now), "{offset}: from {now} to {seen}");
     }
     let _ = fs::remove_file(offset_file());

@@ -1,46 +1,44 @@
-//! What can happen. Actions are data: they are made from a seed before anything runs, and any list of them means
-//! something, so that a list which fails can be shrunk by leaving some out.
+//! The actions of a simulation. A seed makes them before the run. Every list of them is valid, so a failing list can shrink.
 
 use super::common::{Cut, Rng};
 
-/// One thing that happens. Devices are named by the number that their [`Action::Connect`] carries; what is meant for one
-/// that is not there happens to nobody.
+/// One action. A device is the number of its [`Action::Connect`]. An action on an absent device has no effect.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    /// Milliseconds pass.
+/// Lets milliseconds pass.
     Wait(u64),
-    /// Milliseconds pass in which the gateway's process is stopped.
+/// Stops the gateway's process for milliseconds (SIGSTOP).
     Jump(u64),
     Connect(Profile),
     Say(usize, What),
-    /// Ends its sending half.
+/// Half-closes the stream of a device.
     HalfClose(usize),
     Reset(usize),
-    /// Is gone without a word.
+/// Lets a device vanish without FIN or RST.
     Vanish(usize),
-    /// Begins or ceases to answer beats.
+/// Lets a device begin or stop answering beats.
     Answer(usize, bool),
-    /// Begins or ceases to read.
+/// Lets a device begin or stop reading.
     Read(usize, bool),
-    /// The application sends a command of so many bytes.
+/// Sends a command of this number of bytes.
     Command(usize, By, usize),
     /// The application sends a command whose end it wants to hear.
     Submit(Submit),
     /// The application removes it.
     Remove(usize, By),
-    /// So many probes come from one address.
+/// Sends this number of probes from one address.
     Probe(u8, usize),
-    /// The application takes over other settings.
+/// Applies other settings.
     Reload(Reload),
-    /// The process may open so many streams more than it has, or as many as it likes.
+/// Limits the streams that the process may open beyond the open ones, or removes the limit.
     Descriptors(Option<usize>),
-    /// A local process connects; of these, too, each has its number.
+/// Connects a local process, which has a number too.
     ConnectLocal,
-    /// A local process begins or ceases to read.
+/// Lets a local process begin or stop reading.
     ReadLocal(usize, bool),
-    /// A local process goes.
+/// Ends a local process.
     ResetLocal(usize),
-    /// The application stops the gateway.
+/// Stops the gateway.
     Stop,
 }
 
@@ -60,9 +58,9 @@ pub(crate) struct Reload {
     pub(crate) credit: u8,
     /// `commands.gap`
     pub(crate) gap_ms: u64,
-    /// Other than what the gateway began with.
+/// Another value than at the start.
     pub(crate) connections_max: Option<usize>,
-    /// Only where memory is tight anyhow.
+/// Only in runs with a small budget.
     pub(crate) memory_budget: Option<u64>,
     /// The oldest connection keeps its name.
     pub(crate) oldest: bool,
@@ -93,11 +91,11 @@ pub(crate) enum By {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum What {
-    /// Small objects in one go.
+/// Small objects in one send.
     Objects(usize),
-    /// One object of so many bytes, in pieces of so many, with so many milliseconds before each.
+/// One object: its bytes, the bytes of each piece, and the milliseconds before each piece.
     Picture(usize, usize, u64),
-    /// So many objects, a second between two.
+/// This number of objects, one a second.
     Steady(usize),
     Heartbeats(usize),
     /// An object that claims the name of this number.
@@ -105,29 +103,29 @@ pub(crate) enum What {
     /// Objects to be refused, of this kind.
     Rejected(usize, usize),
     Padding(usize),
-    /// What cannot stand between objects.
+/// Bytes that must not stand between objects.
     Garbage,
-    /// An object beyond the limit.
+/// An object that is too long.
     Huge,
-    /// An object that never ends, so many bytes of it.
+/// This number of bytes of an object without an end.
     Begin(usize),
-    /// As well, but a byte of it comes every second.
+/// The same, at one byte a second.
     Trickle,
 }
 
-/// The longest object that the simulated gateway takes.
+/// The `object_bytes_max` of the simulated gateway.
 pub(crate) const OBJECT_BYTES_MAX: usize = 32_000;
 /// Names that devices claim.
 const NAMES: usize = 15;
 /// Actions speak of the devices that came last; the older ones are left to themselves.
 const RECENT: usize = 150;
 
-/// Some hundred devices' lives, or a few moments of thousands.
+/// The lives of some hundred devices, or a few moments of thousands.
 pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
     let mut rng = Rng::new(seed);
     let (count, at_first, devices) = if crowd { (4500, 2000 + rng.below(2000), 4000) } else { (1500, 30, 400) };
     let mut actions = Vec::with_capacity(count);
-    // Nobody's life is all chance: a seed may be busier in one thing than another.
+// A seed may prefer some actions.
     let (mischief, hurry) = (1 + rng.below(10), 20 + rng.below(400));
     let (mut connected, mut locals) = (0, 0);
     for number in 0..count {
@@ -145,7 +143,7 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
             85..87 => Action::Answer(who, rng.chance(50)),
             87..89 => Action::Probe(rng.below(4) as u8, 1 + rng.below(80)),
             89 => Action::Remove(who, by(&mut rng)),
-            // Often with a last word that arrives at the same moment.
+// Often with an object that arrives at the same time.
             number @ (90 | 91) => {
                 if rng.chance(60) {
                     actions.push(Action::Say(who, What::Objects(1 + rng.below(3))));
@@ -166,7 +164,7 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
             }
             95 if rng.chance(mischief * 5) => Action::Vanish(who),
             97 if rng.chance(mischief * 5) => {
-                // Speaks and never reads: alive, but stalled once enough waits for it.
+// Sends and never reads: alive, but stalled when its path is full.
                 actions.push(Action::Say(who, What::Steady(45)));
                 actions.push(Action::Read(who, false));
                 actions.push(Action::Command(who, By::Id, 2800));
@@ -229,7 +227,7 @@ fn nature(rng: &mut Rng, number: usize, mischief: usize) -> Profile {
     }
 }
 
-/// Below one of these bounds: small numbers and large ones are both worth trying.
+/// Returns a number below one of these bounds, to try small and large numbers.
 fn up_to(rng: &mut Rng, bounds: &[usize]) -> usize {
     let bound = *rng.pick(bounds);
     rng.below(bound)

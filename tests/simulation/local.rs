@@ -1,19 +1,19 @@
-//! Local processes that are told of every message, as consumers of events are: one that does not read gets whole lines or
-//! none, holds no more than its bound, and stands in nobody's way.
+//! Local processes that get every message, like event consumers. One that does not read gets complete lines or none, stays
+//! within its bound, and blocks no other.
 
 use std::time::Duration;
 
 use super::common::{LOCAL_OUTBOX_BYTES_MAX, Network};
 
-/// What was written to each local process.
+/// The bytes that the application wrote to each local process.
 #[derive(Default)]
 pub(super) struct Locals(Vec<Local>);
 
 struct Local {
     link: usize,
-    /// What the gateway has taken to be sent.
+/// The bytes that the gateway queued.
     written: Vec<u8>,
-    /// How many bytes of that are known to have been received.
+/// The number of them that the process has received.
     compared: usize,
 }
 
@@ -26,7 +26,7 @@ impl Locals {
         self.0.get(number).map(|local| local.link)
     }
 
-    /// Tells all of them the same.
+/// Writes the same bytes to all of them.
     pub(super) fn write(&mut self, network: &mut Network, lines: &[String], tight: bool) {
         for local in &mut self.0 {
             let Some(id) = network.links[local.link].id.filter(|_| network.links[local.link].open) else { continue };
@@ -43,7 +43,7 @@ impl Locals {
         }
     }
 
-    /// What they have received is what was written, and what they can take waits no longer than that.
+/// Asserts that they received the written bytes, and that no byte waits although there is room.
     pub(super) fn audit(&mut self, network: &Network, neglect: Duration) {
         for local in &mut self.0 {
             let text = &network.links[local.link].text;

@@ -1,9 +1,9 @@
-//! A whole gateway in virtual time, on a reactor whose kernel is simulated, with hundreds or thousands of devices that do
-//! what devices do, and worse. What happens is a list of [`Action`]s made from a seed; after every step the gateway must
-//! agree with the [`World`]'s own books, and with its own.
+//! The gateway and the reactor on the simulated kernel, in virtual time, with hundreds or thousands of devices that behave
+//! well or badly. A seed makes a list of [`Action`]s. After every step the state of the gateway must agree with the model in
+//! [`World`].
 //!
-//! `PULSEGATE_TEST_SECONDS=600` looks for longer, `PULSEGATE_TEST_SEED=…` replays one seed. A list that fails is shrunk for
-//! at most a minute, and printed.
+//! `PULSEGATE_TEST_SECONDS=600` tries seeds for longer, and `PULSEGATE_TEST_SEED=…` replays one seed. A failing list shrinks
+//! for at most a minute, and the test prints it.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -53,7 +53,7 @@ fn devices_at_random() {
     eprintln!("{hours:.0} virtual device-hours, {:.0} a minute", hours / minutes);
 }
 
-/// Otherwise a seed in a failure's text would be worth nothing.
+/// A seed in the text of a failure must repeat the failure.
 #[test]
 fn the_same_seed_gives_the_same_events() {
     let seed = base_seed();
@@ -71,7 +71,7 @@ fn try_seed(seed: u64) -> Outcome {
         Ok(outcome) => return outcome,
         Err(why) => why,
     };
-    // The seed is known even if somebody ends the test while it shrinks the list.
+// Prints the seed before the list shrinks, because a person may end the test meanwhile.
     eprintln!("seed {seed} (replay with PULSEGATE_TEST_SEED={seed}): {why}");
     let (stage, least) = shrink(seed, stage, actions, clock() + Duration::from_secs(60), clock);
     let least_why = check(seed, &stage, &least).err().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! From a list of actions that fails to a short one that still does.
+//! Shrinks a failing list of actions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use pulsegate::TurnLimits;
 use super::common::Faults;
 use super::{Action, Outcome, Stage, World};
 
-/// What the simulation says against these actions, if anything.
+/// Returns the failure of these actions, if they fail.
 pub(crate) fn check(seed: u64, stage: &Stage, actions: &[Action]) -> Result<Outcome, String> {
     let caught = catch_unwind(AssertUnwindSafe(|| World::run(seed, stage, actions)));
     caught.map_err(|payload| {
@@ -18,8 +18,8 @@ pub(crate) fn check(seed: u64, stage: &Stage, actions: &[Action]) -> Result<Outc
     })
 }
 
-/// Leaves out faults of the kernel, and ever smaller parts of the list, as long as what is left still fails. Not the
-/// shortest list there is, but a readable one.
+/// Removes faults of the kernel, and smaller and smaller parts of the list, while the rest still fails. The result is
+/// readable, but not minimal.
 pub(crate) fn shrink(
     seed: u64,
     mut stage: Stage,
@@ -29,7 +29,7 @@ pub(crate) fn shrink(
 ) -> (Stage, Vec<Action>) {
     static HOOK: Mutex<()> = Mutex::new(());
     let _held = HOOK.lock();
-    // Hundreds of failures are expected here; only the last is worth reading.
+// Hides hundreds of expected panics. Only the last one matters.
     let hook = take_hook();
     set_hook(Box::new(|_| ()));
     let simpler: [fn(&mut Stage); 8] = [

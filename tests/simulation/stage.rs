@@ -1,5 +1,5 @@
-//! What a seed's gateway, kernel and crowd are like: most seeds are harmless in most respects, so that each respect is also
-//! tried by itself.
+//! The gateway, the kernel and the devices of a seed. Most seeds are harmless in most respects, so that each respect is also
+//! tested alone.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use pulsegate::{Cidr, Settings, Takeover, TurnLimits};
 use super::action::{OBJECT_BYTES_MAX, Reload};
 use super::common::{Faults, Rng};
 
-/// Everything that is decided once for a seed.
+/// The constants of a seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
     pub(crate) settings: Settings,
     pub(crate) budget: TurnLimits,
     pub(crate) faults: Faults,
-    /// Memory may run out.
+/// Whether the budget is small.
     pub(crate) tight: bool,
-    /// Thousands of devices, each of which does little, instead of hundreds.
+/// Whether there are thousands of devices with few actions instead of hundreds.
     pub(crate) crowd: bool,
-    /// Everything is looked at after every step, which takes thirty times as long; otherwise from time to time.
+/// Whether all checks run after every step, which takes thirty times as long. Otherwise they run from time to time.
     pub(crate) closely: bool,
 }
 
@@ -54,7 +54,7 @@ impl Stage {
                 events_per_turn_max: *rng.pick(&[1, 16, 1_024]),
             };
         }
-        // Of ten thousand calls.
+// In 10,000 calls.
         let mut often = |rates: &[usize]| if rng.chance(50) { *rng.pick(rates) } else { 0 };
         let faults = Faults {
             interrupted: often(&[10, 100, 1_000]),
@@ -69,7 +69,7 @@ impl Stage {
     }
 }
 
-/// The settings with what a reload changes.
+/// Returns the settings with the changes of a reload.
 pub(crate) fn reloaded(stage: &Stage, reload: &Reload) -> Settings {
     let mut settings = stage.settings.clone();
     settings.heartbeat.interval = Duration::from_millis(reload.interval_ms);
