@@ -1,6 +1,6 @@
-//! What an idle device costs in this process's memory (`Pss`, as the kernel counts it): in a gateway alone, and in a
-//! server with real sockets, whose kernel memory is not in it; beside a thread for each device, which waits in a read
-//! with a buffer of 8 KiB. Plain figures, no statistics.
+//! The memory of an idle device in this process (`Pss`): in a gateway alone, and in a server with real sockets, without the
+//! kernel's memory. For comparison it measures a thread for each device, which waits in a read with a buffer of 8 KiB. It
+//! prints figures without statistics.
 
 use std::fs;
 use std::io::{BufReader, Read};

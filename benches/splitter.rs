@@ -1,5 +1,5 @@
-//! Cutting a stream into objects and checking them, at several sizes of objects and reads, beside serde_json's stream
-//! deserializer over a buffer that grows with every read: what one would otherwise write.
+//! Splits a stream into objects and checks them, for several sizes of objects and reads. For comparison it runs serde_json's
+//! stream deserializer over a buffer that grows with every read.
 
 mod common;
 
@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use pulsegate::unstable::proto::{Message, PartialObjects, Reassembled, Splitter};
 use serde_json::value::RawValue;
 
-/// At least so much of each kind.
+/// The minimum of bytes of each kind.
 const STREAM_BYTES: usize = 256 << 10;
 
 fn main() {

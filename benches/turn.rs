@@ -1,5 +1,5 @@
-//! One message from each of many devices, over real sockets: what the server does with them, in as many turns as that
-//! takes, beside a bare `read` of every socket, which is the kernel's part.
+//! One message from each of many devices, over real sockets. It measures the turns of the server, and for comparison a bare
+//! `read` of every socket, which is the kernel's part.
 
 mod common;
 

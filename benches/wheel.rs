@@ -1,5 +1,5 @@
-//! The timer wheel beside a `BinaryHeap` of deadlines, which notes what is cancelled and skips it when it comes up.
-//! All figures are for one timer of so many.
+//! The timer wheel, compared with a `BinaryHeap` of deadlines that skips cancelled timers when they are due. Each figure is
+//! for one timer among the given number.
 
 mod common;
 

@@ -168,7 +168,7 @@ def talk(tcp, options, files):
         if options.terminator:
             beats, commands = commands.count(BEAT), [line for line in commands if line != BEAT]
         else:
-            # Look for the beat in all that is held, not in one read. The text before a beat is a whole command, for the
+# Search the beat in all received bytes, not in one read. The text before a beat is a whole command, for the
             # gateway never puts a beat inside one. The text behind it waits for more bytes or for quiet.
             beats = len(commands)
             if data == b"" or time.monotonic() - heard >= QUIET:

@@ -1,7 +1,7 @@
-//! An application on the gateway: counts messages and answers those that ask for it.
+//! An application that counts messages and answers messages with a member `Echo`.
 //!
-//! A `Status` with `"Echo":"x"` gets the command `echo x`; one with `"Echo":"count"` gets
-//! `echo count=<messages so far>;`. Try it with `examples/device.py`.
+//! A `Status` with `"Echo":"x"` gets the command `echo x`. A `Status` with `"Echo":"count"` gets
+//! `echo count=<messages so far>;`. `examples/device.py` is a device for it.
 //!
 //!     cargo run --release --example echo -- --listen 0.0.0.0:5556 --discovery 0.0.0.0:5555
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pulsegate::{Context, Device, Handler, Message, Remote, RemoteError, Server};
 
-/// What both threads see.
+/// The state that both threads use.
 #[derive(Default)]
 struct Shared {
     messages: u64,

@@ -1,4 +1,4 @@
-//! What the benchmarks share: what devices say, and short runs.
+//! Shared parts of the benchmarks: objects of devices, and short runs.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 

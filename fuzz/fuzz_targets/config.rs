@@ -1,7 +1,6 @@
-//! Any configuration: it is taken or refused with one readable line, and what is taken means the same when it is
-//! printed and read again.
+//! Any configuration is valid or has readable errors. A valid one keeps its meaning when it is printed and read again.
 //!
-//! Input: the text of a file; behind each NUL in it a `VARIABLE=value` of the environment or a `--key=value`.
+//! Input: the text of a file. Each NUL begins a `VARIABLE=value` of the environment or a `--key=value`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes on the daemon's control socket, in any reads, while devices come, talk and go: every request gets its
+//! Any bytes on the daemon's control socket, in any reads, while devices connect, send and disconnect. Every request gets its
 //! answer, and every line is JSON.
 //!
 //! Input: how the bytes are cut and taken, then the bytes. 0xFF, which no JSON has, begins an event of a device instead.
@@ -174,7 +174,7 @@ impl World {
                     (id, taken, bytes.len())
                 }
                 Some(Output::Close { id, .. }) => {
-                    // One that is asked for twice, or too late, is no fault: the stream is gone.
+// A second or late close of a stream is no fault.
                     if self.open.remove(&id).is_some() {
                         self.gateway.handle_close(id, StreamEnd::Closed, self.now);
                     }

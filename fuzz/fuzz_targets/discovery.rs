@@ -1,5 +1,4 @@
-//! Any probes at any time: what is answered is what the rules allow, to whoever asked, and no more often than the rates
-//! say.
+//! Any probes at any time. The gateway answers only allowed probes, to their sources, within the rates.
 //!
 //! Input: the rates, then records of a time step, a source, the address it came to, and a probe.
 

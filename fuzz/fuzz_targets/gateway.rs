@@ -1,6 +1,5 @@
-//! A whole gateway without sockets: any connections, bytes, ends, datagrams, commands and time, in any order that the
-//! seam allows. The books balance, every device that was announced is taken leave of, and every command that was
-//! accepted is accounted for.
+//! A gateway without sockets: any connections, bytes, ends, datagrams, commands and times, in any order that `Endpoint` allows.
+//! The counters add up, every connect has its disconnect, and every accepted command has its delivery.
 //!
 //! Input: the settings, then operations with their arguments.
 
@@ -19,7 +18,7 @@ use pulsegate::{
 };
 use pulsegate_fuzz::{Bytes, beginning};
 
-/// Every device that is connected, and what it has said.
+/// Every connected device and its callbacks.
 #[derive(Default)]
 struct App {
     devices: BTreeMap<ConnectionId, Vec<u8>>,
@@ -97,7 +96,7 @@ impl Handler for App {
     }
 }
 
-/// What the driver knows of a stream.
+/// The driver's state of a stream.
 struct Stream {
     id: ConnectionId,
     /// The kernel takes no more until it is writable.
@@ -244,7 +243,7 @@ impl World {
                 self.drain();
             }
             _ => {
-                // What came for one that is gone reaches no other.
+// Bytes for a closed stream reach no other stream.
                 if let Some(&id) = self.gone.last() {
                     self.gateway.handle_data(id, b"{\"Type\":\"Status\"}", self.now);
                     self.gateway.handle_writable(id, self.now);
@@ -271,7 +270,7 @@ impl World {
             return;
         };
         let id = stream.id;
-        // What is not wanted stays in the kernel, and is as good as never sent.
+// Unwanted bytes stay in the kernel, as if they were not sent.
         let bytes = &bytes[..bytes.len().min(self.gateway.poll_read(id))];
         if bytes.is_empty() {
             return self.drain();
@@ -296,7 +295,7 @@ impl World {
         for _ in 0..10_000 {
             let (id, taken, lent) = match self.gateway.poll_output() {
                 None => return,
-                // What a device says comes when the fuzzer wants it.
+// The input decides when bytes of a device come.
                 Some(Output::Read { .. }) => continue,
                 Some(Output::SendTo { bytes, .. }) => {
                     assert!(!bytes.is_empty());
@@ -308,7 +307,7 @@ impl World {
                     (id, bytes.len().min(self.window), bytes.len())
                 }
                 Some(Output::Close { id, .. }) => {
-                    // One that is asked for twice, or too late, is no fault: the stream is gone.
+// A second or late close of a stream is no fault.
                     if let Some(stream) = self.streams.iter().position(|stream| stream.id == id) {
                         self.close(stream, StreamEnd::Closed);
                     }
@@ -345,7 +344,7 @@ impl World {
         self.now = end;
     }
 
-    /// What holds after every call.
+/// Asserts the invariants after every call.
     fn look(&mut self) {
         let (received, taken, probes, streams) = (self.received, self.taken, self.probes, self.streams.len());
         let (app, commands) = self.gateway.parts(self.now);

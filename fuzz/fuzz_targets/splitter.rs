@@ -1,5 +1,5 @@
-//! Any bytes, cut anywhere: the same objects, verdicts, faults and offsets as the rules of the protocol give when they
-//! are followed byte by byte, with serde_json as the judge of what is JSON.
+//! Any bytes at any cuts give the objects, verdicts, faults and offsets of a reference that follows the protocol byte by byte.
+//! The reference uses serde_json to check JSON.
 //!
 //! Input: the size limit, the number of read lengths, the read lengths (used in turn), the stream.
 
@@ -24,7 +24,7 @@ struct Seen<V> {
     verdict: V,
 }
 
-/// The fault, or where the stream stands and what is unfinished there.
+/// The fault, or the position in the stream and the partial object there.
 type End = Result<(u64, Option<(u64, usize)>), (FramingCause, u64)>;
 type Verdict = Result<String, (Reason, u64, &'static str)>;
 
@@ -105,12 +105,12 @@ fn run<'a>(reads: impl IntoIterator<Item = &'a [u8]>, limit: u32) -> (Vec<Seen<V
     (seen, Ok((splitter.offset(), splitter.unfinished())))
 }
 
-/// What the protocol says, byte by byte.
+/// The reference, which follows the protocol byte by byte.
 fn reference(stream: &[u8], limit: usize) -> (Vec<Seen<Vec<Expected>>>, End) {
     let mark = b"\xEF\xBB\xBF";
     let mut at = 0;
     let mut seen = Vec::new();
-    // Of the object that is open: where it began, and what is open in it.
+// The begin of the partial object, and its open containers.
     let mut start = None;
     let (mut braces, mut brackets, mut depth, mut quoted, mut escaped) = (0, 0_u32, 0, false, false);
     while let Some(&byte) = stream.get(at) {
@@ -165,7 +165,7 @@ fn reference(stream: &[u8], limit: usize) -> (Vec<Seen<Vec<Expected>>>, End) {
     (seen, Ok((at as u64, start.map(|start| (start as u64, at - start)))))
 }
 
-/// A verdict that is right; the place is that in the object, where the reference knows it.
+/// An expected verdict. It has the place in the object if the reference knows it.
 #[derive(Debug)]
 enum Expected {
     Type(String),
@@ -193,7 +193,7 @@ fn expected(bytes: &[u8], depth: u32) -> Vec<Expected> {
     if depth > 127 {
         return vec![Expected::Refused(Reason::TooDeep, None)];
     }
-    // What is read as bytes, as keys are below, may have control characters: hence twice.
+// serde_json accepts control characters in strings that it reads as bytes, such as the keys below. So it checks twice.
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
     let Some(top) = serde_json::from_str::<Top<'_>>(text).ok().filter(|_| is_json) else {
         return vec![Expected::Refused(Reason::InvalidJson, None)];
@@ -273,7 +273,7 @@ impl<'de> Visitor<'de> for TopVisitor {
     }
 }
 
-/// Whether a key is `Type`; read as bytes, since a key may have unpaired surrogates.
+/// Whether a key is `Type`. It is read as bytes, because a key may have unpaired surrogates.
 struct IsType(bool);
 
 impl<'de> Deserialize<'de> for IsType {

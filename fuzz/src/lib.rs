@@ -1,4 +1,4 @@
-//! What the fuzz targets share.
+//! Shared parts of the fuzz targets.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;

@@ -1,5 +1,5 @@
-//! The books: what every device has said and was sent, kept apart from the gateway, and compared with what it tells the
-//! application.
+//! The model of what every device has sent and received. It is independent of the gateway, and the callbacks must agree
+//! with it.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -11,18 +11,18 @@ use super::world::World;
 use pulsegate::unstable::proto::heartbeat::ANSWER;
 use pulsegate::{Delivery, MessageError, Name, Reason};
 
-/// What is known of a device besides its link, which has the same number.
+/// The model of a device, beside its link with the same index.
 pub(super) struct Device {
-    /// What it has said and the gateway has not shown yet, in order.
+/// Sent parts of the stream that the gateway has not delivered, in order.
     pub(super) said: VecDeque<Said>,
     pub(super) refused_in_a_row: usize,
-    /// When an object of it was last accepted, or it connected.
+/// The time of its last accepted object, or of its connect.
     pub(super) heard: Instant,
-    /// When it asked to be let in.
+/// The time of its dial.
     pub(super) came: Instant,
-    /// Since when it has answered and read all that it should.
+/// The time since which it has behaved well.
     pub(super) good: Option<Instant>,
-    /// Must not speak any more: what it said last has no end, or is a fault, or it has closed.
+/// Sends no more: its last object has no end or is a fault, or it has closed.
     pub(super) mute: bool,
     pub(super) half_closed: bool,
     pub(super) reset: bool,
@@ -36,14 +36,14 @@ pub(super) struct Device {
     pub(super) ended: bool,
     /// The commands that were queued for it.
     pub(super) queued: Vec<u8>,
-    /// How many bytes of them it is known to have received.
+/// The bytes of them that it has received.
     pub(super) compared: usize,
 }
 
-/// A command that the application wants to hear of.
+/// A tagged command.
 pub(super) struct Awaited {
     pub(super) link: usize,
-    /// Where it ends among the commands of its device.
+/// Its end in the bytes of all commands to the device.
     pub(super) end: usize,
 }
 
@@ -87,7 +87,7 @@ impl Device {
 }
 
 impl World {
-    /// Compares what the application was told with the books, and from time to time everything.
+/// Compares the callbacks with the model, and from time to time the whole state.
     pub(super) fn look(&mut self) {
         self.steps += 1;
         let now = self.network.now;
@@ -122,7 +122,7 @@ impl World {
         }
         self.connections = self.network.gateway.connections();
         self.locals.write(&mut self.network, &lines, self.stage.tight);
-        // Answers to beats are not shown, but when they came matters.
+// Heartbeat answers cause no callback, but their times matter.
         for link in std::mem::take(&mut self.network.senders) {
             self.next_said(link);
         }
@@ -134,7 +134,7 @@ impl World {
         self.devices[link].said.push_back(Said { start, end, what });
     }
 
-    /// Answers to beats are said by the link itself.
+/// The link itself sends heartbeat answers.
     pub(super) fn note_answers(&mut self, link: usize) {
         for start in std::mem::take(&mut self.network.links[link].answered) {
             let end = start + ANSWER.len() as u64;
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// The next thing that a device said that the application is to hear of, if it has come whole.
+/// Returns the next part of the stream that causes a callback, if it is complete.
     pub(super) fn next_said(&mut self, link: usize) -> Option<&Said> {
         self.note_answers(link);
         let delivered = self.network.links[link].delivered;
@@ -180,7 +180,7 @@ impl World {
         self.devices[link].refused_in_a_row += 1;
     }
 
-    /// What has become of a command: told once, before the end of its device, and true.
+/// Checks the delivery of a command: it is reported once, before the end of its device, and correctly.
     fn delivered(&mut self, tag: u64, delivery: Delivery) {
         let awaited = self.awaited.remove(&tag).unwrap_or_else(|| panic!("{delivery:?} of a command nobody awaits"));
         let (state, device) = (&self.network.links[awaited.link], &self.devices[awaited.link]);
@@ -189,7 +189,7 @@ impl World {
         assert_eq!(delivery == Delivery::Sent, sent, "device {}: {delivery:?} is told of a command", awaited.link);
     }
 
-    /// The object that has come in part: where it began and how much has come.
+/// Returns the position and the received bytes of the partial object.
     pub(super) fn partial(&self, link: usize) -> Option<(u64, usize)> {
         let delivered = self.network.links[link].delivered;
         let said = self.devices[link].said.front().filter(|said| said.start < delivered)?;

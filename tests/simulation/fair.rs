@@ -1,4 +1,4 @@
-//! Whether what the gateway did to a device was fair: letting it in or not, and ending it.
+//! Checks that each refusal and each close reason is justified.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl World {
         let link = self.pending.remove(position);
         self.devices[link].ended = true;
         let fair = match refusal {
-            // Some may have left in the same turn, after it was refused.
+// Other devices may have left in the same turn, after the refusal.
             Refusal::ConnectionsMax => self.connections >= self.settings.limits.connections_max,
             Refusal::ConnectionsPerIpMax => self.connections >= self.settings.access.connections_per_ip_max,
             Refusal::AddressDenied => !self.settings.access.allows(address.ip()),
@@ -37,7 +37,7 @@ impl World {
         assert!(fair, "{address} was refused unfairly: {}", refusal);
     }
 
-    /// How long a device may be silent at most, and how long it may be at least, by the settings that were in force.
+/// Returns the longest and the shortest liveness timeout of the settings so far.
     pub(super) fn patience(&self) -> (Duration, Duration) {
         let most = self.interval.0 * (u32::from(self.credit.0) + 1);
         (most, self.interval.1 * u32::from(self.credit.1))
@@ -45,7 +45,7 @@ impl World {
 
     pub(super) fn ended(&mut self, link: usize, end: &Disconnect) {
         assert!(!std::mem::replace(&mut self.devices[link].ended, true), "device {link} ends twice");
-        // Answers to beats behind the last that was refused are not heard any more.
+// The gateway does not read heartbeat answers behind the last rejected object.
         let refused_in_a_row = self.devices[link].refused_in_a_row;
         let missing = self.next_said(link).is_some();
         let partial = self.partial(link);
@@ -56,23 +56,23 @@ impl World {
             CloseReason::Closed => device.half_closed && state.end_delivered,
             CloseReason::Reset(_) => device.reset || state.broken,
             CloseReason::Silent => {
-                // A beat that is withheld because commands wait cannot be answered.
+// A device cannot answer a withheld beat.
                 let beaten = !state.waiting && self.time_since(state.waited_at) > most + SECOND * 2;
                 let good = beaten && device.good.is_some_and(|since| self.time_since(since) > most + SECOND * 2);
-                // What is heard in a late turn is followed at once by the beat that was due before it; one
-                // that is late by less than an interval takes its credit.
+// In a late turn a due beat follows the read at once. A beat that is less than an interval late takes a
+                // credit.
                 let in_late_turn = self.jumps.iter().any(|(at, _)| *at == device.heard);
                 let least = if in_late_turn { least.saturating_sub(self.interval.0) } else { least };
-                // A device that takes what waits for it is alive.
+// A device that takes queued bytes is alive.
                 now - device.heard.max(state.unblocked_at) >= least && !good
             }
             CloseReason::Framing(FramingFault { cause: FramingCause::Timeout, offset, .. }) => {
                 let begun = now - device.heard >= SECOND * 30;
-                // One that is gone in the middle of an object never sends the rest of it.
+// A device that vanished inside an object never completes it.
                 let unended = |what: &Meaning| matches!(what, Meaning::Begun) || state.vanished;
                 begun && at_fault.is_some_and(|(start, what)| start == offset && unended(what))
             }
-            // What a device says within an object that it left unfinished is no JSON.
+// Later objects inside a partial object are no JSON.
             CloseReason::Framing(FramingFault { cause: FramingCause::InvalidJson(_), offset, .. }) => {
                 at_fault.is_some_and(|(start, what)| start < offset && matches!(what, Meaning::Begun | Meaning::Huge))
             }
@@ -87,12 +87,12 @@ impl World {
             CloseReason::Conflict => device.claimed.is_some(),
             CloseReason::Memory => self.stage.tight && (partial.is_some() || state.waiting || end.unsent > 0),
             CloseReason::Shutdown => self.stopped,
-            // Whoever answers within a quarter of an interval has left no beat unanswered.
+// A device that answers within a fourth of an interval leaves no beat unanswered.
             CloseReason::Replaced => now - device.heard.max(state.unblocked_at) >= self.interval.1 / 4,
             _ => false,
         };
         assert!(fair, "device {link} ended unfairly: {end:?}, heard {:?} ago", now - device.heard);
-        // The others' ends begin between two turns, or in the middle of what is read.
+        // Other ends begin between two turns, or inside a read.
         let heard_to_the_end = !self.stopped
             && !self.devices[link].replaced
             && !matches!(
@@ -105,12 +105,12 @@ impl World {
                 assert_eq!(end.unfinished, partial, "device {link}: {}", end.reason);
             }
         }
-        // All that was queued has been taken or is told to be unsent; besides there were only beats.
+// The kernel has taken all queued bytes, or they are reported as unsent. The rest are beats.
         let beats = (state.taken + end.unsent as u64).checked_sub(device.queued.len() as u64);
         assert!(beats.is_some_and(|bytes| bytes % 9 == 0), "device {link}: commands are lost: {end:?}");
     }
 
-    /// How long ago that was, without what the gateway could not know of.
+/// Returns the time since then, without the stops of the process.
     pub(super) fn time_since(&self, then: std::time::Instant) -> Duration {
         let jumps = self.jumps.iter().filter(|(at, _)| *at > then);
         let excused: Duration = jumps.map(|(_, duration)| *duration + self.interval.0).sum();
