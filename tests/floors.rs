@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 /// The imports of a part of `src/`. Every part may import itself, `std`, and the entries below.
 struct Rule {
-/// A directory or file of `src/`, without `.rs`. The first entry that matches a file is its rule.
+    /// A directory or file of `src/`, without `.rs`. The first entry that matches a file is its rule.
     part: &'static str,
-/// Parts of the library.
+    /// Parts of the library.
     ours: &'static [&'static str],
     /// Crates.
     crates: &'static [&'static str],
-/// Forbidden parts of `std`.
+    /// Forbidden parts of `std`.
     never: &'static [&'static str],
 }
 
@@ -49,7 +49,7 @@ const RULES: [Rule; 14] = [
         crates: &["serde", "serde_json", "memchr", "slab"],
         never: &PURE,
     },
-// Its macro names the trait by the crate's root.
+    // Its macro names the trait by the crate's root.
     Rule { part: "closed_list", ours: &["ClosedList"], crates: &[], never: &PURE },
     Rule { part: "byte_size", ours: &[], crates: &[], never: &PURE },
     Rule { part: "blocks", ours: &[], crates: &["memmap2"], never: &PURE },
@@ -117,7 +117,7 @@ fn every_part_imports_only_its_layers() {
     assert!(files.len() > 20, "only {} files found in {}", files.len(), src.display());
     for file in files {
         let name = file.strip_prefix(&src).expect("a file of src").to_path_buf();
-// These files import everything for their re-exports.
+        // These files import everything for their re-exports.
         if name == Path::new("lib.rs") || name == Path::new("unstable.rs") {
             continue;
         }
@@ -212,7 +212,7 @@ fn paths(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let bytes = code.as_bytes();
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-// The prefix of each open group: a path in a `use`, or nothing in a block.
+    // The prefix of each open group: a path in a `use`, or nothing in a block.
     let mut groups: Vec<String> = Vec::new();
     let (mut at, mut path) = (0, String::new());
     while at < bytes.len() {

@@ -40,7 +40,7 @@ fn a_device_that_answers_its_beats_lives_for_an_hour() {
     assert!(network.end_of(link).is_none());
     let beats = &network.links[link].beats;
     assert_eq!(beats.len(), 1800);
-// One beat in every interval, without drift, each less than a tick late.
+    // One beat in every interval, without drift, each less than a tick late.
     for (number, beat) in beats.iter().enumerate() {
         let late = *beat - beats[0];
         assert_eq!(late, SECOND * 2 * number as u32, "beat {number}");
@@ -143,7 +143,7 @@ fn an_object_that_takes_too_long_is_a_framing_error() {
     let link = network.connect(device_address(1));
     network.links[link].answers = false;
     network.send(link, [object(1), b"  {\"Type\":".to_vec()].concat());
-// More bytes of it keep the device alive, but do not extend `object_timeout`.
+    // More bytes of it keep the device alive, but do not extend `object_timeout`.
     for _ in 0..40 {
         network.send(link, b"  ");
         network.run_for(SECOND);
@@ -238,7 +238,7 @@ fn a_withheld_beat_costs_no_credit_while_the_device_takes_queued_bytes() {
         network.run_for(SECOND * 20);
         let (at, end) = network.end_of(link).expect("a device that takes no more is gone");
         assert_eq!(end.reason, CloseReason::Silent);
-// The first beat after its last sign of life costs no credit.
+        // The first beat after its last sign of life costs no credit.
         assert!(at - last >= SECOND * 12 && at - last <= SECOND * 14 + TICK, "{:?}", at - last);
     }
 }
@@ -317,7 +317,7 @@ fn no_object_times_out_before_a_late_turn_reads_it() {
     network.run_for(SECOND);
     network.jump(SECOND * 40);
     network.step();
-// The device sends more as soon as the gateway's socket buffer has room.
+    // The device sends more as soon as the gateway's socket buffer has room.
     network.send(link, rest);
     network.run_for(SECOND);
     network.expect_messages(link, &[whole]);
@@ -349,7 +349,7 @@ fn a_stopped_process_does_not_extend_the_time_of_a_later_object() {
     let link = network.connect(device_address(1));
     network.run_for(SECOND * 5);
     network.links[link].answers = false;
-// The object arrives while the process is stopped, and the late turn reads it.
+    // The object arrives while the process is stopped, and the late turn reads it.
     network.send(link, b"{\"Type\":");
     network.jump(SECOND * 3600);
     for _ in 0..40 {
@@ -540,7 +540,7 @@ fn removal_sends_queued_bytes_and_closes_the_connection() {
     assert_eq!(network.remove(v4(7, 1000).ip()), 1);
     assert_eq!(network.remove(v4(7, 1000).ip()), 0, "it is on its way out");
     assert_eq!(network.command(network.id(link), b"late"), Err(SendError::NoSuchDevice));
-// The gateway discards and counts later bytes.
+    // The gateway discards and counts later bytes.
     network.send(link, object(1));
     network.run_for(SECOND);
     let (_, end) = network.end_of(link).expect("a removed device ends");
@@ -837,7 +837,7 @@ fn the_terminator_ends_commands_and_beats() {
     network.command(network.id(link), b"one").unwrap();
     network.command(network.id(link), b"two").unwrap();
     network.run_for(SECOND * 2 + TICK);
-// The received text contains the terminator of the beat, but not the beat.
+    // The received text contains the terminator of the beat, but not the beat.
     assert_eq!(network.links[link].beats.len(), 1);
     assert_eq!(network.links[link].text, b"one\r\ntwo\r\n\r\n");
 }
@@ -879,7 +879,7 @@ fn a_stop_waits_at_most_the_close_timeout() {
         network.set_reading(link, false);
         network.command(network.id(link), &[b'x'; 100]).unwrap();
     }
-// Both connections are closing already, and may take until `close_timeout`.
+    // Both connections are closing already, and may take until `close_timeout`.
     network.half_close(leaving);
     network.remove(network.id(removed));
     network.run_for(SECOND / 2);

@@ -8,17 +8,13 @@ use std::path::Path;
 
 /// Offences that a directory may still have. Lower the number with every text that you mend.
 const REMAINING: &[(&str, usize)] = &[
-    ("benches", 8),
-    ("examples", 4),
-    ("fuzz", 21),
-    ("src/bin/pulsegate", 37),
+    ("src/bin/pulsegate", 26),
     ("src/blocks.rs", 4),
     ("src/connection", 19),
     ("src/endpoint", 1),
-    ("src/gateway", 154),
+    ("src/gateway", 121),
     ("src/proto", 15),
     ("src/server", 19),
-    ("tests", 163),
 ];
 
 /// Places where a rule does not hold: (start of the path, rule or "" for all, reason).

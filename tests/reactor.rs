@@ -29,7 +29,7 @@ fn datagrams_after_an_icmp_error_are_read() {
         for _ in 0..3 {
             network.datagram(v4(1, 40_000), PacketInfo::default(), b"?");
         }
-// The first datagram is read, and then the error uses the limit of the turn.
+        // The first datagram is read, and then the error uses the limit of the turn.
         network.failures.extend([(Call::Receive, EINTR), (Call::Receive, error)]);
         network.run_for(SECOND * 2);
         assert_eq!(network.stats().probes, 3, "after error {error}");
@@ -83,7 +83,7 @@ fn a_queued_connection_is_accepted_when_a_descriptor_is_free() {
     network.reset(first);
     network.run_for(Duration::from_millis(10));
     assert!(network.links[second].id.is_some(), "it waits though a descriptor is free");
-// The whole system may lack file descriptors, while this process frees none.
+    // The whole system may lack file descriptors, while this process frees none.
     network.failures.push((Call::Accept, EMFILE));
     network.descriptors_max = 2;
     let third = network.connect(device_address(3));
@@ -103,7 +103,7 @@ fn objects_before_a_failed_write_are_delivered_and_then_the_device_is_closed() {
     network.failures.push((Call::Write, EPIPE));
     network.command(network.id(link), b"reboot").expect("a command");
     network.run_for(SECOND / 10);
-// The write failed before any byte arrived.
+    // The write failed before any byte arrived.
     assert!(matches!(network.end_of(link), Some((_, end)) if matches!(end.reason, CloseReason::Reset(_))));
 
     let link = network.connect(device_address(2));

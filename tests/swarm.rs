@@ -176,7 +176,7 @@ fn discovery_finds_a_gateway_and_the_page_is_complete() {
     let html = std::fs::read_to_string(&page).unwrap();
     std::fs::remove_file(&page).unwrap();
     assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
-// The page loads nothing. Its only address is the XML namespace of SVG.
+    // The page loads nothing. Its only address is the XML namespace of SVG.
     assert_eq!(html.matches("http").count(), html.matches("http://www.w3.org/2000/svg").count());
 }
 
@@ -193,9 +193,9 @@ fn errors_have_exit_codes() {
     check(&["--gateway"], 2, "--gateway");
     check(&["127.0.0.1"], 2, "unexpected argument");
     check(&["--pid=4294967295", "--gateway=127.0.0.1:1"], 1, "of process 4294967295");
-// No gateway answers probes at this address.
+    // No gateway answers probes at this address.
     check(&["--discovery=127.0.0.1:1"], 1, "no gateway answers the probes");
-// A run whose dials all fail is complete, and has a report.
+    // A run whose dials all fail is complete, and has a report.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&["--gateway", &nobody, "--devices=2", "--duration=300ms"], 0, "refused");
 }

@@ -73,7 +73,7 @@ impl Notified {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-/// Returns the next notification, apart from those for the watchdog.
+    /// Returns the next notification, apart from those for the watchdog.
     fn news(&self) -> String {
         loop {
             let message = self.message();
@@ -108,7 +108,7 @@ fn the_manager_is_notified_of_start_reload_and_stop() {
     let mut gateway = Daemon(command(&place).spawn().unwrap());
     let ready = notified.news();
     assert!(ready.starts_with("READY=1\nSTATUS=listening on TCP 127.0.0.1:"), "{ready}");
-// After READY=1 the gateway serves.
+    // After READY=1 the gateway serves.
     let port = ready.rsplit_once("127.0.0.1:").unwrap().1.split(',').next().unwrap();
     TcpStream::connect(format!("127.0.0.1:{port}")).expect("the gateway is ready");
 
@@ -151,7 +151,7 @@ fn the_watchdog_is_notified_only_by_a_running_event_loop() {
     while !fs::read_to_string(&stat).unwrap().contains(") T ") {
         std::thread::yield_now();
     }
-// Notifications from before the stop of the process.
+    // Notifications from before the stop of the process.
     notified.0.set_nonblocking(true).unwrap();
     let mut buffer = [0; 100];
     while notified.0.recv(&mut buffer).is_ok() {}
@@ -186,7 +186,7 @@ fn start_with(place: &Place, sockets: Vec<OwnedFd>) -> Child {
             format!("{}<&{}", n + 3, socket.as_raw_fd())
         })
         .collect();
-// The source numbers must differ from the target numbers.
+    // The source numbers must differ from the target numbers.
     assert!(sockets.iter().all(|socket| socket.as_raw_fd() >= 10), "descriptors are taken care of below");
     let mut command = environment::program("bash");
     let close: String = sockets.iter().map(|socket| format!(" {}<&-", socket.as_raw_fd())).collect();
@@ -221,7 +221,7 @@ fn high(socket: impl Into<OwnedFd>) -> OwnedFd {
 fn inherited_sockets_are_used_and_kept() {
     let place = Place::new("sockets");
     let notified = Notified::bind(&place);
-// The gateway cannot listen on these: no machine has the first, and the second is taken.
+    // The gateway cannot listen on these: no machine has the first, and the second is taken.
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let never = "listen = ['192.0.2.1:1']\ndiscovery.listen = '".to_owned() + &taken.local_addr().unwrap().to_string();
     configure(&place, &format!("{never}'"));
@@ -229,7 +229,7 @@ fn inherited_sockets_are_used_and_kept() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let control = UnixListener::bind(place.file("handed.sock")).unwrap();
     let (tcp_address, udp_address) = (tcp.local_addr().unwrap(), udp.local_addr().unwrap());
-// The order does not matter, because the kind of a socket decides its purpose.
+    // The order does not matter, because the kind of a socket decides its purpose.
     let mut gateway = Daemon(start_with(&place, vec![high(control), high(udp), high(tcp)]));
     let mut events = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
     assert!(notified.news().contains(&format!("listening on TCP {tcp_address}, UDP {udp_address}")));
@@ -251,7 +251,7 @@ fn inherited_sockets_are_used_and_kept() {
     assert!(answer.contains("\"changed\":[\"listen\",\"limits.connections_max\"]"), "{answer}");
     assert!(notified.news().starts_with("RELOADING=1"));
     assert!(notified.news().contains(&format!("listening on TCP {tcp_address}, UDP {udp_address}")));
-// All sockets are unchanged, and the device is still connected.
+    // All sockets are unchanged, and the device is still connected.
     TcpStream::connect(tcp_address).unwrap();
     assert_eq!(ask_reply(udp_address), b"udp responsed");
     device.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -308,7 +308,7 @@ fn the_unit_repeats_a_failed_start_without_a_limit() {
         command(&place).stdout(Stdio::null()).status().unwrap().code().unwrap().to_string()
     };
     let lasting = unit("RestartPreventExitStatus");
-// No machine has an address of TEST-NET-1 (RFC 5737), so it represents one that comes late at boot.
+    // No machine has an address of TEST-NET-1 (RFC 5737), so it represents one that comes late at boot.
     assert_ne!(exit_code("listen = ['192.0.2.1:5556']\ndiscovery.listen = 'off'"), lasting);
     assert_eq!(exit_code("listen = 5"), lasting);
     assert_eq!(unit("Restart"), "on-failure");

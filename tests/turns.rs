@@ -41,7 +41,7 @@ impl Flood {
         Self { network, flooders, healthy }
     }
 
-/// Lets time pass during the flood. The healthy device sends an object every 50 ms. Returns the latency of each object.
+    /// Lets time pass during the flood. The healthy device sends an object every 50 ms. Returns the latency of each object.
     fn run_for(&mut self, duration: Duration) -> Vec<Duration> {
         let end = self.network.now + duration;
         let mut sent: Vec<Instant> = Vec::new();

@@ -157,9 +157,9 @@ pub enum CidrError {
 impl fmt::Display for CidrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address => f.write_str(
-                "expected an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",
-            ),
+            Self::Address => {
+                f.write_str("expected an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+            }
             Self::Prefix { bits } => write!(f, "expected a prefix length from 0 to {bits} after the slash"),
             Self::HostBits { address, block } => write!(
                 f,
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_as_people_write_them() {
+    fn a_block_is_parsed_and_formatted() {
         let check = |text: &str, expected: Result<&str, &str>| {
             let got = text.parse::<Cidr>();
             let got = got.map(|block| block.to_string()).map_err(|error| error.to_string());
@@ -196,32 +196,32 @@ mod tests {
         check("::ffff:192.0.2.7", Ok("192.0.2.7"));
         check("::ffff:0.0.0.0/96", Ok("0.0.0.0/0"));
 
-        let rule = "an address rule is an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32";
+        let rule = "expected an IP address or a block, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32";
         for text in ["", "/", "/24", "192.0.2/24", "192.0.2.0 /24", "host", "[::1]", "fe80::1%eth0", "192.0.2.07", "é"]
         {
             check(text, Err(rule));
         }
         for text in ["192.0.2.0/33", "192.0.2.0/", "192.0.2.0/+24", "192.0.2.0/024", "192.0.2.0/-1", "192.0.2.0/24/24"]
         {
-            check(text, Err("what follows the slash must be a whole number from 0 to 32"));
+            check(text, Err("expected a prefix length from 0 to 32 after the slash"));
         }
-        check("2001:db8::/129", Err("what follows the slash must be a whole number from 0 to 128"));
-        check("2001:db8::/9999999999", Err("what follows the slash must be a whole number from 0 to 128"));
+        check("2001:db8::/129", Err("expected a prefix length from 0 to 128 after the slash"));
+        check("2001:db8::/9999999999", Err("expected a prefix length from 0 to 128 after the slash"));
         check(
             "192.0.2.7/24",
-            Err("192.0.2.7 has bits set behind its first 24: write 192.0.2.0/24 for the block, or 192.0.2.7 for that \
-                 one address"),
+            Err("192.0.2.7 has bits set after its first 24: write 192.0.2.0/24 for the block, or 192.0.2.7 for the \
+                 address"),
         );
         check(
             "::ffff:0.0.0.0/95",
             Err(
-                "::ffff:0.0.0.0 has bits set behind its first 95: write ::fffe:0:0/95 for the block, or ::ffff:0.0.0.0 \
-                 for that one address",
+                "::ffff:0.0.0.0 has bits set after its first 95: write ::fffe:0:0/95 for the block, or ::ffff:0.0.0.0 \
+                 for the address",
             ),
         );
         check(
             "1.0.0.0/0",
-            Err("1.0.0.0 has bits set behind its first 0: write 0.0.0.0/0 for the block, or 1.0.0.0 for that one \
+            Err("1.0.0.0 has bits set after its first 0: write 0.0.0.0/0 for the block, or 1.0.0.0 for the \
                  address"),
         );
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_connect() {
+    fn deny_overrides_allow() {
         let check = |allow: &[&str], deny: &[&str], allowed: &[&str], denied: &[&str]| {
             let access = Access { allow: blocks(allow), deny: blocks(deny), ..Access::default() };
             for (ips, expected) in [(allowed, true), (denied, false)] {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_bounds_an_address() {
+    fn the_longest_prefix_limits_an_address() {
         let overrides = [("10.0.0.0/8", 10), ("10.1.0.0/16", 20), ("10.1.0.0/24", 5), ("::/0", 2)];
         let access = Access {
             connections_per_ip_max: 3,

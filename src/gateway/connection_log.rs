@@ -240,7 +240,7 @@ mod tests {
         let written = (0..100_000).filter(|&n| log.verdict(from(n), Level::Warn, now(n)) != Verdict::Fold).count();
         assert!(written as u32 <= BURST + 100, "{written} lines in 100 s");
         assert!(log.entries.len() <= TOPICS_MAX);
-        let line = format!("{} lines about connections left out, see 'pulsegate stats'", 100_000 - written);
+        let line = format!("{} lines about connections suppressed, see 'pulsegate stats'", 100_000 - written);
         assert_eq!(log.counts(log.due().unwrap()), [(Level::Warn, line)]);
     }
 }

@@ -43,30 +43,30 @@ fn reload(stage: &mut Stage) -> String {
 }
 
 fn exhausted(stage: &mut Stage) {
-// Many more devices than file descriptors wait in the accept queue.
+    // Many more devices than file descriptors wait in the accept queue.
     let mut streams: Vec<TcpStream> = (0..200).map(|n| device(n, stage.gateway.tcp)).collect();
     stage.gateway.until("all descriptors are taken", |gateway| gateway.figures().descriptors >= FEW);
     stage.gateway.until("it is said", |gateway| gateway.has_logged("cannot accept connections"));
-// The gateway neither spins nor fills the log.
+    // The gateway neither spins nor fills the log.
     let errors = |control: &mut Control| control.stats()["connections"]["accept_errors"].as_u64().unwrap();
     let before = (errors(&mut stage.control), stage.gateway.figures().log);
     pause(Duration::from_secs(3));
     let tries = errors(&mut stage.control) - before.0;
     let lines = stage.gateway.figures().log - before.1;
-// A pause of a second follows each error. Without it there are thousands of errors a second.
+    // A pause of a second follows each error. Without it there are thousands of errors a second.
     assert!(tries < 500, "{tries} failed calls of accept");
-// Each command to a healthy device has a log line.
+    // Each command to a healthy device has a log line.
     assert!(
         !stage.gateway.has_logged("panicked") && lines < 150,
         "{lines} lines in 3 s: {:?}",
         stage.gateway.log_tail()
     );
-// Actions without a new file descriptor work.
+    // Actions without a new file descriptor work.
     let socket = datagrams("127.8.0.1");
     socket.send_to(b"", stage.gateway.udp).unwrap();
     let mut answer = [0; 100];
     assert_eq!(socket.recv(&mut answer).expect("an answer to a probe"), 13);
-// A reload cannot read its file, so nothing changes.
+    // A reload cannot read its file, so nothing changes.
     let config = fs::read_to_string(stage.gateway.config_path()).unwrap();
     let changed = config.replace("[discovery]\n", "[discovery]\nreply = \"changed\"\n");
     fs::write(stage.gateway.config_path(), changed).unwrap();
@@ -74,9 +74,9 @@ fn exhausted(stage: &mut Stage) {
     assert!(said.contains("keeps its configuration") && said.contains("Too many open files"), "{said}");
     assert_eq!(stage.control.call(json!({ "op": "reload" }))["error"], "bad_configuration");
     stage.gateway.until("both are logged", |gateway| reloads(gateway).len() == 2);
-// When the devices have left, a reload works, and a new device connects.
+    // When the devices have left, a reload works, and a new device connects.
     streams.clear();
-// The gateway accepts the waiting connections, which end at once.
+    // The gateway accepts the waiting connections, which end at once.
     stage.gateway.until("all have come and gone", |gateway| {
         gateway.count("connect") == 200 && gateway.count("disconnect") == 200
     });
@@ -95,7 +95,7 @@ fn reload_with_few(stage: &mut Stage) {
     let folder = stage.gateway.folder.clone();
     let control = |n: usize| folder.join(if n == 0 { "control.sock".into() } else { format!("control-{n}.sock") });
     let more = |n: usize| {
-// Changes that need file descriptors: another listener, another control socket, standard output opened again.
+        // Changes that need file descriptors: another listener, another control socket, standard output opened again.
         let port = stage_port(&config);
         config
             .replacen("\"]\n", &format!("\", \"127.9.0.{}:{port}\"]\n", n + 1), 1)
@@ -124,7 +124,7 @@ fn reload_with_few(stage: &mut Stage) {
             done += 1;
             at = control(free + 1);
         }
-// A file descriptor for a control client.
+        // A file descriptor for a control client.
         let told = stage.gateway.count("disconnect");
         streams.drain(..4);
         stage.gateway.until(&format!("events are told with {free} left: {said}"), |gateway| {
@@ -135,7 +135,7 @@ fn reload_with_few(stage: &mut Stage) {
         assert_eq!(asker.call(json!({ "op": "ping" }))["ok"], true, "{free} left");
         drop(asker);
         stage.gateway.until("it has gone", |gateway| gateway.figures().descriptors == descriptors);
-// A long interval, so that no device is silent.
+        // A long interval, so that no device is silent.
         for stream in &mut streams {
             stream.write_all(br#"{"Type":"Status"}"#).unwrap();
         }

@@ -18,7 +18,7 @@ pub(crate) fn connect_from(ip: &str, to: SocketAddr) -> std::io::Result<TcpStrea
         SocketAddr::V6(_) => panic!("the gateway listens on IPv4"),
     };
     let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-// The kernel chooses the port for this destination, because thousands of connections need many ports.
+    // The kernel chooses the port for this destination, because thousands of connections need many ports.
     setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
     bind(fd.as_raw_fd(), &address(SocketAddr::new(ip.parse().expect("an address"), 0)))?;
     while let Err(error) = connect(fd.as_raw_fd(), &address(to)) {

@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The start of the gateway.
 #[derive(Default)]
 pub(crate) struct Start {
-/// The command before the executable, such as a shell that lowers a limit.
+    /// The command before the executable, such as a shell that lowers a limit.
     pub(crate) before: Vec<String>,
     pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) stdout: Output,
@@ -33,14 +33,14 @@ pub(crate) struct Start {
 /// The destination of an output.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
-/// The test reads it.
+    /// The test reads it.
     #[default]
     Read,
-/// A pipe without a reader's reads.
+    /// A pipe without a reader's reads.
     Stopped,
-/// A pipe whose reading end closes when the fault begins.
+    /// A pipe whose reading end closes when the fault begins.
     Closed,
-/// Closed at the start.
+    /// Closed at the start.
     Absent,
     /// A full disk.
     Full,
@@ -55,7 +55,7 @@ impl Start {
 /// The output of the gateway so far.
 #[derive(Default)]
 pub(crate) struct Written {
-/// The number of log lines.
+    /// The number of log lines.
     pub(crate) log: AtomicU64,
     pub(crate) lines: Mutex<Vec<String>>,
     pub(crate) events: Mutex<Events>,
@@ -64,9 +64,9 @@ pub(crate) struct Written {
 /// Events of all devices, apart from the healthy ones.
 #[derive(Default)]
 pub(crate) struct Events {
-/// The number of events, by kind and reason.
+    /// The number of events, by kind and reason.
     pub(crate) count: BTreeMap<String, u64>,
-/// The events themselves, up to a limit.
+    /// The events themselves, up to a limit.
     pub(crate) kept: Vec<Value>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Gateway {
     pub(crate) tcp: SocketAddr,
     pub(crate) udp: SocketAddr,
     pub(crate) folder: PathBuf,
-/// The reading ends of pipes that the test does not read.
+    /// The reading ends of pipes that the test does not read.
     kept: (Option<ChildStdout>, Option<ChildStderr>),
     ended: Option<ExitStatus>,
 }
@@ -98,7 +98,7 @@ fn follow(stream: impl Read + Send + 'static, written: Arc<Written>, line: fn(&W
     std::thread::spawn(move || {
         let mut stream = BufReader::with_capacity(1 << 20, stream);
         let mut text = String::new();
-// A gateway that ends by SIGKILL after a failed test may leave an incomplete line.
+        // A gateway that ends by SIGKILL after a failed test may leave an incomplete line.
         while stream.read_line(&mut text).is_ok_and(|_| text.ends_with('\n')) {
             text.pop();
             line(&written, std::mem::take(&mut text));
@@ -107,12 +107,12 @@ fn follow(stream: impl Read + Send + 'static, written: Arc<Written>, line: fn(&W
 }
 
 impl Gateway {
-/// Starts the gateway on free ports of 127.0.0.1, with its files in a directory of its own.
+    /// Starts the gateway on free ports of 127.0.0.1, with its files in a directory of its own.
     pub(crate) fn start(name: &str, start: &Start) -> Self {
         let folder = std::env::temp_dir().join(format!("pulsegate-faults-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the test");
         let control = folder.join("control.sock");
-// The addresses are in the file, because a reload cannot change an address of the command line.
+        // The addresses are in the file, because a reload cannot change an address of the command line.
         let (tcp, udp) = (free_port(), free_port());
         let config = format!(
             "listen = [\"{tcp}\"]\n[discovery]\nlisten = [\"{udp}\"]\n[control]\npath = \"{}\"\n",
@@ -127,7 +127,7 @@ impl Gateway {
             Output::Absent => Stdio::null(),
             _ => Stdio::piped(),
         };
-// A shell closes the descriptor, because std cannot start a process without it.
+        // A shell closes the descriptor, because std cannot start a process without it.
         let close = [(start.stdout, " >&-"), (start.stderr, " 2>&-")];
         let close: String = close.iter().filter(|(o, _)| *o == Output::Absent).map(|(_, text)| *text).collect();
         if !close.is_empty() {
@@ -184,17 +184,17 @@ impl Gateway {
         kill(Pid::from_raw(self.process.id() as i32), signal).expect("the gateway is there");
     }
 
-/// Closes the pipe that the test does not read.
+    /// Closes the pipe that the test does not read.
     pub(crate) fn close_stdout(&mut self) {
         self.kept.0 = None;
     }
 
-/// Returns the pipe that is unread so far.
+    /// Returns the pipe that is unread so far.
     pub(crate) fn take_stdout(&mut self) -> ChildStdout {
         self.kept.0.take().expect("a pipe that is not read")
     }
 
-/// Returns its exit code, or `None` if a signal ended it.
+    /// Returns its exit code, or `None` if a signal ended it.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.until("it ends", |gateway| !gateway.is_running());
         self.ended.and_then(|status| status.code())
@@ -214,12 +214,12 @@ impl Gateway {
         self.written.lines.lock().unwrap().iter().any(|line| line.contains(what))
     }
 
-/// Counts the events of a kind, or of a kind and reason such as `disconnect silent`, apart from healthy devices.
+    /// Counts the events of a kind, or of a kind and reason such as `disconnect silent`, apart from healthy devices.
     pub(crate) fn count(&self, kind: &str) -> u64 {
         self.written.events.lock().unwrap().count.get(kind).copied().unwrap_or(0)
     }
 
-/// Returns the kept events of a kind.
+    /// Returns the kept events of a kind.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         let events = self.written.events.lock().unwrap();
         events.kept.iter().filter(|event| event["event"] == kind).cloned().collect()
@@ -229,7 +229,7 @@ impl Gateway {
         self.until_in(PATIENCE, what, done);
     }
 
-/// Waits until a condition holds, with a timeout.
+    /// Waits until a condition holds, with a timeout.
     pub(crate) fn until_in(&mut self, patience: Duration, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let deadline = clock() + patience;
         while !done(self) {
@@ -242,7 +242,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-// The process may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.folder);
@@ -259,7 +259,7 @@ impl Written {
     }
 
     fn event(&self, line: String) {
-// Most lines are messages of a flood, and the count needs no parser.
+        // Most lines are messages of a flood, and the count needs no parser.
         let healthy = line.contains(&format!("\"ip\":\"{}\"", crate::healthy::ADDRESS));
         let message = line.starts_with("{\"event\":\"message\"");
         if message {
@@ -306,7 +306,7 @@ impl Control {
         Some(Self { stream: BufReader::with_capacity(1 << 16, stream), last: 0 })
     }
 
-/// Sends a request without waiting for its answer.
+    /// Sends a request without waiting for its answer.
     pub(crate) fn ask(&mut self, mut request: Value) -> u64 {
         self.last += 1;
         request["id"] = json!(self.last);
@@ -324,7 +324,7 @@ impl Control {
         }
     }
 
-/// Like [`Self::call`], but returns `None` if the gateway has ended.
+    /// Like [`Self::call`], but returns `None` if the gateway has ended.
     pub(crate) fn try_call(&mut self, mut request: Value) -> Option<Value> {
         self.last += 1;
         request["id"] = json!(self.last);
@@ -345,7 +345,7 @@ impl Control {
         self.call(json!({ "op": "stats" }))["stats"].take()
     }
 
-/// Returns the device with a port.
+    /// Returns the device with a port.
     pub(crate) fn device(&mut self, port: u16) -> Option<Value> {
         self.ask(json!({ "op": "devices" }));
         let lines = std::iter::from_fn(|| self.line()).take_while(|line| line["ok"].is_null());
@@ -368,7 +368,7 @@ fn figures(pid: u32) -> Option<Figures> {
     let rss_kib = rss.trim().trim_end_matches(" kB").parse().ok()?;
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-// The program's name may contain spaces, so the fields count from its closing parenthesis. Linux reports 100 ticks a
+    // The program's name may contain spaces, so the fields count from its closing parenthesis. Linux reports 100 ticks a
     // second to all programs.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
@@ -377,7 +377,7 @@ fn figures(pid: u32) -> Option<Figures> {
 }
 
 fn free_port() -> String {
-// Below the range of outgoing connections, so that no other program gets the port by chance.
+    // Below the range of outgoing connections, so that no other program gets the port by chance.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) + u64::from(std::process::id()) * 37;

@@ -39,7 +39,7 @@ struct Sent {
     messages: u64,
     commands: u64,
     beats: u64,
-/// The faults that the device noticed.
+    /// The faults that the device noticed.
     fault: Option<String>,
     _stream: TcpStream,
 }
@@ -50,7 +50,7 @@ struct Seen {
     ports: Mutex<Vec<(u16, u64)>>,
     messages: AtomicU64,
     connects: AtomicU64,
-/// The longest latency from a device to the event consumer, in microseconds.
+    /// The longest latency from a device to the event consumer, in microseconds.
     longest: AtomicU64,
     faults: Mutex<Vec<String>>,
     ended: AtomicBool,
@@ -67,7 +67,7 @@ pub(crate) struct Fared {
 }
 
 impl Healthy {
-/// Connects the devices, and waits until each has sent a message.
+    /// Connects the devices, and waits until each has sent a message.
     #[expect(clippy::disallowed_methods, reason = "devices live beside each other")]
     pub(crate) fn join(gateway: SocketAddr, control: &Path) -> Self {
         let seen = Arc::new(Seen::default());
@@ -97,12 +97,12 @@ impl Healthy {
         Self { stop, begun, devices, seen, commands, commander }
     }
 
-/// Excuses the latency of a stopped gateway, which is a part of the fault.
+    /// Excuses the latency of a stopped gateway, which is a part of the fault.
     pub(crate) fn forgive_delay(&self) {
         self.seen.longest.store(0, Ordering::Relaxed);
     }
 
-/// Ends the devices and compares their messages with the events. If the gateway has ended before, unread messages do not
+    /// Ends the devices and compares their messages with the events. If the gateway has ended before, unread messages do not
     /// count.
     pub(crate) fn end(self, gateway_has_ended: bool) -> Fared {
         self.stop.store(true, Ordering::Relaxed);
@@ -116,7 +116,7 @@ impl Healthy {
         }
         let mut faults = std::mem::take(&mut *self.seen.faults.lock().unwrap());
         if gateway_has_ended {
-// A gateway that has ended takes no more commands.
+            // A gateway that has ended takes no more commands.
             faults.retain(|fault| !fault.starts_with("command "));
         }
         let rounds = self.commands.load(Ordering::Relaxed);
@@ -146,7 +146,7 @@ impl Healthy {
         }
     }
 
-/// Returns the time since the devices connected.
+    /// Returns the time since the devices connected.
     pub(crate) fn age(&self) -> Duration {
         clock() - self.begun
     }
@@ -167,7 +167,7 @@ impl Sent {
         };
         let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
         let mut next = clock();
-// At the end the last commands are in flight.
+        // At the end the last commands are in flight.
         let mut linger = None;
         while sent.fault.is_none() {
             let now = clock();
@@ -197,7 +197,7 @@ impl Sent {
         sent
     }
 
-/// Parses beats and commands such as `<7>` from the input, which must contain nothing else.
+    /// Parses beats and commands such as `<7>` from the input, which must contain nothing else.
     fn take(&mut self, input: &mut Vec<u8>, stream: &mut TcpStream) {
         loop {
             if input.starts_with(b"heartbeat") {
@@ -224,7 +224,7 @@ impl Sent {
 
 impl Seen {
     fn follow(&self, watch: &mut Control, begun: Instant) {
-// A stopped gateway may send no line for a long time.
+        // A stopped gateway may send no line for a long time.
         watch.set_patience(Duration::from_secs(120));
         while let Some(event) = watch.line() {
             let port = event["port"].as_u64().unwrap_or(0) as u16;
@@ -272,7 +272,7 @@ fn command(mut control: Control, devices: &[SocketAddr], rounds: &AtomicU64, sto
             let request = json!({ "op": "send", "device": device.to_string(), "text": text });
             match control.try_call(request) {
                 Some(answer) if answer["ok"] == true => {}
-// The gateway may be stopped, which the devices notice.
+                // The gateway may be stopped, which the devices notice.
                 None => return,
                 Some(answer) => return seen.fault(format!("command {number} to {device}: {answer}")),
             }

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         faults.iter().for_each(|fault| println!("{}: test", fault.name));
         return ExitCode::SUCCESS;
     }
-// An argument such as --nocapture is for the usual harness.
+    // An argument such as --nocapture is for the usual harness.
     let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let all = environment::setting("FAULTS").is_some_and(|which| which == "all");

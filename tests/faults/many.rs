@@ -62,7 +62,7 @@ fn reset_storm(stage: &mut Stage) {
     let (mut number, mut refused) = (0, 0);
     while clock() < until {
         for _ in 0..50 {
-// The accept queue may be full for a while.
+            // The accept queue may be full for a while.
             match crate::devices::connect_from(&crate::devices::source(number), stage.gateway.tcp) {
                 Ok(mut stream) => {
                     let _ = stream.write_all(&br#"{"Type":"Status"}{"Type":"#[..number % 26]);
@@ -76,7 +76,7 @@ fn reset_storm(stage: &mut Stage) {
             }
         }
     }
-// A connection that ended before accept counts as no device.
+    // A connection that ended before accept counts as no device.
     let control = &mut stage.control;
     stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
     let connections = control.stats()["connections"].clone();
@@ -112,7 +112,7 @@ fn reconnect(stage: &mut Stage, number: usize, times: u64) {
     stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
     let closed = control.stats()["connections"]["closed"].clone();
     assert_eq!(closed["closed"].as_u64().unwrap() + closed["reset"].as_u64().unwrap(), all * times, "{closed}");
-// One line for each connect, and one for each disconnect.
+    // One line for each connect, and one for each disconnect.
     stage.may.log_lines = 2 * all * times + 1_000;
     stage.may.growth_kib = (8 << 10) + all;
 }
@@ -132,7 +132,7 @@ fn unfinished(stage: &mut Stage, number: usize, size: usize) {
         let _ = stream.write(br#"{"Type":"Project","x":""#);
         streams.push((stream, 0usize));
     }
-// The devices send pieces in turn, so that all objects grow together. A paused or closed device sends none.
+    // The devices send pieces in turn, so that all objects grow together. A paused or closed device sends none.
     let until = in_a(Duration::from_secs(if number > 1000 { 25 } else { 10 }));
     let mut moved = true;
     while moved && clock() < until {
@@ -152,7 +152,7 @@ fn unfinished(stage: &mut Stage, number: usize, size: usize) {
     }
     let stats = control.stats();
     println!("{number} unfinished: {} MiB taken, held {}", taken >> 20, stats["memory"]);
-// The other memory of the gateway, including its code and its table of devices.
+    // The other memory of the gateway, including its code and its table of devices.
     stage.may.growth_kib = budget + (8 << 10) + number as u64;
     stage.may.stay_kib = 1_500;
     stage.may.log_lines = 3 * number as u64 + 1_000;
@@ -160,7 +160,7 @@ fn unfinished(stage: &mut Stage, number: usize, size: usize) {
     drop(streams);
     stage.gateway.until_in(Duration::from_secs(60), "all are gone", |_| control.stats()["connections"]["now"] == 5);
     assert_eq!(stage.gateway.count("message"), 0);
-// The gateway frees spare buffers after a while without partial objects.
+    // The gateway frees spare buffers after a while without partial objects.
     pause(Duration::from_secs(3));
 }
 
@@ -169,7 +169,7 @@ const BUDGET_KIB: u64 = 32 << 10;
 
 fn eighteen_thousand(stage: &mut Stage) {
     raise_descriptors();
-// With the healthy devices the limit is reached.
+    // With the healthy devices the limit is reached.
     let number = 18_000 - 5;
     let streams = devices(number, stage.gateway.tcp);
     let control = &mut stage.control;

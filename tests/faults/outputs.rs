@@ -56,7 +56,7 @@ fn stdout_stopped(stage: &mut Stage) {
     pause(Duration::from_secs(2));
     let missed = control.stats()["events_missed"].as_u64().unwrap();
     assert!(missed > 100, "{missed}");
-// The consumer reads again: it gets complete lines, and a count of dropped events.
+    // The consumer reads again: it gets complete lines, and a count of dropped events.
     let stdout = stage.gateway.take_stdout();
     let (mut told, mut counted) = (0, 0);
     for line in BufReader::new(stdout).lines() {
@@ -65,7 +65,7 @@ fn stdout_stopped(stage: &mut Stage) {
             Some("missed") => counted += event["events"].as_u64().unwrap(),
             _ => told += 1,
         }
-// The healthy devices continue.
+        // The healthy devices continue.
         if counted >= missed && told > 100 {
             break;
         }
@@ -109,15 +109,15 @@ fn control_clients(stage: &mut Stage) {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     };
-// A request without a line end.
+    // A request without a line end.
     let mut endless = connect();
     let piece = [b'a'; 10_000];
     while endless.write_all(&piece).is_ok() {}
     let mut answer = String::new();
-// The gateway may close the client before the answer is read.
+    // The gateway may close the client before the answer is read.
     let _ = endless.read_to_string(&mut answer);
     assert!(answer.is_empty() || answer.contains("a request has at most"), "{answer}");
-// Clients that send requests and never read.
+    // Clients that send requests and never read.
     let mut deaf: Vec<UnixStream> = (0..10).map(|_| connect()).collect();
     for stream in &mut deaf {
         let _ = stream.write_all(b"{\"op\":\"watch\"}\n");
@@ -126,7 +126,7 @@ fn control_clients(stage: &mut Stage) {
             b"{\"op\":\"stats\"}\n{\"op\":\"devices\"}\n{\"op\":[]}\n\x00\xff\n{\"op\":\"frob\"}\n".repeat(200);
         while clock() < until && stream.write(&requests).is_ok() {}
     }
-// More clients than places.
+    // More clients than places.
     let mut many: Vec<UnixStream> = (0..200).map(|_| connect()).collect();
     let mut refused = 0;
     for stream in &mut many {
@@ -136,12 +136,12 @@ fn control_clients(stage: &mut Stage) {
         refused += u64::from(!line.contains("\"ok\":true"));
     }
     assert!(refused > 100, "{refused} were refused");
-// The clients above took the place of this idle client. A new client of the gateway's user always gets a place.
+    // The clients above took the place of this idle client. A new client of the gateway's user always gets a place.
     stage.control = stage.gateway.control();
-// Consumers that read still get events.
+    // Consumers that read still get events.
     assert_eq!(stage.control.call(json!({ "op": "ping" }))["ok"], true);
     drop((deaf, many));
-// Each client may have a megabyte in its send queue.
+    // Each client may have a megabyte in its send queue.
     stage.may.growth_kib = 32 << 10;
     stage.may.stay_kib = 12 << 10;
 }

@@ -13,9 +13,9 @@ use crate::healthy::{Fared, Healthy};
 #[derive(Clone, Copy)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-/// Whether it takes long, or needs much of the machine.
+    /// Whether it takes long, or needs much of the machine.
     pub(crate) heavy: bool,
-/// Returns the start of the gateway, or the reason why this machine cannot run the fault.
+    /// Returns the start of the gateway, or the reason why this machine cannot run the fault.
     pub(crate) prepare: fn(&mut Start) -> Result<(), String>,
     pub(crate) act: fn(&mut Stage),
 }
@@ -29,7 +29,7 @@ impl Fault {
         Self { heavy: true, ..Self::quick(name, act) }
     }
 
-/// Runs with a special start of the gateway.
+    /// Runs with a special start of the gateway.
     pub(crate) fn with(self, prepare: fn(&mut Start) -> Result<(), String>) -> Self {
         Self { prepare, ..self }
     }
@@ -40,21 +40,21 @@ pub(crate) struct Stage {
     pub(crate) gateway: Gateway,
     pub(crate) control: Control,
     pub(crate) healthy: Healthy,
-/// The limits of its costs, which a fault may raise.
+    /// The limits of its costs, which a fault may raise.
     pub(crate) may: Bounds,
-/// Whether the fault itself ends the gateway.
+    /// Whether the fault itself ends the gateway.
     pub(crate) has_ended: bool,
 }
 
 /// The limits of a fault's costs.
 pub(crate) struct Bounds {
-/// The growth of RSS during the fault, and after it.
+    /// The growth of RSS during the fault, and after it.
     pub(crate) growth_kib: u64,
     pub(crate) stay_kib: u64,
     pub(crate) log_lines: u64,
-/// The longest latency of a healthy device's message.
+    /// The longest latency of a healthy device's message.
     pub(crate) delay: Duration,
-/// The time until the number of file descriptors is as before.
+    /// The time until the number of file descriptors is the same as at the start.
     pub(crate) settle: Duration,
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn run(fault: &Fault) -> Row {
     }
     let mut after = gateway.figures();
     if has_ended {
-// The gateway has ended, so nothing can be measured.
+        // The gateway has ended, so nothing can be measured.
         after = Figures { log: after.log, cpu: before.cpu, ..Figures::default() };
     }
     drop(sampler);
@@ -134,7 +134,7 @@ pub(crate) fn run(fault: &Fault) -> Row {
     let lines = after.log - before.log;
     demand(lines <= may.log_lines, format!("{lines} log lines of {}", may.log_lines));
     demand(fared.longest <= may.delay, format!("a message took {:?} of {:?}", fared.longest, may.delay));
-// Twice the number that `Healthy::join` waits for.
+    // Twice the number that `Healthy::join` waits for.
     demand(fared.messages >= 50 || has_ended, format!("only {} messages in {age:?}", fared.messages));
     demand(fared.commands > 0 && (fared.beats > 0 || age < BEATEN), "no commands or beats".into());
     if !has_ended {

@@ -46,12 +46,12 @@ fn endless_object(stage: &mut Stage) {
         (b"{", br#"{"a":{},"b":{},"c":{},"d":{},"e":{},"f":{},"g":{},"h":{},"i":{}},"#),
         (br#"{"Type":"Project""#, br#","Type":"Project","Type":"Project","Type":"Project","Type":"Pro""#),
     ];
-// All at once, because each device may fill a reassembly buffer.
+    // All at once, because each device may fill a reassembly buffer.
     for (n, (beginning, more)) in beginnings.into_iter().enumerate() {
         let mut stream = device(n, stage.gateway.tcp);
         stream.write_all(beginning).unwrap();
         let taken = flood(&mut stream, &more.repeat(1000), PATIENCE);
-// The bytes in the kernel's buffers count on top.
+        // The bytes in the kernel's buffers count on top.
         assert!(taken > 900 << 10 && taken < 16 << 20, "{taken} bytes were taken of {}", beginning.escape_ascii());
         let events = n as u64 + 1;
         stage.gateway.until("it is cut", |gateway| gateway.count("disconnect framing") == events);
@@ -74,7 +74,7 @@ fn nesting(stage: &mut Stage) {
     let deep = |open: &str, close: &str, depth: usize| {
         format!(r#"{{"Type":"Status","x":{}0{}}}"#, open.repeat(depth), close.repeat(depth))
     };
-// At the depth limit, one level deeper, and at the deepest possible nesting. The stream continues.
+    // At the depth limit, one level deeper, and at the deepest possible nesting. The stream continues.
     for text in [
         deep(r#"{"a":"#, "}", 125),
         deep(r#"{"a":"#, "}", 126),
@@ -89,13 +89,13 @@ fn nesting(stage: &mut Stage) {
     stage.gateway.until("both messages are told", |gateway| gateway.count("message") == 2);
     assert_eq!(stage.gateway.count("rejected too_deep"), 5);
     assert_eq!(stage.gateway.count("disconnect"), 0);
-// Nesting without an end.
+    // Nesting without an end.
     flood(&mut stream, &br#"{"a":"#.repeat(10_000), PATIENCE);
     stage.gateway.until("it is cut", |gateway| gateway.count("disconnect framing") == 1);
 }
 
 fn a_byte_at_a_time(stage: &mut Stage) {
-// 50 devices that send each byte in its own packet.
+    // 50 devices that send each byte in its own packet.
     let object = br#"{"Type":"Status","Text":"\"}{\\","List":[1,2,{"a":null}]}"#;
     let mut streams = devices(50, stage.gateway.tcp);
     for byte in object {
@@ -104,7 +104,7 @@ fn a_byte_at_a_time(stage: &mut Stage) {
     }
     stage.gateway.until("all are told", |gateway| gateway.count("message") == 50);
     drop(streams);
-// The kernel closes the stream, or resets it if a beat is unread.
+    // The kernel closes the stream, or resets it if a beat is unread.
     stage.gateway.until("all are gone", |gateway| gateway.count("disconnect") == 50);
     never_finished(stage);
 }
@@ -131,7 +131,7 @@ fn one_breath(stage: &mut Stage) {
     let breath: Vec<u8> = (0..number).flat_map(|n| format!(r#"{{"Type":"Status","N":{n}}}"#).into_bytes()).collect();
     let mut stream = device(0, stage.gateway.tcp);
     stream.write_all(&breath).unwrap();
-// Event consumers may be too slow, and the gateway counts dropped events.
+    // Event consumers may be too slow, and the gateway counts dropped events.
     stage.gateway.until_in(Duration::from_secs(60), "all are told or counted as missed", |gateway| {
         gateway.count("message") + gateway.count("missed") >= number
     });
@@ -143,7 +143,7 @@ fn one_breath(stage: &mut Stage) {
 fn refused_objects(stage: &mut Stage) {
     let until = in_a(Duration::from_secs(3));
     let (mut cut, mut n) = (0, 0);
-// Few enough for an event consumer on a busy machine.
+    // Few enough for an event consumer on a busy machine.
     while clock() < until && cut < 500 {
         n += 1;
         let mut stream = device(n, stage.gateway.tcp);
@@ -163,7 +163,7 @@ fn never_reads(stage: &mut Stage) {
     let mut stream = device(0, stage.gateway.tcp);
     let to = stream.local_addr().unwrap().to_string();
     let text = "x".repeat(30_000);
-// Until the kernel's buffers and the send queue are full. The answer to a command comes when it is sent or lost, so the
+    // Until the kernel's buffers and the send queue are full. The answer to a command comes when it is sent or lost, so the
     // test does not wait for answers.
     let mut asker = stage.gateway.control();
     let mut commands = 0;
@@ -171,7 +171,7 @@ fn never_reads(stage: &mut Stage) {
         asker.ask(json!({ "op": "send", "device": to, "text": text }));
         stream.write_all(br#"{"Type":"Heartbeat"}"#).unwrap();
         commands += 1;
-// 600 MB, far more than both socket buffers hold.
+        // 600 MB, far more than both socket buffers hold.
         assert!(commands < 20_000, "the send queue has no bound");
     }
     stage.gateway.until_in(TIMEOUT_PATIENCE, "the device is found to have stalled", |gateway| {
@@ -220,10 +220,10 @@ fn half_close(stage: &mut Stage) {
         let mut got = Vec::new();
         stream.read_to_end(&mut got).unwrap();
         let got = String::from_utf8(got).unwrap().replace("heartbeat", "");
-// The gateway refuses a request that comes after the end.
+        // The gateway refuses a request that comes after the end.
         assert!(got == "farewell" || got.is_empty(), "{got}");
     }
-// A half-closed device that takes nothing is closed soon.
+    // A half-closed device that takes nothing is closed soon.
     for (n, stream) in devices(20, stage.gateway.tcp).into_iter().enumerate() {
         if n % 2 == 0 { drop(stream) } else { reset(stream) }
     }
@@ -258,7 +258,7 @@ fn foreign_protocols(stage: &mut Stage) {
     for (n, sample) in samples.iter().enumerate() {
         let mut stream = device(n, stage.gateway.tcp);
         stream.write_all(sample).unwrap();
-// Random bytes may begin with `{`, which begins an object.
+        // Random bytes may begin with `{`, which begins an object.
         let closed = is_closed(&mut stream, if n < clean { PATIENCE } else { Duration::from_millis(100) });
         assert!(
             closed || n >= clean && sample.iter().find(|b| !b" \t\r\n\0".contains(b)) == Some(&b'{'),
@@ -266,7 +266,7 @@ fn foreign_protocols(stage: &mut Stage) {
         );
     }
     stage.gateway.until("all are gone", |gateway| gateway.count("disconnect") == samples.len() as u64);
-// `\0\0\0\x11` is whitespace and then a wrong byte. So the gateway must deliver no object behind it.
+    // `\0\0\0\x11` is whitespace and then a wrong byte. So the gateway must deliver no object behind it.
     assert_eq!(stage.gateway.count("message"), 0, "seed {seed}");
     assert!(stage.gateway.count("disconnect framing") >= clean as u64);
 }
@@ -277,12 +277,12 @@ fn sigterm(stage: &mut Stage) {
         stream.write_all(br#"{"Type":"Project","x":""#).unwrap();
         stream.write_all(&[b'a'; 10_000]).unwrap();
     }
-// A device that takes nothing, so that the stop has to wait.
+    // A device that takes nothing, so that the stop has to wait.
     let mut deaf = device(100, stage.gateway.tcp);
     deaf.write_all(&object_of(1000)).unwrap();
     let to = deaf.local_addr().unwrap().to_string();
     stage.gateway.until("all have come", |gateway| gateway.count("connect") == 51);
-// Each request takes at least one turn, so the gateway has read all earlier bytes.
+    // Each request takes at least one turn, so the gateway has read all earlier bytes.
     for _ in 0..200 {
         stage.control.ask(json!({ "op": "send", "device": to, "text": "x".repeat(30_000) }));
     }

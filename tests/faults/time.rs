@@ -13,7 +13,7 @@ use crate::stage::{Fault, Stage};
 
 pub(crate) fn faults() -> Vec<Fault> {
     vec![
-// With beats every 500 ms a device is silent after 3 s.
+        // With beats every 500 ms a device is silent after 3 s.
         Fault::quick("SIGSTOP for 5 s, quick beats", |stage| stopped(stage, Duration::from_secs(5))).with(|start| {
             start.set("PULSEGATE_HEARTBEAT_INTERVAL", "500ms");
             start.set("PULSEGATE_LIMITS_OBJECT_TIMEOUT", "3s");
@@ -34,12 +34,12 @@ fn stopped(stage: &mut Stage, time: Duration) {
     pause(time);
     stage.gateway.signal(Signal::SIGCONT);
     pause(Duration::from_millis(300));
-// A device may complete an object that it began before the stop.
+    // A device may complete an object that it began before the stop.
     half.write_all(b"1}").unwrap();
     stage.gateway.until("the object is told", |gateway| gateway.count("message") == 1);
     answer_beats(&mut half, Duration::from_secs(4));
     assert_eq!(stage.gateway.count("disconnect"), 0);
-// All messages have arrived, and their latency is no fault.
+    // All messages have arrived, and their latency is no fault.
     stage.healthy.forgive_delay();
 }
 
@@ -82,7 +82,7 @@ fn wall_clock(stage: &mut Stage) {
         fs::write(offset_file(), offset).unwrap();
         pause(Duration::from_secs(3));
         let seen = year(stage, n + 1);
-// 400 days are more than a year.
+        // 400 days are more than a year.
         assert!((seen - now - years).abs() <= 1 && (years == 0 || seen != now), "{offset}: from {now} to {seen}");
     }
     let _ = fs::remove_file(offset_file());

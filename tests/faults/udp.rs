@@ -23,20 +23,20 @@ fn flood(stage: &mut Stage, bytes: usize) {
     let mut sent = 0u64;
     while clock() < until {
         for socket in &sockets {
-// The socket buffer may be full for a moment.
+            // The socket buffer may be full for a moment.
             sent += u64::from(socket.send_to(&payload, stage.gateway.udp).is_ok());
         }
     }
     let mut stats = stage.control.stats();
-// Measures with the gateway's uptime, because its clock also refills the token bucket.
+    // Measures with the gateway's uptime, because its clock also refills the token bucket.
     let took = stats["uptime_s"].as_u64().unwrap() - begun + 1;
     let probes = stats["discovery"].take();
     let number = |name: &str| probes[name].as_u64().unwrap();
     println!("{sent} datagrams of {bytes} bytes were sent: {probes}");
     assert!(number("asked") > 1000, "{probes}");
-// A burst of 1,000 and 1,000 answers a second, so the gateway is no amplifier.
+    // A burst of 1,000 and 1,000 answers a second, so the gateway is no amplifier.
     assert!((1..=1000 + 1000 * took).contains(&number("answered")), "{probes} in {took} s");
-// A later probe gets an answer.
+    // A later probe gets an answer.
     let socket = datagrams("127.8.2.1");
     let mut answer = [0; 100];
     let answered = (0..20).any(|_| {

@@ -5,40 +5,40 @@ use super::common::{Cut, Rng};
 /// One action. A device is the number of its [`Action::Connect`]. An action on an absent device has no effect.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-/// Lets milliseconds pass.
+    /// Lets milliseconds pass.
     Wait(u64),
-/// Stops the gateway's process for milliseconds (SIGSTOP).
+    /// Stops the gateway's process for milliseconds (SIGSTOP).
     Jump(u64),
     Connect(Profile),
     Say(usize, What),
-/// Half-closes the stream of a device.
+    /// Half-closes the stream of a device.
     HalfClose(usize),
     Reset(usize),
-/// Lets a device vanish without FIN or RST.
+    /// Lets a device vanish without FIN or RST.
     Vanish(usize),
-/// Lets a device begin or stop answering beats.
+    /// Lets a device begin or stop answering beats.
     Answer(usize, bool),
-/// Lets a device begin or stop reading.
+    /// Lets a device begin or stop reading.
     Read(usize, bool),
-/// Sends a command of this number of bytes.
+    /// Sends a command of this number of bytes.
     Command(usize, By, usize),
     /// The application sends a command whose end it wants to hear.
     Submit(Submit),
     /// The application removes it.
     Remove(usize, By),
-/// Sends this number of probes from one address.
+    /// Sends this number of probes from one address.
     Probe(u8, usize),
-/// Applies other settings.
+    /// Applies other settings.
     Reload(Reload),
-/// Limits the streams that the process may open beyond the open ones, or removes the limit.
+    /// Limits the streams that the process may open beyond the open ones, or removes the limit.
     Descriptors(Option<usize>),
-/// Connects a local process, which has a number too.
+    /// Connects a local process, which has a number too.
     ConnectLocal,
-/// Lets a local process begin or stop reading.
+    /// Lets a local process begin or stop reading.
     ReadLocal(usize, bool),
-/// Ends a local process.
+    /// Ends a local process.
     ResetLocal(usize),
-/// Stops the gateway.
+    /// Stops the gateway.
     Stop,
 }
 
@@ -58,9 +58,9 @@ pub(crate) struct Reload {
     pub(crate) credit: u8,
     /// `commands.gap`
     pub(crate) gap_ms: u64,
-/// Another value than at the start.
+    /// Another value than at the start.
     pub(crate) connections_max: Option<usize>,
-/// Only in runs with a small budget.
+    /// Only in runs with a small budget.
     pub(crate) memory_budget: Option<u64>,
     /// The oldest connection keeps its name.
     pub(crate) oldest: bool,
@@ -91,11 +91,11 @@ pub(crate) enum By {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum What {
-/// Small objects in one send.
+    /// Small objects in one send.
     Objects(usize),
-/// One object: its bytes, the bytes of each piece, and the milliseconds before each piece.
+    /// One object: its bytes, the bytes of each piece, and the milliseconds before each piece.
     Picture(usize, usize, u64),
-/// This number of objects, one a second.
+    /// This number of objects, one a second.
     Steady(usize),
     Heartbeats(usize),
     /// An object that claims the name of this number.
@@ -103,13 +103,13 @@ pub(crate) enum What {
     /// Objects to be refused, of this kind.
     Rejected(usize, usize),
     Padding(usize),
-/// Bytes that must not stand between objects.
+    /// Bytes that must not stand between objects.
     Garbage,
-/// An object that is too long.
+    /// An object that is too long.
     Huge,
-/// This number of bytes of an object without an end.
+    /// This number of bytes of an object without an end.
     Begin(usize),
-/// The same, at one byte a second.
+    /// The same, at one byte a second.
     Trickle,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
     let mut rng = Rng::new(seed);
     let (count, at_first, devices) = if crowd { (4500, 2000 + rng.below(2000), 4000) } else { (1500, 30, 400) };
     let mut actions = Vec::with_capacity(count);
-// A seed may prefer some actions.
+    // A seed may prefer some actions.
     let (mischief, hurry) = (1 + rng.below(10), 20 + rng.below(400));
     let (mut connected, mut locals) = (0, 0);
     for number in 0..count {
@@ -143,7 +143,7 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
             85..87 => Action::Answer(who, rng.chance(50)),
             87..89 => Action::Probe(rng.below(4) as u8, 1 + rng.below(80)),
             89 => Action::Remove(who, by(&mut rng)),
-// Often with an object that arrives at the same time.
+            // Often with an object that arrives at the same time.
             number @ (90 | 91) => {
                 if rng.chance(60) {
                     actions.push(Action::Say(who, What::Objects(1 + rng.below(3))));
@@ -164,7 +164,7 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
             }
             95 if rng.chance(mischief * 5) => Action::Vanish(who),
             97 if rng.chance(mischief * 5) => {
-// Sends and never reads: alive, but stalled when its path is full.
+                // Sends and never reads: alive, but stalled when its path is full.
                 actions.push(Action::Say(who, What::Steady(45)));
                 actions.push(Action::Read(who, false));
                 actions.push(Action::Command(who, By::Id, 2800));
@@ -237,7 +237,7 @@ fn by(rng: &mut Rng) -> By {
     *rng.pick(&[By::Id, By::Id, By::Address, By::Ip])
 }
 
-fn what(rng: &mut Rng, mischief: usize) -> What {
+fn random_input(rng: &mut Rng, mischief: usize) -> What {
     if rng.chance(mischief) {
         return match rng.below(12) {
             0 => What::Garbage,

@@ -14,7 +14,7 @@ const STEPS_PER_AUDIT: usize = 64;
 const NEGLECT: Duration = Duration::from_secs(2);
 
 impl World {
-/// Runs the cheap checks after every step. The others run after every step of a close run, else from time to time.
+    /// Runs the cheap checks after every step. The others run after every step of a close run, else from time to time.
     pub(super) fn audit(&mut self) {
         let (held, _) = self.network.gateway.parts(self.network.now).1.memory();
         let budget = self.settings.limits.memory_budget as usize;
@@ -27,7 +27,7 @@ impl World {
         if self.network.open() >= self.network.descriptors_max {
             self.exhausted_at = self.network.now;
         }
-// A walk over thousands of devices after every step would take too long.
+        // A walk over thousands of devices after every step would take too long.
         if self.steps.is_multiple_of(1 + self.connections / 16) {
             self.network.check_invariants();
         }
@@ -61,7 +61,7 @@ impl World {
             }
             assert!(self.stopped || self.next_said(link).is_none(), "device {link}: an object was not shown");
             unfinished += self.partial(link).map_or(0, |(_, bytes)| bytes as u64);
-// During a stop the device may be closing, until the stop is over.
+            // During a stop the device may be closing, until the stop is over.
             if !self.stopped {
                 self.audit_device(link);
             }
@@ -87,13 +87,13 @@ impl World {
         let stall = self.time_since(state.taken_at.max(state.waiting_since));
         assert!(!state.waiting || stall <= SECOND * 30 + NEGLECT, "device {link} takes nothing for {stall:?}");
         if self.stage.tight {
-// The device may be paused until others are complete.
+            // The device may be paused until others are complete.
             return;
         }
         let unread = self.network.unread_for(link);
         assert!(unread <= neglect, "device {link} could have been read for {unread:?}");
         let begun = device.said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
-// Bytes that the device takes are a sign of life.
+        // Bytes that the device takes are a sign of life.
         let age = self.time_since(device.heard.max(state.unblocked_at));
         let most = self.patience().0;
         assert!(
@@ -103,10 +103,10 @@ impl World {
         let spoken = state.delivered_at.max(device.heard);
         let heard = spoken.max(state.unblocked_at);
         let silence = self.time_since(heard);
-// The first beat after the kernel took bytes costs no credit, even if an object came between the two.
+        // The first beat after the kernel took bytes costs no credit, even if an object came between the two.
         let is_free = state.unblocked_at > device.came && state.unblocked_at + self.interval.0 > spoken;
         let most = if is_free { most + self.interval.0 } else { most };
-// A shorter interval and then a longer one may delay a beat by their difference.
+        // A shorter interval and then a longer one may delay a beat by their difference.
         let reloads = self.reloads.iter().filter(|at| **at > heard).count() as u32;
         assert!(
             silence <= most + TICK * 2 + self.interval.0 * (reloads / 2),
@@ -114,10 +114,10 @@ impl World {
         );
     }
 
-/// The accept queue drains after a lack of file descriptors.
+    /// The accept queue drains after a lack of file descriptors.
     fn audit_pending(&mut self) {
         let links = &self.network.links;
-// Some streams have failed before they were accepted.
+        // Some streams have failed before they were accepted.
         let devices = &mut self.devices;
         self.pending.retain(|&link| {
             let lost = links[link].broken && links[link].id.is_none();
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-/// Returns the longest time that a ready socket may be left alone. A stopped process does nothing.
+    /// Returns the longest time that a ready socket may be left alone. A stopped process does nothing.
     fn neglect(&self) -> Duration {
         NEGLECT + self.time_of_jumps_within(NEGLECT * 2)
     }
@@ -140,7 +140,7 @@ impl World {
         recent.map(|(_, duration)| *duration).sum()
     }
 
-/// Stops the gateway, and asserts that no stream and no memory is left.
+    /// Stops the gateway, and asserts that no stream and no memory is left.
     pub(super) fn end(&mut self) {
         self.network.descriptors_max = usize::MAX;
         self.wait(SECOND);

@@ -13,16 +13,16 @@ use pulsegate::{Delivery, MessageError, Name, Reason};
 
 /// The model of a device, beside its link with the same index.
 pub(super) struct Device {
-/// Sent parts of the stream that the gateway has not delivered, in order.
+    /// Sent parts of the stream that the gateway has not delivered, in order.
     pub(super) said: VecDeque<Said>,
     pub(super) refused_in_a_row: usize,
-/// The time of its last accepted object, or of its connect.
+    /// The time of its last accepted object, or of its connect.
     pub(super) heard: Instant,
-/// The time of its dial.
+    /// The time of its dial.
     pub(super) came: Instant,
-/// The time since which it has behaved well.
+    /// The time since which it has behaved well.
     pub(super) good: Option<Instant>,
-/// Sends no more: its last object has no end or is a fault, or it has closed.
+    /// Sends no more: its last object has no end or is a fault, or it has closed.
     pub(super) mute: bool,
     pub(super) half_closed: bool,
     pub(super) reset: bool,
@@ -36,14 +36,14 @@ pub(super) struct Device {
     pub(super) ended: bool,
     /// The commands that were queued for it.
     pub(super) queued: Vec<u8>,
-/// The bytes of them that it has received.
+    /// The bytes of them that it has received.
     pub(super) compared: usize,
 }
 
 /// A tagged command.
 pub(super) struct Awaited {
     pub(super) link: usize,
-/// Its end in the bytes of all commands to the device.
+    /// Its end in the bytes of all commands to the device.
     pub(super) end: usize,
 }
 
@@ -87,7 +87,7 @@ impl Device {
 }
 
 impl World {
-/// Compares the callbacks with the model, and from time to time the whole state.
+    /// Compares the callbacks with the model, and from time to time the whole state.
     pub(super) fn look(&mut self) {
         self.steps += 1;
         let now = self.network.now;
@@ -122,7 +122,7 @@ impl World {
         }
         self.connections = self.network.gateway.connections();
         self.locals.write(&mut self.network, &lines, self.stage.tight);
-// Heartbeat answers cause no callback, but their times matter.
+        // Heartbeat answers cause no callback, but their times matter.
         for link in std::mem::take(&mut self.network.senders) {
             self.next_said(link);
         }
@@ -134,7 +134,7 @@ impl World {
         self.devices[link].said.push_back(Said { start, end, what });
     }
 
-/// The link itself sends heartbeat answers.
+    /// The link itself sends heartbeat answers.
     pub(super) fn note_answers(&mut self, link: usize) {
         for start in std::mem::take(&mut self.network.links[link].answered) {
             let end = start + ANSWER.len() as u64;
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-/// Returns the next part of the stream that causes a callback, if it is complete.
+    /// Returns the next part of the stream that causes a callback, if it is complete.
     pub(super) fn next_said(&mut self, link: usize) -> Option<&Said> {
         self.note_answers(link);
         let delivered = self.network.links[link].delivered;
@@ -180,7 +180,7 @@ impl World {
         self.devices[link].refused_in_a_row += 1;
     }
 
-/// Checks the delivery of a command: it is reported once, before the end of its device, and correctly.
+    /// Checks the delivery of a command: it is reported once, before the end of its device, and correctly.
     fn delivered(&mut self, tag: u64, delivery: Delivery) {
         let awaited = self.awaited.remove(&tag).unwrap_or_else(|| panic!("{delivery:?} of a command nobody awaits"));
         let (state, device) = (&self.network.links[awaited.link], &self.devices[awaited.link]);
@@ -189,7 +189,7 @@ impl World {
         assert_eq!(delivery == Delivery::Sent, sent, "device {}: {delivery:?} is told of a command", awaited.link);
     }
 
-/// Returns the position and the received bytes of the partial object.
+    /// Returns the position and the received bytes of the partial object.
     pub(super) fn partial(&self, link: usize) -> Option<(u64, usize)> {
         let delivered = self.network.links[link].delivered;
         let said = self.devices[link].said.front().filter(|said| said.start < delivered)?;

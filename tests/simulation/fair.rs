@@ -27,7 +27,7 @@ impl World {
         let link = self.pending.remove(position);
         self.devices[link].ended = true;
         let fair = match refusal {
-// Other devices may have left in the same turn, after the refusal.
+            // Other devices may have left in the same turn, after the refusal.
             Refusal::ConnectionsMax => self.connections >= self.settings.limits.connections_max,
             Refusal::ConnectionsPerIpMax => self.connections >= self.settings.access.connections_per_ip_max,
             Refusal::AddressDenied => !self.settings.access.allows(address.ip()),
@@ -37,7 +37,7 @@ impl World {
         assert!(fair, "{address} was refused unfairly: {}", refusal);
     }
 
-/// Returns the longest and the shortest liveness timeout of the settings so far.
+    /// Returns the longest and the shortest liveness timeout of the settings so far.
     pub(super) fn patience(&self) -> (Duration, Duration) {
         let most = self.interval.0 * (u32::from(self.credit.0) + 1);
         (most, self.interval.1 * u32::from(self.credit.1))
@@ -45,7 +45,7 @@ impl World {
 
     pub(super) fn ended(&mut self, link: usize, end: &Disconnect) {
         assert!(!std::mem::replace(&mut self.devices[link].ended, true), "device {link} ends twice");
-// The gateway does not read heartbeat answers behind the last rejected object.
+        // The gateway does not read heartbeat answers behind the last rejected object.
         let refused_in_a_row = self.devices[link].refused_in_a_row;
         let missing = self.next_said(link).is_some();
         let partial = self.partial(link);
@@ -56,23 +56,23 @@ impl World {
             CloseReason::Closed => device.half_closed && state.end_delivered,
             CloseReason::Reset(_) => device.reset || state.broken,
             CloseReason::Silent => {
-// A device cannot answer a withheld beat.
+                // A device cannot answer a withheld beat.
                 let beaten = !state.waiting && self.time_since(state.waited_at) > most + SECOND * 2;
                 let good = beaten && device.good.is_some_and(|since| self.time_since(since) > most + SECOND * 2);
-// In a late turn a due beat follows the read at once. A beat that is less than an interval late takes a
+                // In a late turn a due beat follows the read at once. A beat that is less than an interval late takes a
                 // credit.
                 let in_late_turn = self.jumps.iter().any(|(at, _)| *at == device.heard);
                 let least = if in_late_turn { least.saturating_sub(self.interval.0) } else { least };
-// A device that takes queued bytes is alive.
+                // A device that takes queued bytes is alive.
                 now - device.heard.max(state.unblocked_at) >= least && !good
             }
             CloseReason::Framing(FramingFault { cause: FramingCause::Timeout, offset, .. }) => {
                 let begun = now - device.heard >= SECOND * 30;
-// A device that vanished inside an object never completes it.
+                // A device that vanished inside an object never completes it.
                 let unended = |what: &Meaning| matches!(what, Meaning::Begun) || state.vanished;
                 begun && at_fault.is_some_and(|(start, what)| start == offset && unended(what))
             }
-// Later objects inside a partial object are no JSON.
+            // Later objects inside a partial object are no JSON.
             CloseReason::Framing(FramingFault { cause: FramingCause::InvalidJson(_), offset, .. }) => {
                 at_fault.is_some_and(|(start, what)| start < offset && matches!(what, Meaning::Begun | Meaning::Huge))
             }
@@ -87,7 +87,7 @@ impl World {
             CloseReason::Conflict => device.claimed.is_some(),
             CloseReason::Memory => self.stage.tight && (partial.is_some() || state.waiting || end.unsent > 0),
             CloseReason::Shutdown => self.stopped,
-// A device that answers within a fourth of an interval leaves no beat unanswered.
+            // A device that answers within a fourth of an interval leaves no beat unanswered.
             CloseReason::Replaced => now - device.heard.max(state.unblocked_at) >= self.interval.1 / 4,
             _ => false,
         };
@@ -105,12 +105,12 @@ impl World {
                 assert_eq!(end.unfinished, partial, "device {link}: {}", end.reason);
             }
         }
-// The kernel has taken all queued bytes, or they are reported as unsent. The rest are beats.
+        // The kernel has taken all queued bytes, or they are reported as unsent. The rest are beats.
         let beats = (state.taken + end.unsent as u64).checked_sub(device.queued.len() as u64);
         assert!(beats.is_some_and(|bytes| bytes % 9 == 0), "device {link}: commands are lost: {end:?}");
     }
 
-/// Returns the time since then, without the stops of the process.
+    /// Returns the time since then, without the stops of the process.
     pub(super) fn time_since(&self, then: std::time::Instant) -> Duration {
         let jumps = self.jumps.iter().filter(|(at, _)| *at > then);
         let excused: Duration = jumps.map(|(_, duration)| *duration + self.interval.0).sum();

@@ -11,9 +11,9 @@ pub(super) struct Locals(Vec<Local>);
 
 struct Local {
     link: usize,
-/// The bytes that the gateway queued.
+    /// The bytes that the gateway queued.
     written: Vec<u8>,
-/// The number of them that the process has received.
+    /// The number of them that the process has received.
     compared: usize,
 }
 
@@ -26,7 +26,7 @@ impl Locals {
         self.0.get(number).map(|local| local.link)
     }
 
-/// Writes the same bytes to all of them.
+    /// Writes the same bytes to all of them.
     pub(super) fn write(&mut self, network: &mut Network, lines: &[String], tight: bool) {
         for local in &mut self.0 {
             let Some(id) = network.links[local.link].id.filter(|_| network.links[local.link].open) else { continue };
@@ -43,7 +43,7 @@ impl Locals {
         }
     }
 
-/// Asserts that they received the written bytes, and that no byte waits although there is room.
+    /// Asserts that they received the written bytes, and that no byte waits although there is room.
     pub(super) fn audit(&mut self, network: &Network, neglect: Duration) {
         for local in &mut self.0 {
             let text = &network.links[local.link].text;

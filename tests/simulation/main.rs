@@ -71,7 +71,7 @@ fn try_seed(seed: u64) -> Outcome {
         Ok(outcome) => return outcome,
         Err(why) => why,
     };
-// Prints the seed before the list shrinks, because a person may end the test meanwhile.
+    // Prints the seed before the list shrinks, because a person may end the test meanwhile.
     eprintln!("seed {seed} (replay with PULSEGATE_TEST_SEED={seed}): {why}");
     let (stage, least) = shrink(seed, stage, actions, clock() + Duration::from_secs(60), clock);
     let least_why = check(seed, &stage, &least).err().unwrap_or_default();

@@ -29,7 +29,7 @@ pub(crate) fn shrink(
 ) -> (Stage, Vec<Action>) {
     static HOOK: Mutex<()> = Mutex::new(());
     let _held = HOOK.lock();
-// Hides hundreds of expected panics. Only the last one matters.
+    // Hides hundreds of expected panics. Only the last one matters.
     let hook = take_hook();
     set_hook(Box::new(|_| ()));
     let simpler: [fn(&mut Stage); 8] = [

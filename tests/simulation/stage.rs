@@ -14,11 +14,11 @@ pub(crate) struct Stage {
     pub(crate) settings: Settings,
     pub(crate) budget: TurnLimits,
     pub(crate) faults: Faults,
-/// Whether the budget is small.
+    /// Whether the budget is small.
     pub(crate) tight: bool,
-/// Whether there are thousands of devices with few actions instead of hundreds.
+    /// Whether there are thousands of devices with few actions instead of hundreds.
     pub(crate) crowd: bool,
-/// Whether all checks run after every step, which takes thirty times as long. Otherwise they run from time to time.
+    /// Whether all checks run after every step, which takes thirty times as long. Otherwise they run from time to time.
     pub(crate) closely: bool,
 }
 
@@ -54,7 +54,7 @@ impl Stage {
                 events_per_turn_max: *rng.pick(&[1, 16, 1_024]),
             };
         }
-// In 10,000 calls.
+        // In 10,000 calls.
         let mut often = |rates: &[usize]| if rng.chance(50) { *rng.pick(rates) } else { 0 };
         let faults = Faults {
             interrupted: often(&[10, 100, 1_000]),

@@ -21,56 +21,56 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct World {
     pub(super) network: Network,
     pub(super) stage: Stage,
-/// The current settings.
+    /// The current settings.
     pub(super) settings: Settings,
-/// The longest and shortest interval, and the highest and lowest credit, of all settings so far.
+    /// The longest and shortest interval, and the highest and lowest credit, of all settings so far.
     pub(super) interval: (Duration, Duration),
     pub(super) credit: (u8, u8),
-/// The current budget. After a reduction it is the old budget, until memory is below the new one.
+    /// The current budget. After a reduction it is the old budget, until memory is below the new one.
     pub(super) held_max: usize,
-/// The model of each device, by the index of its link. A local process has none.
+    /// The model of each device, by the index of its link. A local process has none.
     pub(super) devices: Vec<Device>,
     pub(super) locals: Locals,
-/// Indexed by the number in their action.
+    /// Indexed by the number in their action.
     numbers: HashMap<usize, usize>,
     pub(super) ids: HashMap<ConnectionId, usize>,
     pub(super) used: HashSet<ConnectionId>,
-/// Devices in the accept queue.
+    /// Devices in the accept queue.
     pub(super) pending: Vec<usize>,
-/// The last time without a free file descriptor.
+    /// The last time without a free file descriptor.
     pub(super) exhausted_at: Instant,
-/// The number of devices at the last check.
+    /// The number of devices at the last check.
     pub(super) connections: usize,
-/// The stops of the process, with their durations.
+    /// The stops of the process, with their durations.
     pub(super) jumps: Vec<(Instant, Duration)>,
-/// The times of changed settings.
+    /// The times of changed settings.
     pub(super) reloads: Vec<Instant>,
-/// Commands by tag, until their delivery is known.
+    /// Commands by tag, until their delivery is known.
     pub(super) awaited: HashMap<u64, Awaited>,
     pub(super) named: Named,
     pub(super) stopped: bool,
-/// The time of the action that stopped the gateway.
+    /// The time of the action that stopped the gateway.
     pub(super) stopped_at: Option<Instant>,
     objects: u64,
     pub(super) steps: usize,
     pub(super) looked_at: Instant,
     pub(super) outcome: Outcome,
-/// A hash of all events, which must agree in two runs of one seed.
+    /// A hash of all events, which must agree in two runs of one seed.
     pub(super) digest: DefaultHasher,
 }
 
 /// The result of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Outcome {
-/// Equal in two runs with the same events.
+    /// Equal in two runs with the same events.
     pub(crate) digest: u64,
     pub(crate) stats: Stats,
-/// The sum of the times that devices were connected.
+    /// The sum of the times that devices were connected.
     pub(crate) device_time: Duration,
 }
 
 impl World {
-/// Runs all actions, and then ends the run. The same seed and actions have the same result.
+    /// Runs all actions, and then ends the run. The same seed and actions have the same result.
     pub(crate) fn run(seed: u64, stage: &Stage, actions: &[Action]) -> Outcome {
         let settings = stage.settings.clone();
         let mut network = Network::seeded(settings.clone(), stage.budget, seed);
@@ -217,7 +217,7 @@ impl World {
         self.look();
     }
 
-/// Returns the link of a device that the gateway has not closed.
+    /// Returns the link of a device that the gateway has not closed.
     fn open(&self, number: usize) -> Option<usize> {
         self.numbers.get(&number).copied().filter(|&link| self.network.links[link].open)
     }
@@ -275,7 +275,7 @@ impl World {
                 let picture = object_of(bytes, self.objects);
                 let start = self.network.links[link].sent;
                 self.note(link, start, start + bytes as u64, Meaning::Object(picture.clone()));
-// As slow as possible within `object_timeout`.
+                // As slow as possible within `object_timeout`.
                 let pieces = bytes.div_ceil(piece) as u64;
                 let pause = Duration::from_millis(pause_ms.min(20_000 / pieces));
                 self.network.send_slowly(link, &picture, piece, pause);
@@ -334,7 +334,7 @@ impl World {
         self.network.send(link, bytes);
     }
 
-/// Sends bytes after which the gateway reads no object.
+    /// Sends bytes after which the gateway reads no object.
     fn tell_last(&mut self, link: usize, bytes: &[u8], what: Meaning) {
         let start = self.network.links[link].sent;
         self.note(link, start, u64::MAX, what);
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-/// Returns the devices of a target, the newest last.
+    /// Returns the devices of a target, the newest last.
     fn meant(&self, link: usize, by: By, is_there: impl Fn(&Self, usize) -> bool) -> Vec<usize> {
         let ip = self.network.links[link].address.ip();
         let meant = |other: &usize| match by {
@@ -362,15 +362,15 @@ impl World {
         (0..self.devices.len()).filter(|other| meant(other) && is_there(self, *other)).collect()
     }
 
-/// Whether the gateway still reads a device. During a stop the model cannot know.
+    /// Whether the gateway still reads a device. During a stop the model cannot know.
     pub(super) fn is_heard(&self, link: usize) -> bool {
         self.may_be_removed(link) && !self.network.links[link].end_delivered
     }
 
-/// Whether a device is connected, also after a half-close.
+    /// Whether a device is connected, also after a half-close.
     fn may_be_removed(&self, link: usize) -> bool {
         let device = &self.devices[link];
-// A device that new rules forbid is closing from their application on.
+        // A device that new rules forbid is closing from their application on.
         self.network.links[link].open && device.denied.is_none() && !device.removed
     }
 
