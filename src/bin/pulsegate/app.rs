@@ -15,16 +15,16 @@ use crate::stats::DaemonStats;
 use crate::stdout::Stdout;
 use crate::systemd::Manager;
 
-/// Everything that the daemon keeps between two events.
+/// The state of the daemon.
 #[derive(Default)]
 pub(crate) struct App {
     line: EventLine,
     pub(crate) stdout: Stdout,
     /// What the gateway does when standard output ends.
     pub(crate) on_closed: OnClosed,
-    /// Why the process fails although it stops in order.
+/// The error of the process after a stop in order.
     pub(crate) failure: Option<&'static str>,
-    /// What the daemon has to do between two turns.
+/// Work between two turns.
     pub(crate) chores: Chores,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
@@ -33,7 +33,7 @@ pub(crate) struct App {
     pub(crate) control: Control,
 }
 
-/// Dropped events, which the log names at once and then every 10 minutes.
+/// Counts dropped events. The log reports them at once and then every 10 minutes.
 #[derive(Default)]
 struct Dropped {
     events: u64,
@@ -53,22 +53,22 @@ impl Dropped {
 
 const REPEAT_AFTER: Duration = Duration::from_secs(600);
 
-/// The streams by which signals come.
+/// The streams that carry signals.
 struct Signals {
     stop: ConnectionId,
     reload: ConnectionId,
 }
 
-/// Work that needs more than a callback may use.
+/// Work that a callback cannot do, because it needs the server.
 #[derive(Debug, Default)]
 pub(crate) struct Chores {
-    /// The service manager shows an old status.
+/// Update the status in the service manager.
     pub(crate) status: bool,
-    /// A minute has passed since the last look at the control socket.
+/// Check the control socket's name.
     pub(crate) control_socket: bool,
 }
 
-/// How often the daemon looks at the control socket's name and at standard output.
+/// The interval of checks of the control socket's name and of standard output.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 impl App {
@@ -76,7 +76,7 @@ impl App {
         self.signals = Some(Signals { stop, reload });
     }
 
-    /// Changes how many bytes may wait for each consumer and client that is connected.
+/// Changes the queue limit of each connected consumer and client.
     pub(crate) fn resize(&self, consumer_bytes_max: usize, gateway: &mut Context<'_>) {
         self.stdout
             .stream()
@@ -85,13 +85,13 @@ impl App {
             .for_each(|stream| gateway.set_outbox_max(stream, consumer_bytes_max));
     }
 
-    /// The `listening` event.
+/// Publishes the `listening` event.
     pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Context<'_>) {
         let boot = self.figures.boot;
         self.publish(Subject::default(), gateway, |line| line.listening(boot, tcp, udp));
     }
 
-    /// Numbers an event, and sends it to the consumers that want it. Without one the gateway does not write the line.
+/// Numbers an event, and sends it to the consumers that want it. Without such a consumer it formats no line.
     fn publish(
         &mut self,
         subject: Subject<'_>,
@@ -120,9 +120,9 @@ fn about(device: &Device) -> Subject<'static> {
     Subject { device: Some((Some(device.id()), device.address())), name: device.name().copied(), message_type: None }
 }
 
-/// The key of the timer by which the service manager hears that the event loop turns.
+/// The key of the timer for watchdog notifications.
 const WATCHDOG_TIMER: u64 = 0;
-/// The key of the timer by which the daemon looks at standard output and the control socket.
+/// The key of the timer for checks of standard output and the control socket.
 const MINUTE_TIMER: u64 = 1;
 
 impl Handler for App {
@@ -166,7 +166,7 @@ impl Handler for App {
         }
     }
 
-    /// The event loop itself notifies the watchdog: a loop that hangs does not.
+/// The event loop itself notifies the watchdog, so a hanging loop does not.
     fn on_timer(&mut self, key: u64, gateway: &mut Context<'_>) {
         match (key, self.manager.watchdog) {
             (WATCHDOG_TIMER, Some(interval)) => {
@@ -217,7 +217,7 @@ impl App {
                     gateway.stop();
                 }
             }
-            // A service manager half-closes the socket, and a terminal sends what somebody types.
+// A service manager half-closes the socket, and a terminal sends a person's input.
             _ => {}
         }
     }

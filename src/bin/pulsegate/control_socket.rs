@@ -1,4 +1,4 @@
-//! The control socket's place in the file system, for both of its ends.
+//! The control socket in the file system, for the gateway and for its clients.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -20,20 +20,20 @@ use pulsegate::{ListenerId, Server};
 use crate::app::App;
 use crate::config::{Config, Control};
 
-/// Where the control socket of a gateway of the system is.
+/// The control socket of the system's gateway.
 pub(crate) const SYSTEM_PATH: &str = "/run/pulsegate/control.sock";
 
-/// How long to wait where so many clients wait to be accepted that there is no room for one more. They wait for somebody,
-/// so nothing is to be learned; and a reload comes here from within the loop.
-const ROOM_WITHIN: Duration = Duration::from_millis(10);
+/// The longest wait for a connect while the accept queue is full. A full queue already proves a live gateway, and a reload
+/// connects inside the event loop.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Where the control socket is, unless told otherwise: none, if this user has no place for it.
+/// Returns the default path of the control socket, or `None` if this user has no place for it.
 pub(crate) fn default_path() -> Option<PathBuf> {
     path_for(geteuid().is_root(), std::env::var_os("RUNTIME_DIRECTORY"), std::env::var_os("XDG_RUNTIME_DIR"))
 }
 
 fn path_for(root: bool, made: Option<OsString>, own: Option<OsString>) -> Option<PathBuf> {
-    // Made by the service manager for the gateway, whoever that runs as. There may be several, with colons between.
+// The service manager creates these directories for the gateway's user. Colons separate several.
     let mut made = made.iter().flat_map(std::env::split_paths);
     if let Some(directory) = made.find(|path| !path.as_os_str().is_empty()) {
         return Some(directory.join("control.sock"));
@@ -44,8 +44,8 @@ fn path_for(root: bool, made: Option<OsString>, own: Option<OsString>) -> Option
     own.filter(|directory| !directory.is_empty()).map(|directory| Path::new(&directory).join("pulsegate.sock"))
 }
 
-/// Connects, and sets a limit of time for that, for every write and for every read. The standard library's own way
-/// waits for ever while more clients than the system keeps in a row have not been accepted.
+/// Connects with a timeout for the connect, for every write and for every read. The standard library's connect waits for
+/// ever while the accept queue is full.
 pub(crate) fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
     stream.set_write_timeout(Some(limit))?;
@@ -57,15 +57,15 @@ pub(crate) fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     }
 }
 
-/// The socket, whose name goes when the gateway does, unless it belongs to the service manager.
+/// The gateway's control socket. Drop removes its name, unless the socket belongs to the service manager.
 pub(crate) struct ControlSocket {
     listener: ListenerId,
     name: Option<Name>,
 }
 
 impl ControlSocket {
-    /// Opens the control socket that the configuration asks for. One that was not asked for by name
-    /// is not insisted on, except where another gateway answers on it.
+/// Opens the control socket of the configuration. A failure at the default path is only a warning, unless another
+    /// gateway answers there.
     pub(crate) fn open(server: &mut Server<App>, config: &Config, access: Access) -> Result<Option<Self>, String> {
         let Some((path, insist)) = place(config) else {
             if config.control == Control::Default {
@@ -74,17 +74,17 @@ impl ControlSocket {
             return Ok(None);
         };
         let shown = path.display().to_string();
-        // Until the socket listens: another gateway that starts would take it for a stale one.
+// Holds the lock until the socket listens. Otherwise another gateway that starts would take it for a stale one.
         let _lock = lock(&path);
-        match connect(&path, ROOM_WITHIN) {
+        match connect(&path, CONNECT_TIMEOUT) {
             Ok(_) => {
                 return Err(format!(
                     "another gateway answers on the control socket {shown}; give this one --control PATH or --control off"
                 ));
             }
-            // There is nobody.
+// No gateway answers.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
-            // There may be somebody, whose socket is not to be taken away.
+// A gateway may answer, so its socket stays.
             Err(error) if insist => return Err(format!("cannot open the control socket {shown}: {error}")),
             Err(error) => {
                 warn!("no control socket: cannot open {shown}: {error}");
@@ -103,50 +103,50 @@ impl ControlSocket {
         Ok(Some(Self { listener, name: Some(name) }))
     }
 
-    /// Takes over a socket that was handed in: its name, mode and group are the service manager's.
+/// Adopts an inherited socket. Its name, mode and group belong to the service manager.
     pub(crate) fn adopt(server: &mut Server<App>, listener: UnixListener, config: &Config) -> Result<Self, String> {
         let listener = server.listen_unix(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
         Ok(Self { listener, name: None })
     }
 
-    /// Whether it was handed in.
+/// Whether it is an inherited socket.
     pub(crate) fn is_handed(&self) -> bool {
         self.name.is_none()
     }
 
-    /// Whether it has the name that the configuration asks for.
+/// Whether it has the path of the configuration.
     pub(crate) fn is_where_wanted(&self, config: &Config) -> bool {
         self.name.as_ref().is_some_and(|name| place(config).is_some_and(|(path, _)| path == name.path))
     }
 
-    /// Changes how much may wait for each client that comes from now on.
+/// Changes the queue limit of each later client.
     pub(crate) fn resize(&self, server: &mut Server<App>, config: &Config) {
         server.set_outbox_max(self.listener, config.consumer_bytes_max());
     }
 
-    /// Whether clients still find it: nobody has removed its name or put another file there.
+/// Whether its name exists and leads to this socket.
     pub(crate) fn has_its_name(&self) -> bool {
         self.name.as_ref().is_none_or(Name::is_ours)
     }
 
-    /// Gives the socket another group and mode.
+/// Changes group and mode of the socket.
     pub(crate) fn set_access(&self, access: Access) -> Result<(), String> {
         let Some(name) = &self.name else { return Ok(()) };
         name.set_access(access)
             .map_err(|error| format!("cannot change the control socket {}: {error}", name.path.display()))
     }
 
-    /// Takes no more clients. Connected clients stay.
+/// Stops listening. Connected clients stay.
     pub(crate) fn close(mut self, server: &mut Server<App>) {
         server.unlisten(self.listener);
         if !self.has_its_name() {
-            // There is no name to remove.
+// An inherited socket has no name to remove.
             self.name.take().into_iter().for_each(Name::forget);
         }
     }
 }
 
-/// Who may connect to the socket.
+/// Group and mode of the socket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access {
     mode: u32,
@@ -155,7 +155,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// As the configuration asks for. A group that this machine does not have is an error.
+/// Returns group and mode of the configuration. An unknown group is an error.
     pub(crate) fn of(config: &Config) -> Result<Self, String> {
         let group = config.control_group.as_ref().map(|name| match Group::from_name(name) {
             Ok(Some(group)) => Ok(group.gid),
@@ -185,7 +185,7 @@ fn lock(path: &Path) -> Option<Flock<File>> {
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// The socket's name in the file system. Dropping it removes the name.
+/// The socket's name in the file system. Drop removes it.
 struct Name {
     path: PathBuf,
     /// The socket. Another program may have put another file in its place. The open file keeps the inode, which another
@@ -197,11 +197,11 @@ struct Name {
 
 impl Name {
     fn new(path: PathBuf) -> io::Result<Self> {
-        // The standard library's way to open takes O_PATH for an access mode where the C library is musl.
+// With musl the standard library rejects O_PATH, which it takes for an access mode.
         let file = open(&path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
         let file = File::from(file);
         let metadata = file.metadata()?;
-        // Mode and group of a link's target, or of another program's socket, are not for the gateway to change.
+// The gateway must not change mode and group of a link's target or of another program's socket.
         if !metadata.file_type().is_socket() || metadata.nlink() != 1 {
             return Err(io::Error::other("another program has replaced the socket"));
         }
@@ -214,7 +214,7 @@ impl Name {
         there.is_ok_and(|there| self.file.metadata().map(identity).is_ok_and(|ours| ours == there))
     }
 
-    /// Changes group and mode of the open file, whatever its path leads to meanwhile. No other group gets in between.
+/// Changes group and mode of the open file, independent of its path. The mode never gives access to the wrong group.
     fn set_access(&self, access: Access) -> io::Result<()> {
         let open = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let group = access.group.map_or(self.group, Gid::as_raw);
@@ -246,7 +246,7 @@ impl Drop for Name {
     }
 }
 
-/// Where the control socket is to be, if there is to be one, and whether that place was asked for by name.
+/// Returns the path of the control socket, and whether the configuration names it.
 fn place(config: &Config) -> Option<(PathBuf, bool)> {
     match &config.control {
         Control::Off => None,
@@ -262,7 +262,7 @@ fn bind(path: PathBuf, access: Access, insist: bool) -> io::Result<(UnixListener
         fs::create_dir_all(directory)?;
     }
     match fs::symlink_metadata(&path) {
-        // Connecting to a file that is no socket fails as connecting to a socket that nobody answers on does.
+// A connect to a file that is no socket fails in the same way as a connect to a stale socket.
         Ok(file) if !file.file_type().is_socket() => {
             return Err(io::Error::other("a file has that name, and it is no socket"));
         }
@@ -312,7 +312,7 @@ mod tests {
         let path = path("name");
         drop(bind(path.clone(), ACCESS, true).unwrap());
         assert!(!path.exists());
-        // Its listener is closed when a stop begins, its name goes at the end; its inode might be another's meanwhile.
+// A stop closes the listener first and removes the name at its end. Another file could get the inode meanwhile.
         let (listener, name) = bind(path.clone(), ACCESS, true).unwrap();
         drop(listener);
         fs::remove_file(&path).unwrap();
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn the_socket_has_the_group_and_mode_that_the_configuration_asks_for() {
         let path = path("access");
-        // Root may give a file to any group, others to their own groups.
+// Root may give a file to any group, and other users to their own groups.
         let groups = nix::unistd::getgroups().unwrap();
         let other = groups.into_iter().map(Gid::as_raw).chain(geteuid().is_root().then_some(12));
         let own = nix::unistd::getegid().as_raw();
@@ -381,7 +381,7 @@ mod tests {
         fs::write(&other, "").unwrap();
         fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        // As if another program had put it there after the gateway had bound its socket.
+// Another program puts it there after the gateway has bound its socket.
         assert!(Name::new(path.clone()).is_err());
         fs::remove_file(&path).unwrap();
         let (_listener, name) = bind(path.clone(), ACCESS, true).unwrap();

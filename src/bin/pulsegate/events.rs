@@ -21,7 +21,7 @@ pub(crate) struct EventLine {
 }
 
 impl EventLine {
-    /// The next line is event number `seq`.
+/// Sets the number of the next event.
     pub(crate) fn numbered(&mut self, seq: u64) -> &mut Self {
         self.seq = seq;
         self
@@ -46,7 +46,7 @@ impl EventLine {
         self.end()
     }
 
-    /// `{"event":"message"…}` with the object as it was sent, but for line ends.
+/// `{"event":"message"…}` with the object as the device sent it, with spaces for line ends.
     pub(crate) fn message(&mut self, device: &Device, message: &Message<'_>) -> &[u8] {
         self.begin("message");
         self.device(device);
@@ -122,7 +122,7 @@ impl EventLine {
         self.end()
     }
 
-    /// `{"event":"disconnect"…,"reason":"refused"…}` of one that never counted as connected.
+/// `{"event":"disconnect"…,"reason":"refused"…}` of a connection that never counted as a device.
     pub(crate) fn refused(&mut self, from: SocketAddr, refusal: Refusal) -> &[u8] {
         self.begin("disconnect");
         self.text("ip", &from.ip().to_string());
@@ -166,7 +166,7 @@ impl EventLine {
 
     fn text(&mut self, name: &str, text: &str) {
         self.put(format_args!(r#","{name}":"#));
-        // Writing into a `Vec` cannot fail, nor can a string fail to be JSON.
+// A write into a `Vec` cannot fail, and every string can become JSON.
         let _ = serde_json::to_writer(&mut self.line, text);
     }
 
@@ -176,7 +176,7 @@ impl EventLine {
     }
 
     fn put(&mut self, text: fmt::Arguments<'_>) {
-        // Writing into a `Vec` cannot fail.
+// A write into a `Vec` cannot fail.
         let _ = self.line.write_fmt(text);
     }
 }
@@ -193,7 +193,7 @@ pub(crate) fn append_data(line: &mut Vec<u8>, message: &Message<'_>) {
     }
 }
 
-/// Bytes of the line that are kept between events: pictures come and go.
+/// The capacity of the buffer between events. A picture needs more for a moment.
 const LINE_KEPT: usize = 4 << 10;
 
 /// A random word for one run of the gateway. Event numbers of two runs do not compare.
@@ -201,7 +201,7 @@ const LINE_KEPT: usize = 4 << 10;
 pub(crate) struct Boot(u64);
 
 impl Default for Boot {
-    /// The keys of a new hasher come from the system's random numbers.
+/// The keys of a new hasher are random numbers of the system.
     fn default() -> Self {
         Self(RandomState::new().hash_one(()))
     }
@@ -213,7 +213,7 @@ impl fmt::Display for Boot {
     }
 }
 
-/// What filters compare of an event.
+/// The properties of an event that filters compare.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Subject<'a> {
     /// The connection. A refused one has no id, and `listening` is about none.

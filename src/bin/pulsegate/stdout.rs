@@ -1,4 +1,4 @@
-//! Standard output as a consumer of events. Its end closes no device and stops no event.
+//! Standard output as an event consumer. Its end affects no device and no other consumer.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use pulsegate::{ConnectionId, Context, StreamEnd};
 
 use crate::events::{Consumer, Unsent};
 
-/// Standard output, and how many events it has missed since its end.
+/// Standard output, and the number of events that it has missed.
 #[derive(Debug, Default)]
 pub(crate) struct Stdout {
     state: State,
-    /// Standard output stays open while the configuration wants no events: a second descriptor would not know the
-    /// queued bytes of the first, and would write into the middle of a line.
+/// Standard output stays open while the configuration wants no events. A second stream would not know the queued bytes
+    /// of the first, and would write into the middle of a line.
     muted: bool,
-    /// Events that were dropped because standard output was closed.
+/// Events that the gateway dropped because standard output was closed.
     missed: u64,
-    /// Number of missed events and uptime at the last warning.
+/// The number of missed events and the uptime at the last warning.
     warned: (u64, Duration),
 }
 
@@ -28,25 +28,25 @@ enum State {
     #[default]
     Unused,
     Open(Consumer),
-    /// The reader has ended, or writing has failed for good.
+/// The reader has ended, or a write has failed permanently.
     Closed,
 }
 
-/// How often the gateway warns of events that are missed because standard output is closed.
+/// The interval of warnings while standard output is closed.
 const WARN_EVERY: Duration = Duration::from_secs(600);
 
 impl Stdout {
-    /// Sends events to `stream`, which is standard output. It learns first how many events it has missed.
+/// Sends events to `stream`, which is standard output. A `missed` event with the number comes first.
     pub(crate) fn open(&mut self, stream: ConnectionId) {
         self.state = State::Open(Consumer::behind(stream, self.missed, io::stdout().is_terminal()));
     }
 
-    /// Whether events can go there.
+/// Whether events go to standard output.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// Whether it was open and has ended.
+/// Whether its reader has ended.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
@@ -56,7 +56,7 @@ impl Stdout {
         self.muted = muted;
     }
 
-    /// Its stream, while it is open.
+/// Returns its stream, while it is open.
     pub(crate) fn stream(&self) -> Option<ConnectionId> {
         match &self.state {
             State::Open(consumer) => Some(consumer.stream),
@@ -64,7 +64,7 @@ impl Stdout {
         }
     }
 
-    /// The consumer that the next event goes to. `missed` counts the event if standard output is closed.
+/// Returns the consumer for the next event. `missed` counts the event if standard output is closed.
     pub(crate) fn consumer(&mut self, missed: &mut u64) -> Option<&mut Consumer> {
         match &mut self.state {
             State::Open(consumer) => Some(consumer).filter(|_| !self.muted),
@@ -77,14 +77,14 @@ impl Stdout {
         }
     }
 
-    /// The stream has taken all queued bytes.
+/// Handles an empty send queue.
     pub(crate) fn drained(&mut self, gateway: &mut Context<'_>) {
         if let State::Open(consumer) = &mut self.state {
             consumer.catch_up(gateway);
         }
     }
 
-    /// The stream has ended, and `unsent` bytes were queued for it. Returns how many events they are.
+/// Handles the end of the stream. Returns the number of events in its queued bytes `unsent`.
     pub(crate) fn closed(&mut self, end: StreamEnd, unsent: &[u8], uptime: Duration) -> u64 {
         let unsent = Unsent::of(unsent);
         if let State::Open(consumer) = std::mem::replace(&mut self.state, State::Closed) {
@@ -99,7 +99,7 @@ impl Stdout {
         unsent.events
     }
 
-    /// Warns every ten minutes while standard output is closed and events are missed. Returns whether it did.
+/// Warns every ten minutes while standard output is closed and events are missed. Returns whether it has warned.
     pub(crate) fn warn_again(&mut self, uptime: Duration) -> bool {
         let (missed, at) = self.warned;
         let due = self.is_closed() && self.missed > missed && uptime.saturating_sub(at) >= WARN_EVERY;
@@ -110,12 +110,12 @@ impl Stdout {
         due
     }
 
-    /// How it stands, for people.
+/// Returns its state as a sentence.
     pub(crate) fn status(&self) -> String {
         format!("standard output is closed, {} events missed since", self.missed)
     }
 
-    /// How it stands, as a word for `stats`, and how many events it has missed since its end.
+/// Returns its state as a word for `stats`, and the number of events that it has missed.
     pub(crate) fn figures(&self) -> (&'static str, u64) {
         let word = match self.state {
             State::Closed => "closed",

@@ -1,4 +1,4 @@
-//! From a line of a client to the operation that it asks for.
+//! Dispatches the line of a client to its operation.
 
 use log::info;
 use pulsegate::{ConnectionId, Context, Credentials};
@@ -10,7 +10,7 @@ use super::{Control, Operation};
 use crate::stats::{self, DaemonStats};
 
 impl Control {
-    /// Carries out the request of a line, or refuses it.
+/// Runs the request of a line, or refuses it.
     pub(super) fn request(
         &mut self,
         stream: ConnectionId,

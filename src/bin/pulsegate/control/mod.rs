@@ -1,5 +1,5 @@
-//! The control socket: requests and answers as JSON Lines, for the commands of this program and for any other. What a
-//! client may cost is bounded: the bytes of a request, and the queued bytes that it does not read.
+//! The control socket: requests and answers as JSON Lines, for the commands of this program and for other programs. The
+//! bytes of a request and the queued bytes of a client are bounded.
 
 mod client;
 mod dispatch;
@@ -19,12 +19,12 @@ use crate::stats::DaemonStats;
 pub(crate) use self::reply::{ErrorWord, Refused, ReplyTo};
 #[cfg(any(test, feature = "mqtt"))]
 pub(crate) use self::request::REQUEST_BYTES_MAX;
-/// What the manual must name.
+/// The words and limits that the manual must name.
 #[cfg(test)]
 pub(crate) use self::{client::CLIENTS_MAX, operations::SENDING_MAX, request::Request};
 
 pulsegate::closed_list! {
-    /// What a client may ask for.
+/// The operations of the control socket.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Operation {
         Ping => "ping",
@@ -127,7 +127,7 @@ impl Control {
         }
     }
 
-    /// A client has one more of its outstanding answers.
+/// Counts an outstanding answer of a client as written.
     fn answered(&mut self, stream: ConnectionId, gateway: &mut Context<'_>) {
         if let Some(client) = self.client(stream) {
             client.answered(gateway);

@@ -80,9 +80,9 @@ struct OnlyId {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a line. The error has the id of the request, if it has one.
+/// Parses a line. The error has the id of the request, if it has one.
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, (Option<u64>, Refused)> {
-        // Serde would take an array for an object's values in order.
+// Serde would accept an array of the values in order.
         let request = match line.trim_ascii_start().starts_with(b"{") {
             true => serde_json::from_slice::<Self>(line),
             false => Err(serde_json::Error::custom("it is no object")),
@@ -93,12 +93,12 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The device of a request that needs one, as the client wrote it.
+/// Returns the device of a request that needs one, as the client wrote it.
     pub(super) fn device(&self) -> Result<&str, Refused> {
         needed(self.device.as_deref(), "device")
     }
 
-    /// The text of a request that needs one.
+/// Returns the text of a request that needs one.
     pub(super) fn text(&self) -> Result<&str, Refused> {
         needed(self.text.as_deref(), "text")
     }
@@ -116,18 +116,18 @@ impl<'a> Request<'a> {
         Ok(command)
     }
 
-    /// The device, if the request has one.
+    /// Returns the device, if the request has one.
     pub(super) fn target(&self) -> Result<Option<Target>, Refused> {
         self.device.as_deref().map(target).transpose()
     }
 }
 
-/// The device of that name.
+/// Parses the name of a device.
 pub(super) fn target(text: &str) -> Result<Target, Refused> {
     text.parse().map_err(|e: pulsegate::TargetError| Refused::new(ErrorWord::BadDevice, e.to_string()))
 }
 
-/// Why the gateway closes a client whose request does not end.
+/// The error of a request that is too long.
 pub(super) fn too_long() -> Refused {
     Refused::new(ErrorWord::BadRequest, format!("a request has at most {REQUEST_BYTES_MAX} bytes"))
 }

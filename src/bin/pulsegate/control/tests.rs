@@ -1,4 +1,4 @@
-//! The control socket on a gateway without a kernel: each stream takes as many bytes as the test says.
+//! The control socket on a gateway without a kernel. The test decides how many bytes each stream takes.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -23,7 +23,7 @@ struct World {
 }
 
 struct Stream {
-    /// How many bytes it takes.
+/// The number of bytes that it takes.
     window: usize,
     closed: bool,
     taken: Vec<u8>,
@@ -64,7 +64,7 @@ impl World {
         self.streams.get_mut(&id).unwrap()
     }
 
-    /// A client that watches and from then on takes nothing.
+/// Connects a client that watches and then takes no byte.
     fn stuck_watcher(&mut self) -> ConnectionId {
         let client = self.client();
         assert_eq!(self.ask(client, r#"{"op":"watch"}"#)["ok"], true);
@@ -72,7 +72,7 @@ impl World {
         client
     }
 
-    /// The device sends so many objects of so many bytes.
+/// Sends `count` objects of `bytes` bytes of the device.
     fn send(&mut self, objects: usize, bytes: usize) {
         let object = format!(r#"{{"Type":"Status","Fill":"{}"}}"#, "x".repeat(bytes));
         for _ in 0..objects {
@@ -85,20 +85,20 @@ impl World {
         self.drain();
     }
 
-    /// A request of a client that takes its answer, which is the last that it is told.
+/// Sends a request of a client. Returns the answer, which is the last line that the client takes.
     fn ask(&mut self, client: ConnectionId, line: &str) -> Value {
         self.data(client, format!("{line}\n").as_bytes());
         self.lines(client).pop().expect("an answer")
     }
 
-    /// A client takes so many bytes of what waits.
+/// Lets a client take a number of queued bytes.
     fn take(&mut self, client: ConnectionId, bytes: usize) {
         self.stream(client).window = bytes;
         self.gateway.handle_writable(client, self.now);
         self.drain();
     }
 
-    /// What a client takes, if it takes all there is: lines, which it has not seen before.
+/// Lets a client take all queued bytes. Returns their lines.
     fn lines(&mut self, client: ConnectionId) -> Vec<Value> {
         self.take(client, usize::MAX);
         let taken = std::mem::take(&mut self.stream(client).taken);
@@ -125,7 +125,7 @@ impl World {
     }
 }
 
-/// How many events a client was told to have missed.
+/// Returns the sum of the `missed` events of a client.
 fn missed(lines: &[Value]) -> u64 {
     lines.iter().filter(|line| line["event"] == "missed").filter_map(|line| line["events"].as_u64()).sum()
 }
@@ -150,7 +150,7 @@ fn events_that_were_missed_before_another_watch_are_told_before_its_answer() {
     let mut world = World::new();
     let client = world.stuck_watcher();
     world.send(60, 10_000);
-    // It has taken some of what waits when it asks.
+// The client has taken some queued bytes before its request.
     world.take(client, 100_000);
     world.data(client, b"{\"id\":1,\"op\":\"watch\"}\n");
     let lines = world.lines(client);
@@ -159,7 +159,7 @@ fn events_that_were_missed_before_another_watch_are_told_before_its_answer() {
     assert_eq!(messages + missed(&lines[..answered]), 60);
 }
 
-/// A line that says so is short, and fits where an event does not.
+/// A `missed` event is short, and fits where another event does not.
 #[test]
 fn events_that_are_missed_in_a_row_are_told_in_one_line() {
     let mut world = World::new();
@@ -169,7 +169,7 @@ fn events_that_are_missed_in_a_row_are_told_in_one_line() {
     let seen = lines.iter().filter(|line| line["event"] == "message").count() as u64;
     assert_eq!(lines.iter().filter(|line| line["event"] == "missed").count(), 1);
     assert_eq!(seen + missed(&lines), 20);
-    // The next event is told of behind it, in its place.
+// The next event comes behind it.
     world.stream(client).window = 0;
     world.send(20, 100_000);
     world.take(client, 100_200);
@@ -197,7 +197,7 @@ fn a_client_that_ends_its_half_has_its_answers_first() {
     world.take(device, 1);
     assert_eq!(world.lines(client)[0]["id"], 2);
     assert!(world.stream(client).closed);
-    // One that asks for nothing is closed at once.
+// A client without a request is closed at once.
     let other = world.client();
     world.gateway.handle_end(other, world.now);
     world.drain();
@@ -215,7 +215,7 @@ fn a_last_request_without_a_line_end_is_answered() {
     assert!(world.stream(client).closed);
 }
 
-/// A user of nobody's.
+/// The uid of an ordinary user.
 const STRANGER: u32 = 4_294_967_290;
 
 #[test]
@@ -239,7 +239,7 @@ fn root_is_answered_while_watchers_have_all_places() {
     }
     let stranger = world.client_of(STRANGER);
     assert!(world.stream(stranger).closed);
-    // Idle clients of root do not keep root from the places beyond.
+// Idle clients of root do not block the reserved places.
     for _ in 0..2 * RESERVED_CLIENTS {
         let root = world.client();
         assert!(!world.stream(root).closed);

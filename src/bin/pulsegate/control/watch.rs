@@ -10,9 +10,9 @@ use super::request::Request;
 use crate::events::{Consumer, Filter};
 use crate::stats::DaemonStats;
 
-/// Types of one `watch`.
+/// The maximum of types in one `watch`.
 const TYPES_MAX: usize = 64;
-/// Bytes of one of these types. No device sends a longer one.
+/// The maximum length of a type. The gateway accepts no longer `Type`.
 const TYPE_BYTES_MAX: usize = 256;
 
 impl Control {
