@@ -380,10 +380,10 @@ fn the_gateway_runs_on_without_a_reader_of_its_output() {
     let (_, nothing) = channel();
     gateway.events = nothing;
     let mut first = gateway.connect();
-    let mut told = 0;
-    while told == 0 {
+    let mut warnings = 0;
+    while warnings == 0 {
         first.write_all(br#"{"Type":"Status"}"#).unwrap();
-        told = gateway.log.try_iter().filter(|line| line.contains("no more events")).count();
+        warnings = gateway.log.try_iter().filter(|line| line.contains("no more events")).count();
     }
     let second = gateway.connect();
     let (code, devices, _) = text(&gateway.call(&["devices"]));

@@ -51,9 +51,9 @@ impl TestServer {
     fn turn_until(&mut self, done: impl Fn(&[Seen]) -> bool) {
         let end = clock() + LONG;
         while !done(&self.server.handler().seen) {
-            let told: Vec<_> =
+            let callbacks: Vec<_> =
                 self.seen().iter().rev().take(3).map(|seen| brief(format!("{seen:?}").as_bytes())).collect();
-            assert!(clock() < end, "it has not happened; the last that has: {told:?}");
+            assert!(clock() < end, "the callback is missing, the last ones are {callbacks:?}");
             self.server.turn().expect("a turn");
         }
     }

@@ -245,15 +245,15 @@ fn the_folder_for_a_package_is_complete() {
 
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/openwrt/README.md")).unwrap();
     let rows = readme.lines().filter(|line| line.starts_with("| ") && line.contains(" | `/"));
-    let told: Vec<(&str, u32)> = rows
+    let documented: Vec<(&str, u32)> = rows
         .map(|row| {
             let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
             (cells[2].trim_start_matches('/'), u32::from_str_radix(cells[3], 8).unwrap())
         })
         .collect();
-    assert_eq!(told.len(), 5);
-    for (path, told) in told {
-        assert_eq!(mode(path), Some(told), "{path}");
+    assert_eq!(documented.len(), 5);
+    for (path, expected) in documented {
+        assert_eq!(mode(path), Some(expected), "{path}");
     }
     let text = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
     for line in text("CONTROL/conffiles").lines() {
@@ -276,10 +276,10 @@ fn the_folder_for_a_package_is_complete() {
     // opkg runs these scripts, which call OpenWrt's functions.
     let functions = r#"default_postinst() { echo "in $2"; }; default_prerm() { echo "out $2"; }"#;
     fs::write(root.0.join("lib/functions.sh"), functions).unwrap();
-    for (script, said) in [("CONTROL/postinst", "in configure\n"), ("CONTROL/prerm", "out configure\n")] {
+    for (script, output_text) in [("CONTROL/postinst", "in configure\n"), ("CONTROL/prerm", "out configure\n")] {
         let output =
             environment::program(folder.join(script)).arg("configure").env("IPKG_INSTROOT", &root.0).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), said);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), output_text);
         assert!(output.status.success());
     }
 }

@@ -665,8 +665,8 @@ fn counters_and_callbacks_do_not_depend_on_cuts() {
             network.send(link, stream.clone());
             network.run_for(SECOND);
             let (stats, (_, end)) = (network.stats(), network.end_of(link).expect("a fault"));
-            let booked = (stats.padding_bytes, stats.unfinished_bytes, end.unfinished);
-            assert_eq!(booked, expected, "{cut:?} of {} bytes", stream.len());
+            let counted = (stats.padding_bytes, stats.unfinished_bytes, end.unfinished);
+            assert_eq!(counted, expected, "{cut:?} of {} bytes", stream.len());
         }
     }
 }
@@ -763,8 +763,8 @@ fn a_broken_byte_order_mark_over_two_reads_is_counted_like_any_fault() {
     network.run_for(SECOND);
     assert_eq!(framing(end(&network, link).0), Some((FramingCause::UnexpectedByte(0xef), 0)));
     let stats = network.stats();
-    let booked = stats.padding_bytes + stats.discarded_bytes + stats.unfinished_bytes;
-    assert_eq!(stats.received_bytes, booked, "every byte is booked once");
+    let counted = stats.padding_bytes + stats.discarded_bytes + stats.unfinished_bytes;
+    assert_eq!(stats.received_bytes, counted, "every byte counts once");
 }
 
 #[test]
@@ -783,9 +783,9 @@ fn each_reason_to_reject_an_object_is_reported_and_the_stream_continues() {
             Seen::Rejected(of, error) if of == id => Some(error.reason),
             _ => None,
         };
-        let told: Vec<_> = network.log.iter().filter_map(|(_, seen)| rejected(seen)).collect();
+        let reported: Vec<_> = network.log.iter().filter_map(|(_, seen)| rejected(seen)).collect();
         let expected: Vec<_> = rejected_samples().iter().map(|(reason, _)| *reason).collect();
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         network.expect_messages(link, &[object(1)]);
         assert!(network.end_of(link).is_none());
     }

@@ -98,8 +98,8 @@ fn objects_before_a_failed_write_are_delivered_and_then_the_device_is_closed() {
     let mut network =
         network(TurnLimits { read_buffer_bytes: 100, read_bytes_per_turn_max: 300, ..TurnLimits::default() });
     let link = network.connect(device_address(1));
-    let said: Vec<Vec<u8>> = (0..100).map(object).collect();
-    network.send(link, said.concat());
+    let sent: Vec<Vec<u8>> = (0..100).map(object).collect();
+    network.send(link, sent.concat());
     network.failures.push((Call::Write, EPIPE));
     network.command(network.id(link), b"reboot").expect("a command");
     network.run_for(SECOND / 10);
@@ -108,11 +108,11 @@ fn objects_before_a_failed_write_are_delivered_and_then_the_device_is_closed() {
 
     let link = network.connect(device_address(2));
     network.links[link].latency = Duration::ZERO;
-    network.send(link, said.concat());
+    network.send(link, sent.concat());
     network.failures.push((Call::Write, RESET.0));
     network.command(network.id(link), b"reboot").expect("a command");
     network.run_for(SECOND / 10);
-    network.expect_messages(link, &said);
+    network.expect_messages(link, &sent);
     assert_eq!(network.end_of(link).map(|(_, end)| end.reason), Some(CloseReason::Reset(RESET)));
 }
 

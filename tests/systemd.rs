@@ -102,7 +102,7 @@ fn configure(place: &Place, text: &str) {
 
 #[test]
 fn the_manager_is_notified_of_start_reload_and_stop() {
-    let place = Place::new("told");
+    let place = Place::new("notified");
     let notified = Notified::bind(&place);
     configure(&place, "listen = ['127.0.0.1:0']\ndiscovery.listen = 'off'");
     let mut gateway = Daemon(command(&place).spawn().unwrap());
@@ -157,7 +157,7 @@ fn the_watchdog_is_notified_only_by_a_running_event_loop() {
     while notified.0.recv(&mut buffer).is_ok() {}
     notified.0.set_nonblocking(false).unwrap();
     notified.0.set_read_timeout(Some(Duration::from_millis(800))).unwrap();
-    assert!(notified.0.recv(&mut buffer).is_err(), "a stopped process told the watchdog that it turns");
+    assert!(notified.0.recv(&mut buffer).is_err(), "a stopped process notified the watchdog");
     gateway.signal(Signal::SIGCONT);
     notified.0.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(notified.message(), "WATCHDOG=1");
@@ -282,9 +282,9 @@ fn an_unusable_inherited_socket_is_an_error() {
         let place = Place::new(name);
         configure(&place, "");
         let output = start_with(&place, vec![high(socket)]).wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(sentence), "{said}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(sentence), "{error}");
     };
     check("datagram", UnixDatagram::unbound().unwrap().into(), "invalid descriptor 3 of LISTEN_FDS: expected a TCP");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

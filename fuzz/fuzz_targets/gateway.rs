@@ -54,9 +54,9 @@ impl Handler for App {
     }
 
     fn on_message(&mut self, device: &Device, message: &Message<'_>, gateway: &mut Context<'_>) {
-        let said = &self.devices[&device.id()];
+        let sent = &self.devices[&device.id()];
         let at = message.offset() as usize;
-        assert_eq!(said.get(at..at + message.bytes().len()), Some(message.bytes()));
+        assert_eq!(sent.get(at..at + message.bytes().len()), Some(message.bytes()));
         match message.type_name() {
             "Status" => self.send(device.id().into(), b"ack", gateway),
             "Project" => assert_eq!(gateway.remove(device.id()), 1),
@@ -74,21 +74,21 @@ impl Handler for App {
     }
 
     fn on_disconnect(&mut self, device: &Device, end: &Disconnect, gateway: &mut Context<'_>) {
-        let said = self.devices.remove(&device.id()).expect("it was announced, and taken leave of once");
+        let sent = self.devices.remove(&device.id()).expect("one connect and one disconnect");
         if let Some((offset, bytes)) = end.unfinished {
-            assert!(offset as usize + bytes <= said.len());
+            assert!(offset as usize + bytes <= sent.len());
         }
         assert!(gateway.device(device.id()).is_none());
         assert_eq!(gateway.try_send(device.id(), "too late"), Err(SendError::NoSuchDevice));
         assert!(!self.tags.values().any(|&id| id == device.id()), "its commands were reported before");
         if let CloseReason::Framing(fault) = end.reason {
-            assert!(fault.offset <= said.len() as u64);
+            assert!(fault.offset <= sent.len() as u64);
         }
         self.closed += 1;
     }
 
     fn on_sent(&mut self, tag: u64, _: Delivery, _: &mut Context<'_>) {
-        assert!(self.tags.remove(&tag).is_some(), "it is told once");
+        assert!(self.tags.remove(&tag).is_some(), "one delivery");
     }
 
     fn on_refused(&mut self, _: SocketAddr, _: Refusal, _: &mut Context<'_>) {
@@ -275,8 +275,8 @@ impl World {
         if bytes.is_empty() {
             return self.drain();
         }
-        if let Some(said) = self.gateway.handler_mut().devices.get_mut(&id) {
-            said.extend_from_slice(bytes);
+        if let Some(sent) = self.gateway.handler_mut().devices.get_mut(&id) {
+            sent.extend_from_slice(bytes);
         }
         self.received += bytes.len() as u64;
         self.gateway.handle_data(id, bytes, self.now);
@@ -356,7 +356,7 @@ impl World {
         assert_eq!(stats.refused.total(), app.refused);
         assert_eq!((stats.received_bytes, stats.sent_bytes, stats.probes), (received, taken, probes));
         assert_eq!(stats.probes_answered + stats.probes_suppressed.total(), probes);
-        assert!(booked(&commands) <= received);
+        assert!(counted(&commands) <= received);
     }
 
     /// Everything comes to its end, and the books balance.
@@ -368,7 +368,7 @@ impl World {
         self.look();
         let (app, commands) = self.gateway.parts(self.now);
         assert!(app.devices.is_empty() && app.tags.is_empty());
-        assert_eq!(booked(&commands), commands.stats().received_bytes);
+        assert_eq!(counted(&commands), commands.stats().received_bytes);
         assert_eq!((commands.connections(), commands.buffered()), (0, (0, 0)));
         self.wait(Duration::from_secs(60));
         assert_eq!(self.gateway.poll_timeout(), None, "with nobody there it sleeps for ever");
@@ -376,7 +376,7 @@ impl World {
 }
 
 /// The bytes that stand in the books.
-fn booked(commands: &Context<'_>) -> u64 {
+fn counted(commands: &Context<'_>) -> u64 {
     let stats = commands.stats();
     let objects = stats.messages.values().iter().chain(stats.rejected.values()).map(|count| count.bytes).sum::<u64>();
     objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes

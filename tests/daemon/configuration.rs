@@ -10,12 +10,12 @@ fn check_config_names_the_file_and_warns_of_suspicious_values() {
     let file = File::new("check", "[access]\nallow = []\n");
     let name = file.0.display();
     let check = || text(&pulsegate().arg("check-config").arg(&file.0).output().unwrap());
-    let (code, said, warnings) = check();
-    assert_eq!((code, said), (0, format!("{name}: the configuration is valid\n")));
+    let (code, output, warnings) = check();
+    assert_eq!((code, output), (0, format!("{name}: the configuration is valid\n")));
     assert_eq!(warnings, format!("warning: {name}:2:9: access.allow is empty: no device may connect\n"));
     file.write("credit = 5\n[heartbeat]\ninterval = 2\n");
-    let (code, said, faults) = check();
-    assert_eq!((code, said.as_str()), (78, ""));
+    let (code, output, faults) = check();
+    assert_eq!((code, output.as_str()), (78, ""));
     let places: Vec<_> = faults.lines().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(places, [format!("{name}:1:1"), format!("{name}:3:12")], "{faults}");
 }

@@ -21,8 +21,8 @@ fn a_reload_applies_changed_keys_and_closes_no_allowed_device() {
     let device = gateway.connect();
     gateway.event("connect");
     file.write("[limits]\nconnections_max = 1\n[log]\nlevel = \"debug\"\n");
-    let (code, told, _) = text(&gateway.call(&["reload"]));
-    assert_eq!((code, told.as_str()), (0, "changed: limits.connections_max, log.level\n"));
+    let (code, output, _) = text(&gateway.call(&["reload"]));
+    assert_eq!((code, output.as_str()), (0, "changed: limits.connections_max, log.level\n"));
     let refused = gateway.connect();
     assert_eq!(gateway.event("disconnect")["detail"], "connections_max");
     // An error changes nothing, and has its place.
@@ -83,8 +83,8 @@ fn events_stay_complete_and_in_order_when_a_reload_changes_their_destination() {
         }
     };
     let expected: Vec<u64> = (0..400).chain(450..500).collect();
-    let told: Vec<u64> = expected.iter().map(|_| next()).collect();
-    assert_eq!(told, expected);
+    let received: Vec<u64> = expected.iter().map(|_| next()).collect();
+    assert_eq!(received, expected);
     process.kill().unwrap();
     process.wait().unwrap();
 }
@@ -93,9 +93,9 @@ fn events_stay_complete_and_in_order_when_a_reload_changes_their_destination() {
 fn watch(control: &Path) -> Receiver<Value> {
     let mut stream = UnixStream::connect(control).unwrap();
     stream.write_all(b"{\"op\":\"watch\"}\n").unwrap();
-    let told = lines(stream, event);
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap()["ok"], true);
-    told
+    let events = lines(stream, event);
+    assert_eq!(events.recv_timeout(PATIENCE).unwrap()["ok"], true);
+    events
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn a_reload_may_narrow_and_widen_addresses() {
     assert!(is_listened_on("127.0.0.2"));
     for ip in ["127.0.0.1", "0.0.0.0"] {
         file.write(&addresses(ip, ip, ""));
-        let (code, told, why) = text(&gateway.call(&["reload"]));
-        assert_eq!((code, told.as_str()), (0, "changed: listen, discovery.listen\n"), "{ip}: {why}");
+        let (code, output, why) = text(&gateway.call(&["reload"]));
+        assert_eq!((code, output.as_str()), (0, "changed: listen, discovery.listen\n"), "{ip}: {why}");
         assert_eq!(gateway.event("listening")["tcp"], format!("{ip}:{port}"));
         assert!(is_listened_on("127.0.0.1") && UdpSocket::bind(("127.0.0.1", port)).is_err(), "{ip}");
         let (tcp, udp) = (is_listened_on("127.0.0.2"), UdpSocket::bind(("127.0.0.2", port)).is_err());
@@ -171,9 +171,9 @@ fn a_reload_with_a_missing_or_emptied_file_changes_nothing() {
         drop(device);
     };
     let fails = |what: &str, why: &str| {
-        let (code, _, said) = text(&gateway.call(&["reload"]));
-        assert_eq!(code, 78, "{what}: {said}");
-        assert!(said.contains(&file.0.display().to_string()) && said.contains(why), "{what}: {said}");
+        let (code, _, error) = text(&gateway.call(&["reload"]));
+        assert_eq!(code, 78, "{what}: {error}");
+        assert!(error.contains(&file.0.display().to_string()) && error.contains(why), "{what}: {error}");
         is_refused(what);
     };
     is_refused("at the start");

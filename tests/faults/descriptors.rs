@@ -46,7 +46,7 @@ fn exhausted(stage: &mut Stage) {
     // Many more devices than file descriptors wait in the accept queue.
     let mut streams: Vec<TcpStream> = (0..200).map(|n| device(n, stage.gateway.tcp)).collect();
     stage.gateway.until("all descriptors are taken", |gateway| gateway.figures().descriptors >= FEW);
-    stage.gateway.until("it is said", |gateway| gateway.has_logged("cannot accept connections"));
+    stage.gateway.until("a log line", |gateway| gateway.has_logged("cannot accept connections"));
     // The gateway neither spins nor fills the log.
     let errors = |control: &mut Control| control.stats()["connections"]["accept_errors"].as_u64().unwrap();
     let before = (errors(&mut stage.control), stage.gateway.figures().log);
@@ -70,8 +70,8 @@ fn exhausted(stage: &mut Stage) {
     let config = fs::read_to_string(stage.gateway.config_path()).unwrap();
     let changed = config.replace("[discovery]\n", "[discovery]\nreply = \"changed\"\n");
     fs::write(stage.gateway.config_path(), changed).unwrap();
-    let said = reload(stage);
-    assert!(said.contains("keeps its configuration") && said.contains("Too many open files"), "{said}");
+    let result = reload(stage);
+    assert!(result.contains("keeps its configuration") && result.contains("Too many open files"), "{result}");
     assert_eq!(stage.control.call(json!({ "op": "reload" }))["error"], "bad_configuration");
     stage.gateway.until("both are logged", |gateway| reloads(gateway).len() == 2);
     // When the devices have left, a reload works, and a new device connects.
@@ -80,8 +80,8 @@ fn exhausted(stage: &mut Stage) {
     stage.gateway.until("all have come and gone", |gateway| {
         gateway.count("connect") == 200 && gateway.count("disconnect") == 200
     });
-    let said = reload(stage);
-    assert!(said.contains("changed discovery.reply"), "{said}");
+    let result = reload(stage);
+    assert!(result.contains("changed discovery.reply"), "{result}");
     let mut stream = device(999, stage.gateway.tcp);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.read_exact(&mut [0; 9]).expect("a beat for a new device");
@@ -107,33 +107,33 @@ fn reload_with_few(stage: &mut Stage) {
     let (mut done, mut refused) = (0, 0);
     for free in 0..12 {
         while stage.gateway.figures().descriptors < FEW - free {
-            let told = stage.gateway.count("connect");
+            let before = stage.gateway.count("connect");
             streams.push(device(streams.len(), stage.gateway.tcp));
-            stage.gateway.until("it is accepted", |gateway| gateway.count("connect") > told);
+            stage.gateway.until("it is accepted", |gateway| gateway.count("connect") > before);
         }
         while stage.gateway.figures().descriptors > FEW - free {
-            let told = stage.gateway.count("disconnect");
+            let before = stage.gateway.count("disconnect");
             drop(streams.pop());
-            stage.gateway.until("it is gone", |gateway| gateway.count("disconnect") > told);
+            stage.gateway.until("it is gone", |gateway| gateway.count("disconnect") > before);
         }
         fs::write(stage.gateway.config_path(), more(free + 1)).unwrap();
-        let said = reload(stage);
-        if said.contains("keeps its configuration") {
+        let result = reload(stage);
+        if result.contains("keeps its configuration") {
             refused += 1;
         } else {
             done += 1;
             at = control(free + 1);
         }
         // A file descriptor for a control client.
-        let told = stage.gateway.count("disconnect");
+        let before = stage.gateway.count("disconnect");
         streams.drain(..4);
-        stage.gateway.until(&format!("events are told with {free} left: {said}"), |gateway| {
-            gateway.count("disconnect") == told + 4
+        stage.gateway.until(&format!("events with {free} left: {result}"), |gateway| {
+            gateway.count("disconnect") == before + 4
         });
         let descriptors = stage.gateway.figures().descriptors;
-        let mut asker = Control::try_connect(&at).unwrap_or_else(|| panic!("{free} left, {said}: no control socket"));
-        assert_eq!(asker.call(json!({ "op": "ping" }))["ok"], true, "{free} left");
-        drop(asker);
+        let mut client = Control::try_connect(&at).unwrap_or_else(|| panic!("{free} left, {result}: no control socket"));
+        assert_eq!(client.call(json!({ "op": "ping" }))["ok"], true, "{free} left");
+        drop(client);
         stage.gateway.until("it has gone", |gateway| gateway.figures().descriptors == descriptors);
         // A long interval, so that no device is silent.
         for stream in &mut streams {

@@ -123,9 +123,9 @@ impl Healthy {
         let ports = self.seen.ports.lock().unwrap();
         for device in &sent {
             let port = device.port;
-            let told = ports.iter().find(|(seen, _)| *seen == port).map_or(0, |(_, number)| *number);
-            if told != device.messages && !gateway_has_ended {
-                faults.push(format!("device {port} sent {} messages, told were {told}", device.messages));
+            let published = ports.iter().find(|(seen, _)| *seen == port).map_or(0, |(_, number)| *number);
+            if published != device.messages && !gateway_has_ended {
+                faults.push(format!("device {port} sent {} messages, events have {published}", device.messages));
             }
             if let Some(fault) = device.fault.as_ref().filter(|_| !gateway_has_ended) {
                 faults.push(format!("device {port}: {fault}"));
@@ -135,7 +135,7 @@ impl Healthy {
             }
         }
         if self.seen.connects.load(Ordering::Relaxed) != DEVICES as u64 {
-            faults.push(format!("{} connects were told", self.seen.connects.load(Ordering::Relaxed)));
+            faults.push(format!("{} connect events", self.seen.connects.load(Ordering::Relaxed)));
         }
         Fared {
             messages,
@@ -242,7 +242,7 @@ impl Seen {
                         ports.len() - 1
                     });
                     if number != ports[at].1 + 1 {
-                        self.fault(format!("device {port}: message {number} was told behind {}", ports[at].1));
+                        self.fault(format!("device {port}: message {number} came after {}", ports[at].1));
                     }
                     ports[at].1 = number;
                 }

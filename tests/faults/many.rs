@@ -80,12 +80,12 @@ fn reset_storm(stage: &mut Stage) {
     let control = &mut stage.control;
     stage.gateway.until("all are gone", |_| control.stats()["connections"]["now"] == 5);
     let connections = control.stats()["connections"].clone();
-    let told = connections["accepted"].as_u64().unwrap() - 5;
+    let accepted = connections["accepted"].as_u64().unwrap() - 5;
     let gone: u64 = ["closed", "reset"].iter().map(|word| connections["closed"][word].as_u64().unwrap()).sum();
-    assert_eq!(told, gone, "{connections}");
-    assert!(told > 100 && told <= number as u64, "{told} of {number}, {refused} in vain");
-    println!("{number} connections were reset, {told} of them once they were accepted; {refused} in vain");
-    stage.may.log_lines = 2 * told + 100;
+    assert_eq!(accepted, gone, "{connections}");
+    assert!(accepted > 100 && accepted <= number as u64, "{accepted} of {number}, {refused} in vain");
+    println!("{number} connections were reset, {accepted} of them after accept, {refused} dials failed");
+    stage.may.log_lines = 2 * accepted + 100;
 }
 
 /// After a power cut all devices connect at once, twice.

@@ -58,15 +58,15 @@ fn stdout_stopped(stage: &mut Stage) {
     assert!(missed > 100, "{missed}");
     // The consumer reads again: it gets complete lines, and a count of dropped events.
     let stdout = stage.gateway.take_stdout();
-    let (mut told, mut counted) = (0, 0);
+    let (mut received, mut counted) = (0, 0);
     for line in BufReader::new(stdout).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).expect("a whole line");
         match event["event"].as_str() {
             Some("missed") => counted += event["events"].as_u64().unwrap(),
-            _ => told += 1,
+            _ => received += 1,
         }
         // The healthy devices continue.
-        if counted >= missed && told > 100 {
+        if counted >= missed && received > 100 {
             break;
         }
     }
@@ -74,13 +74,13 @@ fn stdout_stopped(stage: &mut Stage) {
 
 fn stdout_closed(stage: &mut Stage) {
     stage.gateway.close_stdout();
-    stage.gateway.until("it is said", |gateway| gateway.has_logged("no more events"));
+    stage.gateway.until("a log line", |gateway| gateway.has_logged("no more events"));
     let before = stage.gateway.figures().log;
     let streams = devices(50, stage.gateway.tcp);
     drop(streams);
     pause(Duration::from_secs(2));
     let lines = stage.gateway.written.lines.lock().unwrap();
-    assert_eq!(lines.iter().filter(|line| line.contains("events")).count(), 1, "it is said once");
+    assert_eq!(lines.iter().filter(|line| line.contains("events")).count(), 1, "the log has one line");
     drop(lines);
     assert!(stage.gateway.figures().log - before < 250, "{:?}", stage.gateway.log_tail());
 }

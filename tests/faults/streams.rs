@@ -86,7 +86,7 @@ fn nesting(stage: &mut Stage) {
     ] {
         stream.write_all(text.as_bytes()).unwrap();
     }
-    stage.gateway.until("both messages are told", |gateway| gateway.count("message") == 2);
+    stage.gateway.until("both message events", |gateway| gateway.count("message") == 2);
     assert_eq!(stage.gateway.count("rejected too_deep"), 5);
     assert_eq!(stage.gateway.count("disconnect"), 0);
     // Nesting without an end.
@@ -102,7 +102,7 @@ fn a_byte_at_a_time(stage: &mut Stage) {
         streams.iter_mut().for_each(|stream| stream.write_all(&[*byte]).unwrap());
         pause(Duration::from_millis(2));
     }
-    stage.gateway.until("all are told", |gateway| gateway.count("message") == 50);
+    stage.gateway.until("all events", |gateway| gateway.count("message") == 50);
     drop(streams);
     // The kernel closes the stream, or resets it if a beat is unread.
     stage.gateway.until("all are gone", |gateway| gateway.count("disconnect") == 50);
@@ -132,7 +132,7 @@ fn one_breath(stage: &mut Stage) {
     let mut stream = device(0, stage.gateway.tcp);
     stream.write_all(&breath).unwrap();
     // Event consumers may be too slow, and the gateway counts dropped events.
-    stage.gateway.until_in(Duration::from_secs(60), "all are told or counted as missed", |gateway| {
+    stage.gateway.until_in(Duration::from_secs(60), "all events, or their count as missed", |gateway| {
         gateway.count("message") + gateway.count("missed") >= number
     });
     assert_eq!(stage.gateway.count("disconnect"), 0);
@@ -205,7 +205,7 @@ fn half_close(stage: &mut Stage) {
     for stream in &mut streams {
         stream.write_all(br#"{"Type":"Status"}{"Type":"Project","x":"#).unwrap();
     }
-    stage.gateway.until("all are told", |gateway| gateway.count("message") == 20);
+    stage.gateway.until("all events", |gateway| gateway.count("message") == 20);
     for stream in &streams {
         let to = stream.local_addr().unwrap().to_string();
         stage.control.ask(json!({ "op": "send", "device": to, "text": "farewell" }));
@@ -289,7 +289,7 @@ fn sigterm(stage: &mut Stage) {
     stage.gateway.signal(Signal::SIGTERM);
     // Within `PATIENCE`, since the close timeout is 1 s. The write timeout of 30 s would be too late.
     assert_eq!(stage.gateway.wait(), Some(0));
-    stage.gateway.until("all are told", |gateway| gateway.count("disconnect shutdown") == 51);
+    stage.gateway.until("all events", |gateway| gateway.count("disconnect shutdown") == 51);
     let truncated = |event: &serde_json::Value| event["truncated_bytes"] == 10_023;
     assert_eq!(stage.gateway.events("disconnect").iter().filter(|event| truncated(event)).count(), 50);
     assert!(stage.gateway.events("disconnect").iter().all(|event| event["ip"] != source(9999)));

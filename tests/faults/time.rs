@@ -36,7 +36,7 @@ fn stopped(stage: &mut Stage, time: Duration) {
     pause(Duration::from_millis(300));
     // A device may complete an object that it began before the stop.
     half.write_all(b"1}").unwrap();
-    stage.gateway.until("the object is told", |gateway| gateway.count("message") == 1);
+    stage.gateway.until("the message event", |gateway| gateway.count("message") == 1);
     answer_beats(&mut half, Duration::from_secs(4));
     assert_eq!(stage.gateway.count("disconnect"), 0);
     // All messages have arrived, and their latency is no fault.
@@ -73,7 +73,7 @@ fn wall_clock(stage: &mut Stage) {
     let year = |stage: &mut Stage, n: usize| {
         let before = stage.gateway.count("connect");
         drop(device(n, stage.gateway.tcp));
-        stage.gateway.until("a connect is told", |gateway| gateway.count("connect") > before);
+        stage.gateway.until("a connect event", |gateway| gateway.count("connect") > before);
         let events = stage.gateway.events("connect");
         events.last().unwrap()["time"].as_str().unwrap()[..4].parse::<i64>().unwrap()
     };

@@ -59,7 +59,7 @@ impl World {
             if !self.is_heard(link) {
                 continue;
             }
-            assert!(self.stopped || self.next_said(link).is_none(), "device {link}: an object was not shown");
+            assert!(self.stopped || self.next_part(link).is_none(), "device {link}: an object was not shown");
             unfinished += self.partial(link).map_or(0, |(_, bytes)| bytes as u64);
             // During a stop the device may be closing, until the stop is over.
             if !self.stopped {
@@ -75,7 +75,7 @@ impl World {
         let sums = devices.fold((0, 0), |(delivered, taken), link| (delivered + link.delivered, taken + link.taken));
         assert_eq!((stats.received_bytes, stats.sent_bytes), sums);
         if !self.stopped {
-            assert_eq!(stats.received_bytes, booked(&stats) + unfinished, "bytes are lost or booked twice: {stats:?}");
+            assert_eq!(stats.received_bytes, counted(&stats) + unfinished, "bytes are lost or counted twice: {stats:?}");
         }
     }
 
@@ -92,7 +92,7 @@ impl World {
         }
         let unread = self.network.unread_for(link);
         assert!(unread <= neglect, "device {link} could have been read for {unread:?}");
-        let begun = device.said.front().is_some_and(|said| matches!(said.what, Meaning::Begun));
+        let begun = device.sent.front().is_some_and(|part| matches!(part.what, Meaning::Begun));
         // Bytes that the device takes are a sign of life.
         let age = self.time_since(device.heard.max(state.unblocked_at));
         let most = self.patience().0;
@@ -163,7 +163,7 @@ impl World {
         assert!(self.named.out.is_empty(), "some commands have no end: {:?}", self.named.out.keys());
         assert_eq!(self.network.unread_datagrams(), 0, "probes are not read");
         let stats = self.network.stats();
-        assert_eq!(stats.received_bytes, booked(&stats), "bytes are lost or booked twice: {stats:?}");
+        assert_eq!(stats.received_bytes, counted(&stats), "bytes are lost or counted twice: {stats:?}");
         assert_eq!(stats.accepted, self.used.len() as u64);
         assert_eq!(stats.accepted, stats.closed.total());
         assert_eq!(stats.probes, stats.probes_answered + stats.probes_suppressed.total());
@@ -176,7 +176,7 @@ impl World {
 }
 
 /// Returns the sum of all counted bytes.
-fn booked(stats: &Stats) -> u64 {
+fn counted(stats: &Stats) -> u64 {
     let objects: u64 = stats.messages.values().iter().chain(stats.rejected.values()).map(|count| count.bytes).sum();
     objects + stats.padding_bytes + stats.unfinished_bytes + stats.discarded_bytes
 }

@@ -14,7 +14,7 @@ use pulsegate::{Delivery, MessageError, Name, Reason};
 /// The model of a device, beside its link with the same index.
 pub(super) struct Device {
     /// Sent parts of the stream that the gateway has not delivered, in order.
-    pub(super) said: VecDeque<Said>,
+    pub(super) sent: VecDeque<Part>,
     pub(super) refused_in_a_row: usize,
     /// The time of its last accepted object, or of its connect.
     pub(super) heard: Instant,
@@ -48,7 +48,7 @@ pub(super) struct Awaited {
 }
 
 /// A part of a device's stream.
-pub(super) struct Said {
+pub(super) struct Part {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) what: Meaning,
@@ -67,7 +67,7 @@ pub(super) enum Meaning {
 impl Device {
     pub(super) fn new(good: bool, now: Instant) -> Self {
         Self {
-            said: VecDeque::new(),
+            sent: VecDeque::new(),
             refused_in_a_row: 0,
             heard: now,
             came: now,
@@ -124,59 +124,59 @@ impl World {
         self.locals.write(&mut self.network, &lines, self.stage.tight);
         // Heartbeat answers cause no callback, but their times matter.
         for link in std::mem::take(&mut self.network.senders) {
-            self.next_said(link);
+            self.next_part(link);
         }
         self.audit();
     }
 
     pub(super) fn note(&mut self, link: usize, start: u64, end: u64, what: Meaning) {
         self.note_answers(link);
-        self.devices[link].said.push_back(Said { start, end, what });
+        self.devices[link].sent.push_back(Part { start, end, what });
     }
 
     /// The link itself sends heartbeat answers.
     pub(super) fn note_answers(&mut self, link: usize) {
         for start in std::mem::take(&mut self.network.links[link].answered) {
             let end = start + ANSWER.len() as u64;
-            self.devices[link].said.push_back(Said { start, end, what: Meaning::Heartbeat });
+            self.devices[link].sent.push_back(Part { start, end, what: Meaning::Heartbeat });
         }
     }
 
     /// Returns the next part of the stream that causes a callback, if it is complete.
-    pub(super) fn next_said(&mut self, link: usize) -> Option<&Said> {
+    pub(super) fn next_part(&mut self, link: usize) -> Option<&Part> {
         self.note_answers(link);
         let delivered = self.network.links[link].delivered;
         let (device, at) = (&mut self.devices[link], self.network.links[link].delivered_at);
-        while let Some(said) = device.said.front().filter(|said| said.end <= delivered) {
-            match said.what {
+        while let Some(part) = device.sent.front().filter(|part| part.end <= delivered) {
+            match part.what {
                 Meaning::Heartbeat => (device.heard, device.refused_in_a_row) = (at, 0),
                 Meaning::Padding => {}
                 _ => break,
             }
-            device.said.pop_front();
+            device.sent.pop_front();
         }
-        device.said.front().filter(|said| said.end <= delivered)
+        device.sent.front().filter(|part| part.end <= delivered)
     }
 
     fn shown(&mut self, link: usize, bytes: &[u8]) {
         let now = self.network.now;
-        match self.next_said(link).map(|said| &said.what) {
+        match self.next_part(link).map(|part| &part.what) {
             Some(Meaning::Object(expected)) if expected == bytes => {}
             Some(Meaning::Object(other)) => panic!("device {link}: {} instead of {}", brief(bytes), brief(other)),
-            _ => panic!("device {link} has not said {}", brief(bytes)),
+            _ => panic!("device {link} has not sent {}", brief(bytes)),
         }
         let device = &mut self.devices[link];
-        device.said.pop_front();
+        device.sent.pop_front();
         (device.heard, device.refused_in_a_row) = (now, 0);
     }
 
     fn rejected(&mut self, link: usize, error: &MessageError) {
-        match self.next_said(link) {
-            Some(Said { start, end, what: Meaning::Rejected(reason) })
+        match self.next_part(link) {
+            Some(Part { start, end, what: Meaning::Rejected(reason) })
                 if *reason == error.reason && (*start..*end).contains(&error.offset) => {}
-            _ => panic!("device {link} has not said what is refused: {error}"),
+            _ => panic!("device {link} has not sent a rejected object: {error}"),
         }
-        self.devices[link].said.pop_front();
+        self.devices[link].sent.pop_front();
         self.devices[link].refused_in_a_row += 1;
     }
 
@@ -184,16 +184,16 @@ impl World {
     fn delivered(&mut self, tag: u64, delivery: Delivery) {
         let awaited = self.awaited.remove(&tag).unwrap_or_else(|| panic!("{delivery:?} of a command nobody awaits"));
         let (state, device) = (&self.network.links[awaited.link], &self.devices[awaited.link]);
-        assert!(!device.ended, "device {} has ended before its command is told {delivery:?}", awaited.link);
+        assert!(!device.ended, "device {} has ended before the delivery {delivery:?} of its command", awaited.link);
         let sent = awaited.end as u64 <= state.text_taken;
-        assert_eq!(delivery == Delivery::Sent, sent, "device {}: {delivery:?} is told of a command", awaited.link);
+        assert_eq!(delivery == Delivery::Sent, sent, "device {}: wrong delivery {delivery:?}", awaited.link);
     }
 
     /// Returns the position and the received bytes of the partial object.
     pub(super) fn partial(&self, link: usize) -> Option<(u64, usize)> {
         let delivered = self.network.links[link].delivered;
-        let said = self.devices[link].said.front().filter(|said| said.start < delivered)?;
-        let object = !matches!(said.what, Meaning::Padding);
-        object.then(|| (said.start, (delivered - said.start) as usize))
+        let part = self.devices[link].sent.front().filter(|part| part.start < delivered)?;
+        let object = !matches!(part.what, Meaning::Padding);
+        object.then(|| (part.start, (delivered - part.start) as usize))
     }
 }

@@ -47,10 +47,10 @@ impl World {
         assert!(!std::mem::replace(&mut self.devices[link].ended, true), "device {link} ends twice");
         // The gateway does not read heartbeat answers behind the last rejected object.
         let refused_in_a_row = self.devices[link].refused_in_a_row;
-        let missing = self.next_said(link).is_some();
+        let missing = self.next_part(link).is_some();
         let partial = self.partial(link);
         let (state, device, now) = (&self.network.links[link], &self.devices[link], self.network.now);
-        let at_fault = device.said.front().map(|said| (said.start, &said.what));
+        let at_fault = device.sent.front().map(|part| (part.start, &part.what));
         let (most, least) = self.patience();
         let fair = match end.reason {
             CloseReason::Closed => device.half_closed && state.end_delivered,

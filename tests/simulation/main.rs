@@ -88,7 +88,7 @@ fn seconds() -> Duration {
     Duration::from_secs(number("SECONDS").unwrap_or(30))
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long to look is told in real time")]
+#[expect(clippy::disallowed_methods, reason = "the time limit of the search is real time")]
 fn clock() -> Instant {
     Instant::now()
 }

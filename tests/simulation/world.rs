@@ -388,8 +388,8 @@ impl World {
                 self.awaited.insert(tag, Awaited { link: to, end: self.devices[to].queued.len() });
             }
             Err(SendError::NoSuchDevice) => assert!(self.stopped || meant.is_empty(), "device {link} is there"),
-            Err(SendError::Full { waiting, max: told }) => {
-                assert!(told == max && waiting <= max && waiting + bytes > max, "{waiting} and {bytes} bytes fit");
+            Err(SendError::Full { waiting, max: reported }) => {
+                assert!(reported == max && waiting <= max && waiting + bytes > max, "{waiting} and {bytes} bytes fit");
             }
             Err(SendError::Memory) if self.stage.tight => {}
             Err(error) => panic!("device {link}: {error}"),
