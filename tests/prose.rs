@@ -8,11 +8,11 @@ use std::path::Path;
 
 /// Offences that a directory may still have. Lower the number with every text that you mend.
 const REMAINING: &[(&str, usize)] = &[
-    ("src/bin/pulsegate", 26),
+    ("src/bin/pulsegate", 5),
     ("src/blocks.rs", 4),
     ("src/connection", 19),
     ("src/endpoint", 1),
-    ("src/gateway", 121),
+    ("src/gateway", 118),
     ("src/proto", 15),
     ("src/server", 19),
 ];

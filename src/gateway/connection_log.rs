@@ -108,18 +108,18 @@ impl ConnectionLog {
         self.line(Topic::Refused(from.ip(), refusal), Level::Warn, now, line);
     }
 
-/// Logs an identity member without a valid name.
+    /// Logs an identity member without a valid name.
     pub(super) fn nameless(&mut self, device: &Device, now: Tick) {
         let line = format_args!("device {} from {} gave no valid name", device.id(), device.address());
         self.line(Topic::Nameless(device.ip()), Level::Warn, now, line);
     }
 
-/// Logs two devices with one name. The device that keeps the name has the address `ip`.
+    /// Logs two devices with one name. The device that keeps the name has the address `ip`.
     pub(super) fn conflict(&mut self, ip: IpAddr, line: fmt::Arguments<'_>, now: Tick) {
         self.line(Topic::Conflict(ip), Level::Warn, now, line);
     }
 
-/// Logs a reached limit by its key.
+    /// Logs a reached limit by its key.
     pub(super) fn limit(&mut self, limit: &'static str, now: Tick) {
         let topic = Topic::Limit(limit);
         self.line(topic, Level::Warn, now, format_args!("{topic}"));

@@ -37,17 +37,17 @@ pub trait Handler {
         let _ = (device, error, gateway);
     }
 
-/// A device has its name. The object with the name follows in the next callback, unless it is a heartbeat answer.
+    /// A device has its name. The object with the name follows in the next callback, unless it is a heartbeat answer.
     fn on_identified(&mut self, device: &Device, gateway: &mut Context<'_>) {
         let _ = (device, gateway);
     }
 
-/// A command of [`Context::submit`] has ended. Each command has one such callback.
+    /// A command of [`Context::submit`] has ended. Each command has one such callback.
     fn on_command(&mut self, report: &CommandReport<'_>, gateway: &mut Context<'_>) {
         let _ = (report, gateway);
     }
 
-/// The delivery of the command that [`Context::send_tagged`] sent with this tag.
+    /// The delivery of the command that [`Context::send_tagged`] sent with this tag.
     fn on_sent(&mut self, tag: u64, delivery: Delivery, gateway: &mut Context<'_>) {
         let _ = (tag, delivery, gateway);
     }
@@ -93,12 +93,12 @@ impl Device {
         self.address
     }
 
-/// Returns its name, if an object has set it.
+    /// Returns its name, if an object has set it.
     pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-/// Returns the IP part of [`Self::address`].
+    /// Returns the IP part of [`Self::address`].
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }

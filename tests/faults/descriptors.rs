@@ -127,11 +127,12 @@ fn reload_with_few(stage: &mut Stage) {
         // A file descriptor for a control client.
         let before = stage.gateway.count("disconnect");
         streams.drain(..4);
-        stage.gateway.until(&format!("events with {free} left: {result}"), |gateway| {
-            gateway.count("disconnect") == before + 4
-        });
+        stage
+            .gateway
+            .until(&format!("events with {free} left: {result}"), |gateway| gateway.count("disconnect") == before + 4);
         let descriptors = stage.gateway.figures().descriptors;
-        let mut client = Control::try_connect(&at).unwrap_or_else(|| panic!("{free} left, {result}: no control socket"));
+        let mut client =
+            Control::try_connect(&at).unwrap_or_else(|| panic!("{free} left, {result}: no control socket"));
         assert_eq!(client.call(json!({ "op": "ping" }))["ok"], true, "{free} left");
         drop(client);
         stage.gateway.until("it has gone", |gateway| gateway.figures().descriptors == descriptors);

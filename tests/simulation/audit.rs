@@ -75,7 +75,11 @@ impl World {
         let sums = devices.fold((0, 0), |(delivered, taken), link| (delivered + link.delivered, taken + link.taken));
         assert_eq!((stats.received_bytes, stats.sent_bytes), sums);
         if !self.stopped {
-            assert_eq!(stats.received_bytes, counted(&stats) + unfinished, "bytes are lost or counted twice: {stats:?}");
+            assert_eq!(
+                stats.received_bytes,
+                counted(&stats) + unfinished,
+                "bytes are lost or counted twice: {stats:?}"
+            );
         }
     }
 

@@ -22,9 +22,9 @@ pub(crate) struct App {
     pub(crate) stdout: Stdout,
     /// What the gateway does when standard output ends.
     pub(crate) on_closed: OnClosed,
-/// The error of the process after a stop in order.
+    /// The error of the process after a stop in order.
     pub(crate) failure: Option<&'static str>,
-/// Work between two turns.
+    /// Work between two turns.
     pub(crate) chores: Chores,
     signals: Option<Signals>,
     pub(crate) manager: Manager,
@@ -62,9 +62,9 @@ struct Signals {
 /// Work that a callback cannot do, because it needs the server.
 #[derive(Debug, Default)]
 pub(crate) struct Chores {
-/// Update the status in the service manager.
+    /// Update the status in the service manager.
     pub(crate) status: bool,
-/// Check the control socket's name.
+    /// Check the control socket's name.
     pub(crate) control_socket: bool,
 }
 
@@ -76,7 +76,7 @@ impl App {
         self.signals = Some(Signals { stop, reload });
     }
 
-/// Changes the queue limit of each connected consumer and client.
+    /// Changes the queue limit of each connected consumer and client.
     pub(crate) fn resize(&self, consumer_bytes_max: usize, gateway: &mut Context<'_>) {
         self.stdout
             .stream()
@@ -85,13 +85,13 @@ impl App {
             .for_each(|stream| gateway.set_outbox_max(stream, consumer_bytes_max));
     }
 
-/// Publishes the `listening` event.
+    /// Publishes the `listening` event.
     pub(crate) fn listening(&mut self, tcp: Option<SocketAddr>, udp: Option<SocketAddr>, gateway: &mut Context<'_>) {
         let boot = self.figures.boot;
         self.publish(Subject::default(), gateway, |line| line.listening(boot, tcp, udp));
     }
 
-/// Numbers an event, and sends it to the consumers that want it. Without such a consumer it formats no line.
+    /// Numbers an event, and sends it to the consumers that want it. Without such a consumer it formats no line.
     fn publish(
         &mut self,
         subject: Subject<'_>,
@@ -166,7 +166,7 @@ impl Handler for App {
         }
     }
 
-/// The event loop itself notifies the watchdog, so a hanging loop does not.
+    /// The event loop itself notifies the watchdog, so a hanging loop does not.
     fn on_timer(&mut self, key: u64, gateway: &mut Context<'_>) {
         match (key, self.manager.watchdog) {
             (WATCHDOG_TIMER, Some(interval)) => {
@@ -217,7 +217,7 @@ impl App {
                     gateway.stop();
                 }
             }
-// A service manager half-closes the socket, and a terminal sends a person's input.
+            // A service manager half-closes the socket, and a terminal sends a person's input.
             _ => {}
         }
     }

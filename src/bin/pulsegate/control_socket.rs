@@ -33,7 +33,7 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 }
 
 fn path_for(root: bool, made: Option<OsString>, own: Option<OsString>) -> Option<PathBuf> {
-// The service manager creates these directories for the gateway's user. Colons separate several.
+    // The service manager creates these directories for the gateway's user. Colons separate several.
     let mut made = made.iter().flat_map(std::env::split_paths);
     if let Some(directory) = made.find(|path| !path.as_os_str().is_empty()) {
         return Some(directory.join("control.sock"));
@@ -64,7 +64,7 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-/// Opens the control socket of the configuration. A failure at the default path is only a warning, unless another
+    /// Opens the control socket of the configuration. A failure at the default path is only a warning, unless another
     /// gateway answers there.
     pub(crate) fn open(server: &mut Server<App>, config: &Config, access: Access) -> Result<Option<Self>, String> {
         let Some((path, insist)) = place(config) else {
@@ -74,7 +74,7 @@ impl ControlSocket {
             return Ok(None);
         };
         let shown = path.display().to_string();
-// Holds the lock until the socket listens. Otherwise another gateway that starts would take it for a stale one.
+        // Holds the lock until the socket listens. Otherwise another gateway that starts would take it for a stale one.
         let _lock = lock(&path);
         match connect(&path, CONNECT_TIMEOUT) {
             Ok(_) => {
@@ -82,9 +82,9 @@ impl ControlSocket {
                     "another gateway answers on the control socket {shown}; give this one --control PATH or --control off"
                 ));
             }
-// No gateway answers.
+            // No gateway answers.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
-// A gateway may answer, so its socket stays.
+            // A gateway may answer, so its socket stays.
             Err(error) if insist => return Err(format!("cannot open the control socket {shown}: {error}")),
             Err(error) => {
                 warn!("no control socket: cannot open {shown}: {error}");
@@ -103,44 +103,44 @@ impl ControlSocket {
         Ok(Some(Self { listener, name: Some(name) }))
     }
 
-/// Adopts an inherited socket. Its name, mode and group belong to the service manager.
+    /// Adopts an inherited socket. Its name, mode and group belong to the service manager.
     pub(crate) fn adopt(server: &mut Server<App>, listener: UnixListener, config: &Config) -> Result<Self, String> {
         let listener = server.listen_unix(listener, config.consumer_bytes_max()).map_err(|e| e.to_string())?;
         Ok(Self { listener, name: None })
     }
 
-/// Whether it is an inherited socket.
+    /// Whether it is an inherited socket.
     pub(crate) fn is_handed(&self) -> bool {
         self.name.is_none()
     }
 
-/// Whether it has the path of the configuration.
+    /// Whether it has the path of the configuration.
     pub(crate) fn is_where_wanted(&self, config: &Config) -> bool {
         self.name.as_ref().is_some_and(|name| place(config).is_some_and(|(path, _)| path == name.path))
     }
 
-/// Changes the queue limit of each later client.
+    /// Changes the queue limit of each later client.
     pub(crate) fn resize(&self, server: &mut Server<App>, config: &Config) {
         server.set_outbox_max(self.listener, config.consumer_bytes_max());
     }
 
-/// Whether its name exists and leads to this socket.
+    /// Whether its name exists and leads to this socket.
     pub(crate) fn has_its_name(&self) -> bool {
         self.name.as_ref().is_none_or(Name::is_ours)
     }
 
-/// Changes group and mode of the socket.
+    /// Changes group and mode of the socket.
     pub(crate) fn set_access(&self, access: Access) -> Result<(), String> {
         let Some(name) = &self.name else { return Ok(()) };
         name.set_access(access)
             .map_err(|error| format!("cannot change the control socket {}: {error}", name.path.display()))
     }
 
-/// Stops listening. Connected clients stay.
+    /// Stops listening. Connected clients stay.
     pub(crate) fn close(mut self, server: &mut Server<App>) {
         server.unlisten(self.listener);
         if !self.has_its_name() {
-// An inherited socket has no name to remove.
+            // An inherited socket has no name to remove.
             self.name.take().into_iter().for_each(Name::forget);
         }
     }
@@ -155,7 +155,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-/// Returns group and mode of the configuration. An unknown group is an error.
+    /// Returns group and mode of the configuration. An unknown group is an error.
     pub(crate) fn of(config: &Config) -> Result<Self, String> {
         let group = config.control_group.as_ref().map(|name| match Group::from_name(name) {
             Ok(Some(group)) => Ok(group.gid),
@@ -197,11 +197,11 @@ struct Name {
 
 impl Name {
     fn new(path: PathBuf) -> io::Result<Self> {
-// With musl the standard library rejects O_PATH, which it takes for an access mode.
+        // With musl the standard library rejects O_PATH, which it takes for an access mode.
         let file = open(&path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
         let file = File::from(file);
         let metadata = file.metadata()?;
-// The gateway must not change mode and group of a link's target or of another program's socket.
+        // The gateway must not change mode and group of a link's target or of another program's socket.
         if !metadata.file_type().is_socket() || metadata.nlink() != 1 {
             return Err(io::Error::other("another program has replaced the socket"));
         }
@@ -214,7 +214,7 @@ impl Name {
         there.is_ok_and(|there| self.file.metadata().map(identity).is_ok_and(|ours| ours == there))
     }
 
-/// Changes group and mode of the open file, independent of its path. The mode never gives access to the wrong group.
+    /// Changes group and mode of the open file, independent of its path. The mode never gives access to the wrong group.
     fn set_access(&self, access: Access) -> io::Result<()> {
         let open = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let group = access.group.map_or(self.group, Gid::as_raw);
@@ -262,7 +262,7 @@ fn bind(path: PathBuf, access: Access, insist: bool) -> io::Result<(UnixListener
         fs::create_dir_all(directory)?;
     }
     match fs::symlink_metadata(&path) {
-// A connect to a file that is no socket fails in the same way as a connect to a stale socket.
+        // A connect to a file that is no socket fails in the same way as a connect to a stale socket.
         Ok(file) if !file.file_type().is_socket() => {
             return Err(io::Error::other("a file has that name, and it is no socket"));
         }
@@ -312,7 +312,7 @@ mod tests {
         let path = path("name");
         drop(bind(path.clone(), ACCESS, true).unwrap());
         assert!(!path.exists());
-// A stop closes the listener first and removes the name at its end. Another file could get the inode meanwhile.
+        // A stop closes the listener first and removes the name at its end. Another file could get the inode meanwhile.
         let (listener, name) = bind(path.clone(), ACCESS, true).unwrap();
         drop(listener);
         fs::remove_file(&path).unwrap();
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn the_socket_has_the_group_and_mode_that_the_configuration_asks_for() {
         let path = path("access");
-// Root may give a file to any group, and other users to their own groups.
+        // Root may give a file to any group, and other users to their own groups.
         let groups = nix::unistd::getgroups().unwrap();
         let other = groups.into_iter().map(Gid::as_raw).chain(geteuid().is_root().then_some(12));
         let own = nix::unistd::getegid().as_raw();
@@ -381,7 +381,7 @@ mod tests {
         fs::write(&other, "").unwrap();
         fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
-// Another program puts it there after the gateway has bound its socket.
+        // Another program puts it there after the gateway has bound its socket.
         assert!(Name::new(path.clone()).is_err());
         fs::remove_file(&path).unwrap();
         let (_listener, name) = bind(path.clone(), ACCESS, true).unwrap();

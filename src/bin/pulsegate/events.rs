@@ -21,7 +21,7 @@ pub(crate) struct EventLine {
 }
 
 impl EventLine {
-/// Sets the number of the next event.
+    /// Sets the number of the next event.
     pub(crate) fn numbered(&mut self, seq: u64) -> &mut Self {
         self.seq = seq;
         self
@@ -46,7 +46,7 @@ impl EventLine {
         self.end()
     }
 
-/// `{"event":"message"…}` with the object as the device sent it, with spaces for line ends.
+    /// `{"event":"message"…}` with the object as the device sent it, with spaces for line ends.
     pub(crate) fn message(&mut self, device: &Device, message: &Message<'_>) -> &[u8] {
         self.begin("message");
         self.device(device);
@@ -122,7 +122,7 @@ impl EventLine {
         self.end()
     }
 
-/// `{"event":"disconnect"…,"reason":"refused"…}` of a connection that never counted as a device.
+    /// `{"event":"disconnect"…,"reason":"refused"…}` of a connection that never counted as a device.
     pub(crate) fn refused(&mut self, from: SocketAddr, refusal: Refusal) -> &[u8] {
         self.begin("disconnect");
         self.text("ip", &from.ip().to_string());
@@ -166,7 +166,7 @@ impl EventLine {
 
     fn text(&mut self, name: &str, text: &str) {
         self.put(format_args!(r#","{name}":"#));
-// A write into a `Vec` cannot fail, and every string can become JSON.
+        // A write into a `Vec` cannot fail, and every string can become JSON.
         let _ = serde_json::to_writer(&mut self.line, text);
     }
 
@@ -176,7 +176,7 @@ impl EventLine {
     }
 
     fn put(&mut self, text: fmt::Arguments<'_>) {
-// A write into a `Vec` cannot fail.
+        // A write into a `Vec` cannot fail.
         let _ = self.line.write_fmt(text);
     }
 }
@@ -201,7 +201,7 @@ const LINE_KEPT: usize = 4 << 10;
 pub(crate) struct Boot(u64);
 
 impl Default for Boot {
-/// The keys of a new hasher are random numbers of the system.
+    /// The keys of a new hasher are random numbers of the system.
     fn default() -> Self {
         Self(RandomState::new().hash_one(()))
     }

@@ -12,12 +12,12 @@ use crate::events::{Consumer, Unsent};
 #[derive(Debug, Default)]
 pub(crate) struct Stdout {
     state: State,
-/// Standard output stays open while the configuration wants no events. A second stream would not know the queued bytes
+    /// Standard output stays open while the configuration wants no events. A second stream would not know the queued bytes
     /// of the first, and would write into the middle of a line.
     muted: bool,
-/// Events that the gateway dropped because standard output was closed.
+    /// Events that the gateway dropped because standard output was closed.
     missed: u64,
-/// The number of missed events and the uptime at the last warning.
+    /// The number of missed events and the uptime at the last warning.
     warned: (u64, Duration),
 }
 
@@ -28,7 +28,7 @@ enum State {
     #[default]
     Unused,
     Open(Consumer),
-/// The reader has ended, or a write has failed permanently.
+    /// The reader has ended, or a write has failed permanently.
     Closed,
 }
 
@@ -36,17 +36,17 @@ enum State {
 const WARN_EVERY: Duration = Duration::from_secs(600);
 
 impl Stdout {
-/// Sends events to `stream`, which is standard output. A `missed` event with the number comes first.
+    /// Sends events to `stream`, which is standard output. A `missed` event with the number comes first.
     pub(crate) fn open(&mut self, stream: ConnectionId) {
         self.state = State::Open(Consumer::behind(stream, self.missed, io::stdout().is_terminal()));
     }
 
-/// Whether events go to standard output.
+    /// Whether events go to standard output.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-/// Whether its reader has ended.
+    /// Whether its reader has ended.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
@@ -56,7 +56,7 @@ impl Stdout {
         self.muted = muted;
     }
 
-/// Returns its stream, while it is open.
+    /// Returns its stream, while it is open.
     pub(crate) fn stream(&self) -> Option<ConnectionId> {
         match &self.state {
             State::Open(consumer) => Some(consumer.stream),
@@ -64,7 +64,7 @@ impl Stdout {
         }
     }
 
-/// Returns the consumer for the next event. `missed` counts the event if standard output is closed.
+    /// Returns the consumer for the next event. `missed` counts the event if standard output is closed.
     pub(crate) fn consumer(&mut self, missed: &mut u64) -> Option<&mut Consumer> {
         match &mut self.state {
             State::Open(consumer) => Some(consumer).filter(|_| !self.muted),
@@ -77,14 +77,14 @@ impl Stdout {
         }
     }
 
-/// Handles an empty send queue.
+    /// Handles an empty send queue.
     pub(crate) fn drained(&mut self, gateway: &mut Context<'_>) {
         if let State::Open(consumer) = &mut self.state {
             consumer.catch_up(gateway);
         }
     }
 
-/// Handles the end of the stream. Returns the number of events in its queued bytes `unsent`.
+    /// Handles the end of the stream. Returns the number of events in its queued bytes `unsent`.
     pub(crate) fn closed(&mut self, end: StreamEnd, unsent: &[u8], uptime: Duration) -> u64 {
         let unsent = Unsent::of(unsent);
         if let State::Open(consumer) = std::mem::replace(&mut self.state, State::Closed) {
@@ -99,7 +99,7 @@ impl Stdout {
         unsent.events
     }
 
-/// Warns every ten minutes while standard output is closed and events are missed. Returns whether it has warned.
+    /// Warns every ten minutes while standard output is closed and events are missed. Returns whether it has warned.
     pub(crate) fn warn_again(&mut self, uptime: Duration) -> bool {
         let (missed, at) = self.warned;
         let due = self.is_closed() && self.missed > missed && uptime.saturating_sub(at) >= WARN_EVERY;
@@ -110,12 +110,12 @@ impl Stdout {
         due
     }
 
-/// Returns its state as a sentence.
+    /// Returns its state as a sentence.
     pub(crate) fn status(&self) -> String {
         format!("standard output is closed, {} events missed since", self.missed)
     }
 
-/// Returns its state as a word for `stats`, and the number of events that it has missed.
+    /// Returns its state as a word for `stats`, and the number of events that it has missed.
     pub(crate) fn figures(&self) -> (&'static str, u64) {
         let word = match self.state {
             State::Closed => "closed",

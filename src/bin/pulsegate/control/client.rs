@@ -25,7 +25,7 @@ pub(super) struct Client {
     listing: Option<Listing>,
     /// The number of answers that are not written: of a list, of queued commands, of a reload.
     pub(super) outstanding: usize,
-/// The client has half-closed. The gateway closes it after the last answer.
+    /// The client has half-closed. The gateway closes it after the last answer.
     ended: bool,
     /// The value of [`Control::uses`] at its last request.
     last_use: u64,
@@ -80,7 +80,7 @@ impl Control {
         }
     }
 
-/// Handles a half-close. The last request may lack the line end.
+    /// Handles a half-close. The last request may lack the line end.
     pub(super) fn end(&mut self, stream: ConnectionId, figures: &DaemonStats, gateway: &mut Context<'_>) {
         let Some(client) = self.client(stream) else { return gateway.close(stream) };
         let last = std::mem::take(&mut client.input);
@@ -130,12 +130,12 @@ impl Client {
         self.stream
     }
 
-/// Returns its event consumer, if it watches.
+    /// Returns its event consumer, if it watches.
     pub(super) fn consumer(&mut self) -> Option<&mut Consumer> {
         self.consumer.as_mut()
     }
 
-/// Counts one of its outstanding answers as written.
+    /// Counts one of its outstanding answers as written.
     pub(super) fn answered(&mut self, gateway: &mut Context<'_>) {
         self.outstanding = self.outstanding.saturating_sub(1);
         if self.ended && self.outstanding == 0 {
@@ -159,7 +159,7 @@ impl Client {
         Ok(())
     }
 
-/// Writes the lines that had no room in the client's send queue.
+    /// Writes the lines that had no room in the client's send queue.
     pub(super) fn resume(&mut self, gateway: &mut Context<'_>) {
         if let Some(consumer) = &mut self.consumer {
             consumer.catch_up(gateway);

@@ -10,7 +10,7 @@ use super::{Control, Operation};
 use crate::stats::{self, DaemonStats};
 
 impl Control {
-/// Runs the request of a line, or refuses it.
+    /// Runs the request of a line, or refuses it.
     pub(super) fn request(
         &mut self,
         stream: ConnectionId,

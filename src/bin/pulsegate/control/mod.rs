@@ -127,7 +127,7 @@ impl Control {
         }
     }
 
-/// Counts an outstanding answer of a client as written.
+    /// Counts an outstanding answer of a client as written.
     fn answered(&mut self, stream: ConnectionId, gateway: &mut Context<'_>) {
         if let Some(client) = self.client(stream) {
             client.answered(gateway);

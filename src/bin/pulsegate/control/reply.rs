@@ -80,7 +80,7 @@ impl ReplyTo {
         self.write(gateway, &line);
     }
 
-/// Writes an answer. Closes a client without room for it, because that client would wait in vain.
+    /// Writes an answer. Closes a client without room for it, because that client would wait in vain.
     fn reply(self, gateway: &mut Context<'_>, answer: &Value) {
         self.write(gateway, format!("{answer}\n").as_bytes());
     }

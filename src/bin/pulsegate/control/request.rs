@@ -80,9 +80,9 @@ struct OnlyId {
 }
 
 impl<'a> Request<'a> {
-/// Parses a line. The error has the id of the request, if it has one.
+    /// Parses a line. The error has the id of the request, if it has one.
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, (Option<u64>, Refused)> {
-// Serde would accept an array of the values in order.
+        // Serde would accept an array of the values in order.
         let request = match line.trim_ascii_start().starts_with(b"{") {
             true => serde_json::from_slice::<Self>(line),
             false => Err(serde_json::Error::custom("it is no object")),
@@ -93,12 +93,12 @@ impl<'a> Request<'a> {
         })
     }
 
-/// Returns the device of a request that needs one, as the client wrote it.
+    /// Returns the device of a request that needs one, as the client wrote it.
     pub(super) fn device(&self) -> Result<&str, Refused> {
         needed(self.device.as_deref(), "device")
     }
 
-/// Returns the text of a request that needs one.
+    /// Returns the text of a request that needs one.
     pub(super) fn text(&self) -> Result<&str, Refused> {
         needed(self.text.as_deref(), "text")
     }

@@ -23,7 +23,7 @@ struct World {
 }
 
 struct Stream {
-/// The number of bytes that it takes.
+    /// The number of bytes that it takes.
     window: usize,
     closed: bool,
     taken: Vec<u8>,
@@ -64,7 +64,7 @@ impl World {
         self.streams.get_mut(&id).unwrap()
     }
 
-/// Connects a client that watches and then takes no byte.
+    /// Connects a client that watches and then takes no byte.
     fn stuck_watcher(&mut self) -> ConnectionId {
         let client = self.client();
         assert_eq!(self.ask(client, r#"{"op":"watch"}"#)["ok"], true);
@@ -72,7 +72,7 @@ impl World {
         client
     }
 
-/// Sends `count` objects of `bytes` bytes of the device.
+    /// Sends `count` objects of `bytes` bytes of the device.
     fn send(&mut self, objects: usize, bytes: usize) {
         let object = format!(r#"{{"Type":"Status","Fill":"{}"}}"#, "x".repeat(bytes));
         for _ in 0..objects {
@@ -85,20 +85,20 @@ impl World {
         self.drain();
     }
 
-/// Sends a request of a client. Returns the answer, which is the last line that the client takes.
+    /// Sends a request of a client. Returns the answer, which is the last line that the client takes.
     fn ask(&mut self, client: ConnectionId, line: &str) -> Value {
         self.data(client, format!("{line}\n").as_bytes());
         self.lines(client).pop().expect("an answer")
     }
 
-/// Lets a client take a number of queued bytes.
+    /// Lets a client take a number of queued bytes.
     fn take(&mut self, client: ConnectionId, bytes: usize) {
         self.stream(client).window = bytes;
         self.gateway.handle_writable(client, self.now);
         self.drain();
     }
 
-/// Lets a client take all queued bytes. Returns their lines.
+    /// Lets a client take all queued bytes. Returns their lines.
     fn lines(&mut self, client: ConnectionId) -> Vec<Value> {
         self.take(client, usize::MAX);
         let taken = std::mem::take(&mut self.stream(client).taken);
@@ -150,7 +150,7 @@ fn events_that_were_missed_before_another_watch_are_told_before_its_answer() {
     let mut world = World::new();
     let client = world.stuck_watcher();
     world.send(60, 10_000);
-// The client has taken some queued bytes before its request.
+    // The client has taken some queued bytes before its request.
     world.take(client, 100_000);
     world.data(client, b"{\"id\":1,\"op\":\"watch\"}\n");
     let lines = world.lines(client);
@@ -169,7 +169,7 @@ fn events_that_are_missed_in_a_row_are_told_in_one_line() {
     let seen = lines.iter().filter(|line| line["event"] == "message").count() as u64;
     assert_eq!(lines.iter().filter(|line| line["event"] == "missed").count(), 1);
     assert_eq!(seen + missed(&lines), 20);
-// The next event comes behind it.
+    // The next event comes behind it.
     world.stream(client).window = 0;
     world.send(20, 100_000);
     world.take(client, 100_200);
@@ -197,7 +197,7 @@ fn a_client_that_ends_its_half_has_its_answers_first() {
     world.take(device, 1);
     assert_eq!(world.lines(client)[0]["id"], 2);
     assert!(world.stream(client).closed);
-// A client without a request is closed at once.
+    // A client without a request is closed at once.
     let other = world.client();
     world.gateway.handle_end(other, world.now);
     world.drain();
@@ -239,7 +239,7 @@ fn root_is_answered_while_watchers_have_all_places() {
     }
     let stranger = world.client_of(STRANGER);
     assert!(world.stream(stranger).closed);
-// Idle clients of root do not block the reserved places.
+    // Idle clients of root do not block the reserved places.
     for _ in 0..2 * RESERVED_CLIENTS {
         let root = world.client();
         assert!(!world.stream(root).closed);
