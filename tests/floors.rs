@@ -88,6 +88,7 @@ const RULES: [Rule; 14] = [
         ours: &[],
         crates: &[
             "pulsegate",
+            "crc32fast",
             "hdrhistogram",
             "httparse",
             "humantime",
