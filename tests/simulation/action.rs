@@ -22,9 +22,9 @@ pub(crate) enum Action {
     Read(usize, bool),
     /// Sends a command of this number of bytes.
     Command(usize, By, usize),
-    /// The application sends a command whose end it wants to hear.
+    /// The application submits a command and awaits its end.
     Submit(Submit),
-    /// The application removes it.
+    /// Removes devices.
     Remove(usize, By),
     /// Sends this number of probes from one address.
     Probe(u8, usize),
@@ -117,7 +117,7 @@ pub(crate) enum What {
 pub(crate) const OBJECT_BYTES_MAX: usize = 32_000;
 /// Names that devices claim.
 const NAMES: usize = 15;
-/// Actions speak of the devices that came last; the older ones are left to themselves.
+/// Actions speak of the devices that came last. The older ones are left to themselves.
 const RECENT: usize = 150;
 
 /// The lives of some hundred devices, or a few moments of thousands.
@@ -135,7 +135,7 @@ pub(crate) fn generate(seed: u64, crowd: bool) -> Vec<Action> {
                 connected += 1;
                 Action::Connect(nature(&mut rng, connected - 1, mischief))
             }
-            0..40 => Action::Say(who, what(&mut rng, mischief)),
+            0..40 => Action::Say(who, random_input(&mut rng, mischief)),
             40..48 => Action::Submit(submit(&mut rng, who)),
             48..58 => Action::Command(who, by(&mut rng), 1 + up_to(&mut rng, &[20, 300, 4000])),
             58..82 => Action::Wait(up_to(&mut rng, &[hurry, hurry, hurry, 10 * hurry]) as u64),

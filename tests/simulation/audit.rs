@@ -163,7 +163,7 @@ impl World {
         assert!(self.pending.is_empty(), "{:?} were neither let in nor refused", self.pending);
         let ended = |(link, device): (usize, &super::books::Device)| device.ended || self.network.links[link].local;
         assert!(self.devices.iter().enumerate().all(ended), "some have connected and never ended");
-        assert!(self.awaited.is_empty(), "of some commands nobody was told what became");
+        assert!(self.awaited.is_empty(), "some commands have no delivery");
         assert!(self.named.out.is_empty(), "some commands have no end: {:?}", self.named.out.keys());
         assert_eq!(self.network.unread_datagrams(), 0, "probes are not read");
         let stats = self.network.stats();

@@ -27,11 +27,11 @@ pub(super) struct Device {
     pub(super) half_closed: bool,
     pub(super) reset: bool,
     pub(super) removed: bool,
-    /// The name that it gave first.
+    /// The first name that it claimed.
     pub(super) claimed: Option<Name>,
     /// Another connection has taken its name.
     pub(super) replaced: bool,
-    /// When rules came that forbid it; others may have come since.
+    /// The time of rules that forbid it. Later rules may allow it again.
     pub(super) denied: Option<Instant>,
     pub(super) ended: bool,
     /// The commands that were queued for it.

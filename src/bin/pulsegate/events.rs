@@ -13,7 +13,7 @@ use pulsegate::{
 
 use crate::terminal;
 
-/// Writes one event after the other into one buffer that is kept.
+/// Formats events, one at a time, in a reused buffer.
 #[derive(Default)]
 pub(crate) struct EventLine {
     line: Vec<u8>,
