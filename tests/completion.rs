@@ -32,7 +32,7 @@ fn offered(line: &str) -> Vec<String> {
 fn bash_completes_commands_options_and_values() {
     let check = |line: &str, expected: &[&str]| assert_eq!(offered(line), expected, "{line:?}");
     check("pulsegate st", &["stats", "stop"]);
-    check("pulsegate devices --", &["--json", "--control", "--help"]);
+    check("pulsegate devices --", &["--all", "--json", "--control", "--help"]);
     check("pulsegate --pr", &["--print-config"]);
     check("pulsegate --ver", &["--version"]);
     check("pulsegate serve --log-level de", &["debug"]);
