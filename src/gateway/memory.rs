@@ -214,13 +214,13 @@ impl MemoryBudget {
 
     /// Bytes of the large part in use.
     fn large(&self) -> usize {
-        self.tails.regions() + self.queues + self.names
+        self.tails.regions() + self.queues
     }
 
-    /// What the large part may hold, without what local streams have borrowed of it.
+    /// What the large part may hold, without names and without the memory that local streams have borrowed.
     fn hard_limit(&self) -> usize {
         let borrowed = (self.locals - self.answers).saturating_sub(self.parts.consumers);
-        self.parts.large.saturating_sub(borrowed)
+        self.parts.large.saturating_sub(borrowed + self.names)
     }
 
     /// Whether the longest object finds no room beside what the large part holds.
@@ -262,8 +262,8 @@ impl MemoryBudget {
 
     /// Whether send queues, names and waiting commands have used their part of the hard limit, or the hard limit is reached.
     pub(super) fn is_full(&self) -> bool {
-        let hard = self.hard_limit();
-        self.queues + self.names >= part(hard, QUEUES_PART) || self.large() + self.reserved() >= hard
+        let most = part(self.parts.large, QUEUES_PART).min(self.parts.large.saturating_sub(self.parts.object));
+        self.queues + self.names >= most || self.large() + self.reserved() >= self.hard_limit()
     }
 
     /// Whether `bytes` bytes of events may join the `waiting` bytes of a consumer with a buffer of `own` bytes. A consumer
