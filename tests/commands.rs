@@ -1,4 +1,4 @@
-//! Commands whose end their sender hears: queued for a name, answered, or lost. Each has exactly one end.
+//! Commands with a reported end: queued for a name, answered, or lost. Each has exactly one end.
 
 mod common;
 

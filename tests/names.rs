@@ -1,4 +1,4 @@
-//! Names of devices: takeovers, conflicts, the bound on connections of one address, and the names that have gone.
+//! Names of devices: takeovers, conflicts, the bound on connections of one address, and missing names.
 
 mod common;
 

@@ -7,7 +7,7 @@ use crate::proto::heartbeat::BEAT;
 pub enum Heard<'a> {
     /// A beat. Answer it with [`HEARTBEAT_ANSWER`](crate::proto::heartbeat::ANSWER).
     Beat,
-    /// A piece of command text. Only the device's own grammar of commands tells where a command ends.
+    /// A piece of command text. The end of a command depends on the device's own grammar.
     Text(&'a [u8]),
 }
 

@@ -196,7 +196,7 @@ impl ServerConnection {
         self.object_since = self.object_since.after(ticks).min(now.max(self.object_since));
     }
 
-    /// The unfinished object, if there is one, has so many ticks more.
+    /// Gives the unfinished object, if any, `ticks` more ticks.
     pub fn extend_object_deadline(&mut self, ticks: u32) {
         self.object_since = self.object_since.after(ticks);
     }

@@ -42,8 +42,8 @@ pub trait Endpoint {
     /// Handles a stream that takes bytes again.
     fn handle_writable(&mut self, id: ConnectionId, now: Instant);
 
-    /// Handles the end of a stream, by [`Output::Close`] or by a failure. This is the last call with this id, and the only
-    /// one that frees its slot. So no index is reused before.
+    /// Handles the end of a stream, by [`Output::Close`] or by a failure. This is the last call with this id. Only
+    /// this call frees the slot, so no index is reused earlier.
     fn handle_close(&mut self, id: ConnectionId, end: StreamEnd, now: Instant);
 
     /// Handles a datagram that `socket` received.

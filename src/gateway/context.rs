@@ -73,8 +73,7 @@ impl<'a> Context<'a> {
         self.missing_after(0)
     }
 
-    /// The named devices that have gone behind the one of that number. A list that is too long for one buffer is read piece
-    /// by piece.
+    /// The missing devices behind that number. A caller can read a long list piece by piece.
     pub fn missing_after(&self, last: u64) -> impl Iterator<Item = Missing<'_>> {
         self.core.registry.missing(last, self.core.now)
     }

@@ -236,7 +236,7 @@ mod tests {
         memory.enqueue(id(9), true, at(INTERVAL));
         // Their unused admission counts as a pause of an interval.
         assert_eq!(memory.next(begun, at(100 - INTERVAL)), None);
-        // The one that holds the most for no progress goes.
+        // The device that holds the most memory without progress is evicted.
         assert_eq!(memory.next(begun, at(101 - INTERVAL)), Some(Step::Evict(id(1))));
     }
 

@@ -141,7 +141,7 @@ pub(super) struct Ticket {
     pub(super) tag: Tag,
 }
 
-/// Who hears what becomes of a command.
+/// The receiver of a command's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
     /// The application, by [`super::Handler::on_sent`].

@@ -5,7 +5,7 @@ use pulsegate::unstable::connection::{ClientConnection, Heard};
 use crate::chance::rounds;
 use crate::harness::{Harness, harnesses, hex, unhex};
 
-/// A part of what a device hears: `None` for a beat, else text.
+/// A part of the bytes to a device: `None` for a beat, else text.
 type Sound = Option<Vec<u8>>;
 
 /// Joins texts that follow each other: without a terminator pieces have no meaning.

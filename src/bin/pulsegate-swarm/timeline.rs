@@ -28,7 +28,7 @@ pub(crate) struct Sample {
     pub(crate) cpu_percent: Option<f64>,
 }
 
-/// The samples, and the counters at the last one.
+/// The samples, and the counters at the last sample.
 pub(crate) struct Timeline {
     pub(crate) samples: Vec<Sample>,
     pub(crate) interval: Duration,

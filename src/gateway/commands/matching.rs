@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::proto::{Message, unescape};
 
-/// Which object answers a command: by default the next one that the device sends. Heartbeat answers are none.
+/// The rule by which an object answers a command: by default, the next object of the device does. A heartbeat answer
+/// never does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Match {
     type_name: Option<Box<str>>,

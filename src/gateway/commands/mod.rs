@@ -1,4 +1,4 @@
-//! Commands whose end their sender hears: queued for a name, sent, answered, or lost. Layer 2.
+//! Commands with a reported end: queued for a name, sent, answered, or lost. Layer 2.
 //!
 //! A command is *out* from [`Core::submit`] until its one end. It waits for its name, then in the send queue of a device,
 //! then for its answer. A deadline may end it in each of these states.
@@ -39,7 +39,7 @@ pub(super) struct Commands {
     awaiting: Vec<(u32, u64)>,
     /// Deadlines and numbers, in order.
     deadlines: Vec<(u32, u64)>,
-    /// Commands that have ended, until the application hears it.
+    /// Ended commands that the application does not know yet.
     ended: VecDeque<Ended>,
     bytes: usize,
 }
@@ -291,7 +291,7 @@ impl Core {
         }
     }
 
-    /// The command that an object answers: the first of those whose match it fits.
+    /// Returns the first command whose match fits the object, and ends it.
     pub(super) fn answered(&mut self, id: ConnectionId, message: &Message<'_>) -> Option<Ended> {
         if self.commands.awaiting.is_empty() {
             return None;

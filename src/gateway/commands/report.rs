@@ -19,7 +19,7 @@ pub struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// A command of which the sender hears when the kernel has taken it.
+    /// A command whose sender is notified when the kernel has taken it.
     pub fn new(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { text: text.as_ref(), answer: None, queue_for: None }
     }

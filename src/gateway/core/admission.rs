@@ -44,7 +44,7 @@ impl Core {
         self.memory.account(id, begun, charged, slot.objects.had_large(), self.now);
     }
 
-    /// Gives back, from time to time, what has been kept for devices and objects that did not come.
+    /// Gives memory back that was kept for the next burst, about once a second.
     pub(in crate::gateway) fn trim(&mut self) {
         if self.now.since(self.trimmed) >= TRIM_TICKS {
             self.trimmed = self.now;
@@ -81,7 +81,7 @@ impl Core {
 const RESUMED_AT_ONCE: usize = 8;
 /// Bytes read at once while someone may follow events.
 const READ_BYTES_MAX: usize = 64 << 10;
-/// Bytes held for those who follow events above which they are behind.
+/// Queued bytes of event consumers above which the gateway reads less.
 const READERS_BEHIND: usize = 64 << 10;
 /// How often memory is looked for that can be given back: once a second.
 const TRIM_TICKS: u32 = 10;

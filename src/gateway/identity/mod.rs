@@ -1,4 +1,4 @@
-//! The names of connections, and the names that have gone. Layer 2.
+//! The names of connections, and the missing names. Layer 2.
 
 mod claim;
 mod name;
@@ -23,7 +23,7 @@ pub use self::name::{Name, NameError};
 pub(super) struct Registry {
     names: Names,
     remembered: Remembered,
-    /// The names of closing connections whose name has gone to another connection, by slot.
+    /// Names of closing connections that another connection took over, by slot.
     replaced: BTreeMap<u32, Name>,
     /// Slots beyond `access.connections_per_ip_max`, which may yet take the place of an older connection of their name.
     provisional: BTreeSet<u32>,
@@ -59,12 +59,12 @@ impl Registry {
         }
     }
 
-    /// Forgets the oldest of the names that have gone until at most `max` are left.
+    /// Forgets the oldest missing names until at most `max` are left.
     pub(super) fn limit_remembered(&mut self, max: usize) {
         self.remembered.limit(max);
     }
 
-    /// The names that have gone behind number `last`, the longest missing first.
+    /// The missing names behind number `last`, the longest missing first.
     pub(super) fn missing(&self, last: u64, now: Tick) -> impl Iterator<Item = Missing<'_>> {
         self.remembered.after(last).map(move |(number, name, since, reason)| Missing {
             number,

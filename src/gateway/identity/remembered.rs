@@ -1,11 +1,11 @@
-//! The names that have gone, so that the gateway can say who is missing. Layer 2.
+//! Missing names: the gateway lists the named devices that are gone. Layer 2.
 
 use std::collections::VecDeque;
 
 use crate::gateway::CloseReason;
 use crate::tick::Tick;
 
-/// The last names that have gone, the oldest first.
+/// The latest missing names, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     gone: VecDeque<Gone>,

@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path, required: bool) -> Result<Option<Vec<u8>>, Strin
             false => Ok(file),
         }
     };
-    // A dangling link is a mistake: somebody meant a file to be there.
+    // A dangling link is a mistake: its target is missing.
     let is_absent = || fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     match open().and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes)) {
         Ok(_) if bytes.len() as u64 > BYTES_MAX => Err("the file is larger than 1MiB".into()),

@@ -329,7 +329,7 @@ const CORE_KEYS: &[Key] = &[
         Count<usize>,
         settings.identity.remembered_max,
         None,
-        "Names of devices that have gone, which \"pulsegate devices --all\" lists. Their memory is part of \
+        "Names of missing devices, which \"pulsegate devices --all\" lists. Their memory is part of \
          limits.memory_budget."
     ),
     key!(

@@ -38,7 +38,7 @@ struct Listing {
     id: Option<u64>,
     last: Option<ConnectionId>,
     written: usize,
-    /// Whether the names that have gone follow, and the number of the last one.
+    /// The number of the last listed missing name, if missing names follow.
     missing: Option<u64>,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Request<'a> {
     pub(super) answer: Option<Answer>,
     #[serde(borrow, default)]
     pub(super) queue: Option<Cow<'a, str>>,
-    /// `devices`: the names that have gone, too.
+    /// `devices`: lists missing names, too.
     #[serde(default)]
     pub(super) all: bool,
 }

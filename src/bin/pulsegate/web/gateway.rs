@@ -276,7 +276,7 @@ impl Gateway {
         retries.into_iter().chain([Some(self.sample_at), ends]).flatten().min()
     }
 
-    /// A page follows events from now on, or the last one has left.
+    /// Notes whether any page follows events.
     pub(super) fn set_followed(&mut self, is_followed: bool, now: Instant) {
         if is_followed {
             self.watch_until = None;

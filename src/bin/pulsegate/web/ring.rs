@@ -1,7 +1,7 @@
 //! The newest events, kept once for all pages that follow them.
 //!
-//! A follower is a position in the ring. One that falls behind the oldest event has missed what is gone, and hears
-//! how many events that were. So a page that never reads costs nothing but its place.
+//! A follower is a position in the ring. A follower that falls behind the oldest event gets the number of events that it
+//! missed. So a page that never reads costs nothing but its connection.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -143,8 +143,8 @@ impl Ring {
         self.first + self.events.len() as u64
     }
 
-    /// Where a page goes on that has seen the events up to `id`, which is `boot.seq`. A page that has seen another run
-    /// of the gateway has seen none of these. The second number is how many events are gone.
+    /// Returns the position behind the event `id`, which is `boot.seq`, and the number of events that are gone between.
+    /// An `id` of another run of the gateway is behind none of these events.
     pub(super) fn position_behind(&self, id: &str) -> (u64, u64) {
         let seen = id.rsplit_once('.').filter(|(boot, _)| *boot == self.boot).and_then(|(_, seq)| seq.parse().ok());
         let Some(seen) = seen else { return (self.first, 0) };

@@ -71,7 +71,7 @@ impl SignIn {
         Some(Self { token, sessions: Vec::new(), failures: Vec::new() })
     }
 
-    /// Whether that is the token. The time it takes tells nothing of where they differ.
+    /// Whether `token` is the token. The time of the comparison depends on the length alone.
     pub(super) fn is_token(&self, token: &[u8]) -> bool {
         is_same(&self.token, token)
     }
@@ -112,7 +112,7 @@ impl SignIn {
 
     /// Whether a session is open.
     pub(super) fn is_open(&self, word: &str, now: Instant) -> bool {
-        // Every session is compared, so that the time tells nothing.
+        // Every session is compared, so that the time does not depend on the matching one.
         let same = |(known, until): &(String, Instant)| is_same(known.as_bytes(), word.as_bytes()) && *until > now;
         self.sessions.iter().filter(|session| same(session)).count() > 0
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Different types that the table tells apart. Further types are shown as the last one.
+/// Types that the table distinguishes. Further types are shown as the last type.
 const TYPES_MAX: usize = 256;
 /// Devices of one answer.
 pub(super) const LIMIT_MAX: usize = 500;
@@ -47,7 +47,7 @@ struct Sent<'a> {
 /// Which devices an answer has, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
-    /// Text that stands in a name, address, type or `#ID`, in lower case.
+    /// The search text in lower case. A device matches by name, address, type or `#ID`.
     pub(super) query: String,
     pub(super) column: Column,
     pub(super) is_descending: bool,
@@ -75,7 +75,7 @@ pulsegate::closed_list! {
 pub(super) struct Table {
     rows: Vec<Row>,
     types: Vec<Box<str>>,
-    /// Names that are gone, as the gateway tells them.
+    /// Missing names, as the gateway lists them.
     gone: Vec<Value>,
 }
 
@@ -171,7 +171,7 @@ impl Table {
 
     fn compare(&self, column: Column, a: &Row, b: &Row) -> Ordering {
         match column {
-            // Devices without a name stand behind those with one, by their addresses.
+            // Named devices come first. The others follow by address.
             Column::Name => match (&a.name, &b.name) {
                 (Some(a), Some(b)) => a.cmp(b),
                 (None, None) => a.address.cmp(&b.address),

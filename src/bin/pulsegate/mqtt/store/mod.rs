@@ -1,5 +1,5 @@
-//! Messages on disk while no broker takes them: numbered records in segments, and a cursor behind the last one that a
-//! broker acknowledged. Every state of the folder is a valid start: a harmed record ends its segment.
+//! Messages on disk while no broker takes them: numbered records in segments, and a cursor behind the last acknowledged
+//! record. Every state of the folder is a valid start: a harmed record ends its segment.
 
 mod disk;
 mod record;

@@ -69,7 +69,7 @@ impl Uplink {
         self.publish_state();
     }
 
-    /// Whether the gateway is there, or may be back at once.
+    /// Whether the gateway is connected, or may reconnect at once.
     pub(super) fn gateway_is_present(&self) -> bool {
         self.is_listed || self.gateway_lost.is_some()
     }

@@ -112,7 +112,7 @@ pub(super) struct Uplink {
 
     pending: HashMap<u64, Pending>,
     last_id: u64,
-    /// Since when no broker is there.
+    /// The time since which no broker is connected.
     away_since: Option<Instant>,
     /// When the store is synced.
     sync_at: Option<Instant>,

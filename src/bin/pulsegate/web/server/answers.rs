@@ -141,7 +141,7 @@ impl Web {
         self.offer(slot);
     }
 
-    /// Begins a stream of events, behind the last one that the page has seen.
+    /// Begins a stream of events behind `last`, the id of the last event that the page received.
     fn stream(&mut self, slot: usize, filter: crate::web::ring::Filter, last: Option<&str>, now: Instant) {
         let (position, gone) =
             last.map_or((self.gateway.ring.end(), 0), |last| self.gateway.ring.position_behind(last));
@@ -164,7 +164,7 @@ impl Web {
     }
 
     /// # Errors
-    /// The answer to a change by somebody who has not signed in.
+    /// The answer to a change without a session or token.
     fn check_sign_in(&mut self, slot: usize, route: &Route, request: &Request, now: Instant) -> Result<(), Response> {
         if !route.is_change() || self.is_signed_in(request, now) {
             return Ok(());
