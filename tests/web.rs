@@ -52,7 +52,10 @@ impl Web {
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let process = Process(process);
         let mut line = String::new();
-        log.read_line(&mut line).unwrap();
+        while !line.contains("http://") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "pulsegate web has not started");
+        }
         let address = line.split("http://").nth(1).and_then(|rest| rest.trim().trim_end_matches('/').parse().ok());
         let address = address.unwrap_or_else(|| panic!("pulsegate web has not started: {line}"));
         // Nobody reads the log, and a full pipe must not matter.

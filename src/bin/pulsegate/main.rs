@@ -17,6 +17,8 @@ mod prometheus;
 mod reload;
 mod render;
 mod serve;
+#[cfg(any(feature = "mqtt", feature = "web"))]
+mod service;
 mod stats;
 mod stdio;
 mod stdout;
@@ -232,8 +234,8 @@ fn web(options: &[(&'static str, String)], control: Option<&str>) -> Result<(), 
         })
         .collect();
     let config = load(given("config").map(Path::new), &overrides)?;
-    logging::start(config.log_level).map_err(|e| Failure::Failed(format!("standard error cannot be used: {e}")))?;
-    web::run(&config, control).map_err(Failure::Failed)
+    start_logging(&config)?;
+    web::run(&config, control)
 }
 
 #[cfg(not(feature = "web"))]

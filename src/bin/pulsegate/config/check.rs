@@ -47,10 +47,8 @@ impl Loader {
         super::mqtt::check(self);
         self.check_addresses("listen", &self.config.listen.clone());
         self.check_addresses("discovery.listen", &self.config.discovery.clone());
-        if self.config.web.listen.is_empty() {
-            self.must("web.listen", "have at least one address");
-        }
-        self.check_addresses("web.listen", &self.config.web.listen.clone());
+        #[cfg(feature = "web")]
+        super::web::check(self);
     }
 
     pub(super) fn must(&mut self, name: &'static str, must: &str) {
@@ -58,7 +56,7 @@ impl Loader {
         self.errors.add(self.config.origin(name).clone(), text);
     }
 
-    fn check_addresses(&mut self, name: &'static str, addresses: &[SocketAddr]) {
+    pub(super) fn check_addresses(&mut self, name: &'static str, addresses: &[SocketAddr]) {
         if addresses.len() > ADDRESSES_MAX {
             return self.must(name, &format!("have at most {ADDRESSES_MAX} entries"));
         }

@@ -2,7 +2,6 @@
 //! manual and `--print-config` follow it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -11,7 +10,6 @@ use pulsegate::{Cidr, CreditFrom, Glob, Settings, Takeover};
 use super::format::{Fault, Format, Input};
 use super::list::{Blocks, List, ListOrOff};
 use super::scalar::{Bytes, Count, Group, Mode, Rate, Raw, Socket, Time, Word};
-use super::service::{FilePath, HostName, Switch};
 use super::{Config, Control, Events, OnClosed};
 
 /// One configuration key.
@@ -46,21 +44,30 @@ const CORE_SECTIONS: &[(&str, &str)] = &[
     ("identity", "Names of devices. A name stays when the address changes, and belongs to one connection at a time."),
     ("events", "Events of devices and their messages, as JSON Lines."),
     ("control", "The Unix socket on which local programs query and control the gateway."),
-    ("web", "The page and the metrics, for pulsegate web. The gateway itself ignores these keys."),
     ("log", "The log, on standard error."),
 ];
 
 /// Returns all sections in their order in the file, each with its description.
 pub(super) fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
-    #[cfg(feature = "mqtt")]
-    let services = super::mqtt::SECTIONS;
-    #[cfg(not(feature = "mqtt"))]
-    let services = &[];
-    CORE_SECTIONS.iter().chain(services).copied()
+    SECTIONS.iter().copied().flatten().copied()
 }
 
+/// The sections of the gateway, and of the services that this build has.
+const SECTIONS: &[&[(&str, &str)]] = &[
+    CORE_SECTIONS,
+    #[cfg(feature = "mqtt")]
+    super::mqtt::SECTIONS,
+    #[cfg(feature = "web")]
+    super::web::SECTIONS,
+];
+
 /// Sections of services that this build lacks. Their keys are for other programs.
-pub(super) const FOREIGN_SECTIONS: &[&str] = if cfg!(feature = "mqtt") { &[] } else { &["mqtt"] };
+pub(super) const FOREIGN_SECTIONS: &[&str] = &[
+    #[cfg(not(feature = "mqtt"))]
+    "mqtt",
+    #[cfg(not(feature = "web"))]
+    "web",
+];
 
 macro_rules! key {
     ($name:literal, $format:ident<$value:ty>, $($field:ident).+, $option:expr, $doc:expr) => {
@@ -79,25 +86,42 @@ macro_rules! key {
     };
 }
 
-#[cfg(feature = "mqtt")]
+#[cfg(any(feature = "mqtt", feature = "web"))]
 pub(super) use key;
 
+/// The keys of the gateway, and of the services that this build has.
+const PARTS: &[&[Key]] = &[
+    CORE_KEYS,
+    #[cfg(feature = "mqtt")]
+    &super::mqtt::KEYS,
+    #[cfg(feature = "web")]
+    &super::web::KEYS,
+];
+
+const COUNT: usize = {
+    let (mut count, mut part) = (0, 0);
+    while part < PARTS.len() {
+        count += PARTS[part].len();
+        part += 1;
+    }
+    count
+};
+
 /// All keys, in the order of the sections.
-#[cfg(feature = "mqtt")]
 pub(super) static KEYS: &[Key] = &{
-    let mut all = [CORE_KEYS[0]; CORE_KEYS.len() + super::mqtt::KEYS.len()];
-    let mut place = 0;
-    while place < all.len() {
-        all[place] = match place.checked_sub(CORE_KEYS.len()) {
-            Some(place) => super::mqtt::KEYS[place],
-            None => CORE_KEYS[place],
-        };
-        place += 1;
+    let mut all = [CORE_KEYS[0]; COUNT];
+    let (mut place, mut part) = (0, 0);
+    while part < PARTS.len() {
+        let mut key = 0;
+        while key < PARTS[part].len() {
+            all[place] = PARTS[part][key];
+            place += 1;
+            key += 1;
+        }
+        part += 1;
     }
     all
 };
-#[cfg(not(feature = "mqtt"))]
-pub(super) static KEYS: &[Key] = CORE_KEYS;
 
 /// The keys of the gateway.
 const CORE_KEYS: &[Key] = &[
@@ -386,36 +410,6 @@ const CORE_KEYS: &[Key] = &[
         control_group,
         None,
         "The group that owns the socket. With \"\" the group of the gateway's process owns it."
-    ),
-    key!(
-        "web.listen",
-        List<Vec<SocketAddr>>,
-        web.listen,
-        None,
-        "TCP addresses and ports on which browsers and Prometheus connect. The page has no encryption: put a reverse proxy \
-         with TLS before it on networks that you do not trust."
-    ),
-    key!(
-        "web.hosts",
-        List<Vec<HostName>>,
-        web.hosts,
-        None,
-        "Names under which browsers may ask for the page, besides localhost and the addresses of web.listen. Requests for \
-         other names are refused, because another site can let its own name lead to this address."
-    ),
-    key!(
-        "web.commands",
-        Switch<bool>,
-        web.commands,
-        None,
-        "Whether the page may send commands and close connections, after a sign-in with the token of web.token_file."
-    ),
-    key!(
-        "web.token_file",
-        FilePath<Option<PathBuf>>,
-        web.token_file,
-        None,
-        "The path of a file of mode 0600 that holds the token, at least 16 bytes."
     ),
     key!(
         "log.level",

@@ -19,8 +19,9 @@ mod manual;
 mod mqtt;
 mod print;
 mod scalar;
-mod service;
 mod suggest;
+#[cfg(feature = "web")]
+mod web;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -38,8 +39,9 @@ pub(crate) use self::manual::{environment, page};
 #[cfg(feature = "mqtt")]
 pub(crate) use self::mqtt::{Mqtt, Payload as MqttPayload};
 pub(crate) use self::print::print_report;
-pub(crate) use self::service::WebSettings;
 pub(crate) use self::suggest::{nearest, question};
+#[cfg(feature = "web")]
+pub(crate) use self::web::WebSettings;
 
 /// The values of all keys and their origins.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +65,7 @@ pub(crate) struct Config {
     /// The group of the control socket. With `None` it is the group of the process.
     pub(crate) control_group: Option<String>,
     /// The settings of `pulsegate web`.
+    #[cfg(feature = "web")]
     pub(crate) web: WebSettings,
     /// The least severe level that the log contains.
     pub(crate) log_level: LevelFilter,
@@ -124,6 +127,7 @@ impl Default for Config {
             control: Control::Default,
             control_mode: 0o660,
             control_group: None,
+            #[cfg(feature = "web")]
             web: WebSettings::default(),
             log_level: LevelFilter::Info,
             #[cfg(feature = "mqtt")]

@@ -1,14 +1,14 @@
 //! The keys of `[mqtt]`, which `pulsegate mqtt` reads. A build without the uplink passes over them.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::format::{Fault, Format, Input, What, quote, text};
 use super::keys::{Key, key};
 use super::list::{Entry, List};
 use super::load::Loader;
-use super::scalar::{Bytes, Count, Time, Word, Words};
+use super::scalar::{Bytes, Count, FilePath, Time, Word, Words};
 use crate::mqtt::{Broker, Fixed, Full, Template, Version};
 
 /// The configuration of the uplink. Texts of topics are templates.
@@ -166,25 +166,6 @@ impl Format<String> for Text {
 
     fn show(value: &String) -> String {
         quote(value)
-    }
-}
-
-/// The path of a file. An empty one is none.
-struct FilePath;
-
-impl Format<Option<PathBuf>> for FilePath {
-    const WANT: &'static str = "an absolute path, or \"\"";
-
-    fn read(input: Input<'_>) -> Result<Option<PathBuf>, Vec<Fault>> {
-        match text(input)? {
-            "" => Ok(None),
-            path if path.starts_with('/') && !path.contains('\0') => Ok(Some(path.into())),
-            _ => Err(What::Unlike.into()),
-        }
-    }
-
-    fn show(value: &Option<PathBuf>) -> String {
-        quote(&value.as_deref().unwrap_or(Path::new("")).to_string_lossy())
     }
 }
 

@@ -259,3 +259,24 @@ impl Format<Option<String>> for Group {
         quote(value.as_deref().unwrap_or_default())
     }
 }
+
+/// The absolute path of a file. An empty text is none.
+#[cfg(any(feature = "mqtt", feature = "web"))]
+pub(super) struct FilePath;
+
+#[cfg(any(feature = "mqtt", feature = "web"))]
+impl Format<Option<PathBuf>> for FilePath {
+    const WANT: &'static str = "an absolute path, or \"\"";
+
+    fn read(input: Input<'_>) -> Result<Option<PathBuf>, Vec<Fault>> {
+        match text(input)? {
+            "" => Ok(None),
+            path if path.starts_with('/') && !path.contains('\0') => Ok(Some(path.into())),
+            _ => Err(What::Unlike.into()),
+        }
+    }
+
+    fn show(value: &Option<PathBuf>) -> String {
+        quote(&value.as_deref().unwrap_or(std::path::Path::new("")).to_string_lossy())
+    }
+}

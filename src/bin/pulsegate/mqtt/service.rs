@@ -2,18 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use log::{info, warn};
-use nix::unistd::gethostname;
 use pulsegate::unstable::reactor::{Io, Kernel, Reactor};
 use pulsegate::{ListenerId, TurnLimits};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 
 use super::driver::{Chore, Driver};
 use super::settings::Settings;
@@ -21,27 +16,18 @@ use super::store::{Folder, Store};
 use super::uplink::Uplink;
 use super::{resolve, stats};
 use crate::Failure;
-use crate::config::{Config, Control};
-use crate::control_socket::{SYSTEM_PATH, connect, default_path};
+use crate::config::Config;
+use crate::service::{control_paths, host_name, open_control, stop_signals};
 use crate::systemd::Manager;
-
-/// How long the gateway may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
-/// The exit code of a stop that a second signal cuts short.
-const EXIT_SECOND_SIGNAL: i32 = 1;
 
 /// Runs the uplink until a signal stops it.
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
-    let host = gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into());
+    let host = host_name().unwrap_or_else(|| "localhost".into());
     let settings = Settings::new(&config.mqtt, &host).map_err(Failure::Config)?;
     if let Some(broker) = settings.brokers.iter().find(|broker| broker.tls) {
         return Err(Failure::Config(format!("mqtt.broker: {broker}: {TLS_HINT}")));
     }
-    let paths = match &config.control {
-        Control::Path(path) => vec![path.clone()],
-        Control::Default => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
-        Control::Off => return Err(Failure::Config("control.path is \"off\": the uplink needs the socket".into())),
-    };
+    let paths = control_paths(config, None)?;
     let failed = |error: io::Error| Failure::Failed(format!("the uplink cannot start: {error}"));
     let limits = TurnLimits { events_per_turn_max: 64, ..TurnLimits::default() };
     let reactor = Reactor::new(limits).map_err(failed)?;
@@ -144,20 +130,15 @@ impl Service {
     }
 
     fn dial_gateway(&mut self) {
-        let mut failures = Vec::new();
-        let connected = self.paths.iter().find_map(|path| {
-            let stream = connect(path, CONNECT_TIMEOUT);
-            stream.map_err(|error| failures.push(format!("{}: {error}", path.display()))).ok()
-        });
-        let attached = connected.map(|stream| {
+        let attached = open_control(&self.paths).and_then(|stream| {
             let id = self.driver.gateway_id();
-            self.reactor.attach(id, Io::unix(stream)?)
+            let attached = Io::unix(stream).and_then(|stream| self.reactor.attach(id, stream));
+            attached.map_err(|error| error.to_string())
         });
         let now = self.reactor.kernel().now();
         match attached {
-            Some(Ok(())) => self.driver.gateway_connected(now),
-            Some(Err(error)) => self.driver.gateway_failed(&error.to_string(), now),
-            None => self.driver.gateway_failed(&failures.join(", "), now),
+            Ok(()) => self.driver.gateway_connected(now),
+            Err(error) => self.driver.gateway_failed(&error, now),
         }
     }
 
@@ -170,15 +151,8 @@ impl Service {
 
     /// The first signal stops the uplink in order, the second one at once.
     fn watch_signals(&mut self) -> io::Result<()> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (ours, theirs) = UnixStream::pair()?;
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            signal_hook::flag::register_conditional_shutdown(signal, EXIT_SECOND_SIGNAL, Arc::clone(&stopping))?;
-            signal_hook::flag::register(signal, Arc::clone(&stopping))?;
-            signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
-        }
         let id = self.driver.signals_id();
-        self.reactor.attach(id, Io::unix(ours)?)
+        self.reactor.attach(id, Io::unix(stop_signals()?)?)
     }
 
     /// Opens the socket for counters. The uplink works without it.

@@ -6,6 +6,8 @@ use pulsegate::ConnectionId;
 use pulsegate::unstable::endpoint::Outbox;
 use serde_json::Value;
 
+use crate::service::Lines;
+
 /// Bytes of one line from the gateway. An event holds an object, and limits.object_bytes_max may be raised.
 const LINE_BYTES_MAX: usize = 16 << 20;
 /// The first and the longest pause between two attempts to connect.
@@ -23,8 +25,7 @@ pub(super) enum Link {
 pub(super) struct Up {
     pub(super) id: ConnectionId,
     pub(super) queue: Outbox,
-    /// A line whose end has not come.
-    partial: Vec<u8>,
+    lines: Lines,
 }
 
 impl Link {
@@ -53,7 +54,7 @@ impl Link {
     }
 
     pub(super) fn connected(&mut self, id: ConnectionId) {
-        *self = Self::Up(Up { id, queue: Outbox::default(), partial: Vec::new() });
+        *self = Self::Up(Up { id, queue: Outbox::default(), lines: Lines::default() });
     }
 
     /// The connection broke or did not come up. Each failure in a row doubles the pause.
@@ -72,46 +73,16 @@ impl Up {
         self.queue.push(format!("{request}\n").as_bytes());
     }
 
-    /// Cuts bytes into lines.
+    /// Takes bytes of the gateway, and passes each complete line on.
     ///
     /// # Errors
-    /// If a line has more than 16 MiB, after which nothing of the connection is of use.
+    /// If a line has more than 16 MiB, which no gateway sends.
     pub(super) fn receive(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str)) -> Result<(), &'static str> {
-        let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let (line, behind) = rest.split_at(end);
-            rest = &behind[1..];
-            match self.partial.is_empty() {
-                true => std::str::from_utf8(line).into_iter().for_each(&mut on_line),
-                false => {
-                    self.partial.extend_from_slice(line);
-                    std::str::from_utf8(&self.partial).into_iter().for_each(&mut on_line);
-                    // A picture's memory is not kept for the next line.
-                    self.partial = Vec::new();
-                }
-            }
-        }
-        if self.partial.len() + rest.len() > LINE_BYTES_MAX {
-            return Err("the gateway sent a line of more than 16 MiB");
-        }
-        self.partial.extend_from_slice(rest);
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_come_out_whole_however_the_bytes_are_cut() {
-        let bytes = b"{\"a\":1}\n\n{\"b\":\"\xc3\xa4\"}\n{\"c\"";
-        for cut in 1..bytes.len() {
-            let mut up = Up { id: ConnectionId::new(0, 0), queue: Outbox::default(), partial: Vec::new() };
-            let mut lines = Vec::new();
-            bytes.chunks(cut).for_each(|part| up.receive(part, |line| lines.push(line.to_owned())).unwrap());
-            assert_eq!(lines, ["{\"a\":1}", "", "{\"b\":\"ä\"}"], "{cut}");
-            assert_eq!(up.partial, b"{\"c\"");
-        }
+        let mut is_good = true;
+        self.lines.feed(bytes, LINE_BYTES_MAX, |line| match line {
+            Some(line) => std::str::from_utf8(line).into_iter().for_each(&mut on_line),
+            None => is_good = false,
+        });
+        is_good.then_some(()).ok_or("the gateway sent a line of more than 16 MiB")
     }
 }

@@ -23,46 +23,46 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use log::{info, warn};
+use log::info;
 use pulsegate::ListenerId;
 use pulsegate::unstable::reactor::{Io, Reactor, TurnLimits};
-use signal_hook::consts::signal::{SIGINT, SIGTERM};
 
 use self::gateway::Purpose;
 use self::router::Hosts;
 use self::server::Web;
 use self::sign_in::SignIn;
-use crate::config::{Config, Control, WebSettings};
-use crate::control_socket::{SYSTEM_PATH, connect, default_path};
+use crate::Failure;
+use crate::config::{Config, WebSettings};
+use crate::service::{control_paths, host_name, open_control, stop_signals};
 use crate::systemd::Manager;
-
-/// How long a connection to the control socket may take. A gateway that accepts nobody must not stop the page.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Runs until a signal ends it.
 ///
 /// # Errors
 /// A sentence for people.
-pub(crate) fn run(config: &Config, control: Option<&str>) -> Result<(), String> {
+pub(crate) fn run(config: &Config, control: Option<&str>) -> Result<(), Failure> {
     let WebSettings { listen, commands, token_file, hosts } = &config.web;
     let sign_in = match (commands, token_file) {
         (false, _) => None,
-        (true, Some(path)) => Some(SignIn::read(path)?),
+        (true, Some(path)) => Some(SignIn::read(path).map_err(Failure::Failed)?),
         (true, None) => {
-            return Err("web.commands needs web.token_file: name a file with a secret of 16 bytes or more".into());
+            return Err(Failure::Config(
+                "web.commands needs web.token_file: name a file with a secret of 16 bytes or more".into(),
+            ));
         }
     };
-    let paths = control_paths(config, control);
-    let mut reactor = Reactor::new(TurnLimits::default()).map_err(|error| format!("no event loop: {error}"))?;
-    let bound = open(&mut reactor, listen)?;
+    let paths = control_paths(config, control)?;
+    let mut reactor = Reactor::new(TurnLimits::default()).map_err(failed("no event loop"))?;
+    let bound = open(&mut reactor, listen).map_err(Failure::Failed)?;
     let hosts = Hosts {
         bound: bound.iter().map(SocketAddr::ip).collect(),
         names: hosts.iter().map(|host| host.0.clone()).collect(),
     };
-    let mut web = Web::new(hosts, sign_in, host_name(), wall_clock, now());
-    watch_signals(&mut reactor, &mut web).map_err(|error| format!("signals cannot be watched: {error}"))?;
+    let mut web = Web::new(hosts, sign_in, host_name().unwrap_or_default(), wall_clock, now());
+    let signals = stop_signals().and_then(Io::unix).and_then(|stream| reactor.attach(web.signals(), stream));
+    signals.map_err(failed("signals cannot be watched"))?;
     let manager = Manager::from_environment();
     let list = bound.iter().map(|address| format!("http://{address}/")).collect::<Vec<_>>().join(", ");
     info!("listening on {list}");
@@ -70,10 +70,11 @@ pub(crate) fn run(config: &Config, control: Option<&str>) -> Result<(), String> 
     let mut alive_at = now();
     while !web.is_stopping() {
         link(&mut reactor, &mut web, &paths);
-        reactor.turn(&mut web).map_err(|error| format!("the event loop failed: {error}"))?;
+        reactor.turn(&mut web).map_err(failed("the event loop failed"))?;
         if let Some(interval) = manager.watchdog.filter(|_| alive_at <= now()) {
             manager.alive();
             alive_at = now() + interval;
+            web.set_alarm(alive_at);
         }
     }
     manager.stopping();
@@ -81,15 +82,9 @@ pub(crate) fn run(config: &Config, control: Option<&str>) -> Result<(), String> 
     Ok(())
 }
 
-/// The paths of control sockets, in the order in which they are tried. A page that only reads takes the read-only one.
-fn control_paths(config: &Config, named: Option<&str>) -> Vec<PathBuf> {
-    if let Some(path) = named {
-        return vec![path.into()];
-    }
-    match &config.control {
-        Control::Path(path) => vec![path.clone()],
-        Control::Default | Control::Off => default_path().into_iter().chain([SYSTEM_PATH.into()]).collect(),
-    }
+/// A sentence for an error of the system.
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::Failed(format!("{what}: {error}"))
 }
 
 fn open(reactor: &mut Reactor, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
@@ -108,7 +103,7 @@ fn open(reactor: &mut Reactor, addresses: &[SocketAddr]) -> Result<Vec<SocketAdd
 /// Opens the connection to the gateway that is due.
 fn link(reactor: &mut Reactor, web: &mut Web, paths: &[PathBuf]) {
     while let Some(purpose) = web.gateway.wanted_link(now()) {
-        match open_link(paths) {
+        match open_control(paths) {
             Ok(stream) => attach(reactor, web, purpose, stream),
             Err(error) => web.unlinked(purpose, error, now()),
         }
@@ -122,33 +117,6 @@ fn attach(reactor: &mut Reactor, web: &mut Web, purpose: Purpose, stream: UnixSt
         Ok(()) => {}
         Err(error) => web.unlinked(purpose, format!("the control socket cannot be used: {error}"), now()),
     }
-}
-
-fn open_link(paths: &[PathBuf]) -> Result<UnixStream, String> {
-    let mut failures = Vec::new();
-    for path in paths {
-        match connect(path, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failures.push(format!("{}: {error}", path.display())),
-        }
-    }
-    Err(format!("no gateway answers on the control socket {}", failures.join(", nor on ")))
-}
-
-fn watch_signals(reactor: &mut Reactor, web: &mut Web) -> io::Result<()> {
-    let (ours, theirs) = UnixStream::pair()?;
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
-    }
-    reactor.attach(web.signals(), Io::unix(ours)?)
-}
-
-fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.unwrap_or_else(|| {
-        warn!("this machine's name is no text");
-        String::new()
-    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the process hands the time of day to its endpoint")]

@@ -44,6 +44,8 @@ pub(super) struct Web {
     comment_at: Instant,
     /// A time in the past: actions that are queued between two turns are due at once.
     started_at: Instant,
+    /// When the process wants the loop to turn, for the service manager.
+    alarm: Option<Instant>,
     /// The name of this machine.
     name: String,
     /// The time of day, injected like the clock.
@@ -77,9 +79,15 @@ impl Web {
             is_stopping: false,
             comment_at: now + COMMENT_INTERVAL,
             started_at: now,
+            alarm: None,
             name,
             wall_clock,
         }
+    }
+
+    /// Makes the loop turn at `at`, at the latest.
+    pub(super) fn set_alarm(&mut self, at: Instant) {
+        self.alarm = Some(at);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -356,7 +364,12 @@ impl Endpoint for Web {
             _ => client.deadline,
         });
         let at_once = (!self.actions.is_empty()).then_some(self.started_at);
-        deadlines.chain([self.comment_at]).chain(at_once).chain(self.gateway.due(self.comment_at)).min()
+        deadlines
+            .chain([self.comment_at])
+            .chain(self.alarm)
+            .chain(at_once)
+            .chain(self.gateway.due(self.comment_at))
+            .min()
     }
 }
 

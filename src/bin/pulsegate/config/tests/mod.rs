@@ -3,6 +3,8 @@ mod environment;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 mod random;
+#[cfg(feature = "web")]
+mod web;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -120,12 +122,6 @@ path = "./off"
 mode = 0o600
 group = "pulse"
 
-[web]
-listen = "192.0.2.1:80"
-hosts = ["Gate.example"]
-commands = true
-token_file = "/etc/pulsegate/token"
-
 [log]
 level = "trace"
 "#;
@@ -172,10 +168,6 @@ level = "trace"
         r#""./off""#,
         r#""0600""#,
         r#""pulse""#,
-        r#"["192.0.2.1:80"]"#,
-        r#"["gate.example"]"#,
-        "true",
-        r#""/etc/pulsegate/token""#,
         r#""trace""#,
     ];
     // The keys of the services follow.

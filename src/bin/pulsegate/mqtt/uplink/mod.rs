@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use self::commands::Pending;
 use super::backoff::Backoff;
 use super::counters::{Counter, report};
-use super::lines::Lines;
 use super::presence::Presence;
 use super::queue::{Item, Queue};
 use super::session::Session;
 use super::settings::Settings;
 use super::store::Store;
 use super::topics::Topic;
+use crate::service::Lines;
 
 /// The record of a message without acknowledgement.
 #[derive(Debug, PartialEq)]

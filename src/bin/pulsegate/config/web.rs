@@ -1,20 +1,23 @@
-//! Values of the services beside the gateway. The gateway reads and checks them, so that one file serves all.
+//! The keys of `[web]`, which `pulsegate web` reads. A build without the page ignores them.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::format::{Fault, Format, Input, What, quote, text, type_of};
-use super::list::Entry;
+use super::format::{Fault, Format, Input, What, type_of};
+use super::keys::{Key, key};
+use super::list::{Entry, List};
+use super::load::Loader;
+use super::scalar::FilePath;
 
 /// The port of the page.
 const WEB_PORT: u16 = 5580;
 
-/// What `pulsegate web` keeps to.
+/// The configuration of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WebSettings {
-    /// Where browsers connect.
+    /// Addresses for browsers.
     pub(crate) listen: Vec<SocketAddr>,
     /// Whether the page may change something.
     pub(crate) commands: bool,
@@ -57,25 +60,6 @@ impl Format<bool> for Switch {
     }
 }
 
-/// The path of a file; an empty one is none.
-pub(super) struct FilePath;
-
-impl Format<Option<PathBuf>> for FilePath {
-    const WANT: &'static str = "the path of a file, or \"\"";
-
-    fn read(input: Input<'_>) -> Result<Option<PathBuf>, Vec<Fault>> {
-        match text(input)? {
-            "" => Ok(None),
-            path if path.len() < 4096 && !path.contains('\0') => Ok(Some(path.into())),
-            _ => Err(What::Unlike.into()),
-        }
-    }
-
-    fn show(value: &Option<PathBuf>) -> String {
-        quote(&value.as_deref().map(|path| path.to_string_lossy()).unwrap_or_default())
-    }
-}
-
 /// The name of a host (RFC 1123 section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostName(pub(crate) String);
@@ -102,3 +86,47 @@ impl fmt::Display for HostName {
 }
 
 impl Entry for HostName {}
+
+/// The sections with their introductions.
+pub(super) const SECTIONS: &[(&str, &str)] = &[("web", "The page and the metrics, for pulsegate web.")];
+
+/// Adds the faults of values that are out of bounds.
+pub(super) fn check(loader: &mut Loader) {
+    if loader.config.web.listen.is_empty() {
+        loader.must("web.listen", "have at least one address");
+    }
+    loader.check_addresses("web.listen", &loader.config.web.listen.clone());
+}
+
+pub(super) const KEYS: [Key; 4] = [
+    key!(
+        "web.listen",
+        List<Vec<SocketAddr>>,
+        web.listen,
+        None,
+        "TCP addresses and ports on which browsers and Prometheus connect. The page has no encryption: put a reverse proxy \
+         with TLS before it on networks that you do not trust."
+    ),
+    key!(
+        "web.hosts",
+        List<Vec<HostName>>,
+        web.hosts,
+        None,
+        "Names under which browsers may ask for the page, besides localhost and the addresses of web.listen. Requests for \
+         other names are refused, because another site can let its own name lead to this address."
+    ),
+    key!(
+        "web.commands",
+        Switch<bool>,
+        web.commands,
+        None,
+        "Whether the page may send commands and close connections, after a sign-in with the token of web.token_file."
+    ),
+    key!(
+        "web.token_file",
+        FilePath<Option<PathBuf>>,
+        web.token_file,
+        None,
+        "The path of a file of mode 0600 that holds the token, at least 16 bytes."
+    ),
+];
